@@ -1,0 +1,40 @@
+"""Files that are whole or absent, and their fingerprints. Standard library only."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Union
+
+PathLike = Union[str, Path]  # noqa: UP007  (the vehicle runs Python 3.8)
+
+
+def write_text(path: PathLike, text: str) -> Path:
+    """Writes UTF-8 text to a temporary name beside ``path``, then renames it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: PathLike, value: Any) -> Path:  # Any: whatever json can write
+    """Writes ``value`` as indented JSON, whole or not at all."""
+    return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def sha256_of(path: PathLike) -> str:
+    """First 12 hexadecimal digits of the file's SHA-256."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()[:12]
