@@ -1,0 +1,58 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import kd3d.profiling.environment
+from kd3d import __version__
+from kd3d.profiling.environment import environment
+
+NAMES = {
+    *("machine", "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python"),
+    *("torch", "mmengine", "mmcv", "mmdet", "onnx", "onnxruntime", "tensorrt", "kd3d", "commit"),
+}
+
+
+def test_every_entry_is_text_and_known_ones_are_right():
+    found = environment()
+    assert set(found) == NAMES
+    assert all(isinstance(value, str) for value in found.values())
+    assert found["kd3d"] == __version__
+    assert found["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert int(found["cores"]) >= 1
+    assert float(found["memory_gb"]) > 0
+
+
+def test_a_missing_package_and_a_failing_command_are_empty(monkeypatch):
+    monkeypatch.setattr(
+        kd3d.profiling.environment, "_DISTRIBUTIONS", {"torch": ["no-such-distribution"]}
+    )
+    monkeypatch.setenv("PATH", "")  # neither git nor nvidia-smi
+    found = environment()
+    assert (found["torch"], found["gpu"], found["commit"]) == ("", "", "")
+
+
+def test_threads_follow_openmp_where_torch_is_not_loaded(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert environment()["threads"] == "3"
+
+
+def test_a_commit_of_a_foreign_repository_is_not_ours(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "kd3d"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setattr("kd3d.__file__", str(package / "__init__.py"))
+    assert environment()["commit"] == ""
+
+
+def test_it_parses_as_python_3_8_and_loads_nothing_heavy():
+    source = Path(kd3d.profiling.environment.__file__).read_text()
+    ast.parse(source, feature_version=(3, 8))
+    code = (
+        "import sys, kd3d.profiling.environment as e; e.environment();"
+        "print([m for m in ('torch', 'numpy', 'mmengine') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
