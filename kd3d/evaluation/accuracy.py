@@ -1,0 +1,153 @@
+"""From a test run to its accuracy record: which model, on what, under which conditions."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from kd3d.errors import UserError
+from kd3d.evaluation.coco_metric import CocoRecordMetric
+from kd3d.files import sha256_of
+from kd3d.profiling.environment import environment
+from kd3d.report.record import Record
+
+PREDICTIONS = "predictions.bbox.json"
+RECORD = "record-accuracy.json"
+
+_COCO_METRICS = ("CocoMetric", "CocoRecordMetric")
+_OPTIONS = set(inspect.signature(CocoRecordMetric).parameters)
+# Of mmdet's CocoMetric: ours always answers per class and is told where predictions go.
+_REPLACED = ("type", "classwise", "outfile_prefix", "predictions")
+
+# Where a run reads and writes, and how it is judged; all else decides what it computes.
+_NOT_HASHED = ("work_dir", "load_from", "resume", "launcher", "val_evaluator", "test_evaluator")
+
+
+def prepare_test(cfg: Config, work_dir: str | Path) -> None:
+    """Makes the test evaluator of any MMDetection config keep what a record needs.
+
+    Puts ``CocoRecordMetric`` in the place of ``CocoMetric`` and has the boxes written to
+    ``predictions.bbox.json`` in ``work_dir``.
+
+    Raises:
+        UserError: if the config evaluates its test split by no COCO metric, or by more than boxes.
+    """
+    given = cfg.get("test_evaluator") or []
+    evaluators = [dict(e) for e in (given if isinstance(given, (list, tuple)) else [given])]
+    coco = [e for e in evaluators if str(e.get("type")).rpartition(".")[2] in _COCO_METRICS]
+    if len(coco) != 1 or not coco[0].get("ann_file"):
+        raise UserError(
+            f"{cfg.filename}: expected one COCO metric with an ann_file in test_evaluator, got "
+            f"{given}; set test_evaluator=dict(type='CocoRecordMetric', ann_file=...)"
+        )
+    options = {key: value for key, value in coco[0].items() if key not in _REPLACED}
+    unknown = sorted(options.keys() - _OPTIONS)
+    if unknown:
+        raise UserError(
+            f"{cfg.filename}: test_evaluator sets {unknown}, which the standard COCO box metrics "
+            f"do not have; remove them (allowed: {sorted(_OPTIONS)})"
+        )
+    predictions = str(Path(work_dir) / PREDICTIONS)
+    coco[0].clear()
+    coco[0].update(options, type="CocoRecordMetric", predictions=predictions)
+    cfg.test_evaluator = evaluators
+
+
+def write_accuracy_record(
+    runner: Runner,
+    work_dir: str | Path,
+    *,
+    checkpoint: str,
+    role: str = "",
+    name: str = "",
+    seed: int | None = None,
+    twin: Mapping[str, str] | None = None,
+    conditions: Mapping[str, str | float | int | bool] | None = None,
+) -> Path:
+    """Writes ``record-accuracy.json`` into ``work_dir`` after ``Runner.test()``; main process only.
+
+    Args:
+        runner: that has run the test, with a config treated by ``prepare_test``.
+        work_dir: of this run; the predictions lie there too.
+        checkpoint: file of the weights that were tested.
+        role: "teacher", "baseline", "control", "distilled", or "" if unknown.
+        name: of the run, such as "distilled/seed0"; the folder's name if empty.
+        seed: the run was trained with.
+        twin: of a distilled run, the names of its baseline, control and teacher.
+        conditions: to add to those found: images, input, schedule, boxes an image, evaluator.
+    """
+    metric = _record_metric(runner)
+    assert metric.accuracy is not None, "write_accuracy_record comes after Runner.test()"
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    dataset = runner.test_dataloader.dataset
+    record = Record(
+        kind="accuracy",
+        role=role,
+        name=name or Path(work_dir).resolve().name,
+        metrics=metric.accuracy.metrics,
+        per_class=metric.accuracy.per_class,
+        seed=seed,
+        config=str(runner.cfg.filename or ""),
+        config_hash=config_hash(runner.cfg),
+        checkpoint=str(checkpoint),
+        checkpoint_hash=sha256_of(checkpoint),
+        dataset={
+            "ann_file": str(metric.ann_file),
+            "img_prefix": str(getattr(dataset, "data_prefix", {}).get("img", "")),
+            "split": "test",
+        },
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        twin=dict(twin or {}),
+        files={} if metric.predictions is None else {"predictions": PREDICTIONS},
+        environment=environment(),
+        conditions={**_conditions(runner.cfg, metric), **(conditions or {})},
+    )
+    return record.write(Path(work_dir) / RECORD)
+
+
+def config_hash(cfg: Config) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a config with its bases merged in.
+
+    What says only where a run reads and writes, or how it is judged, is left out: work_dir,
+    load_from, resume, launcher and the evaluators.
+    """
+    content = {key: value for key, value in cfg.to_dict().items() if key not in _NOT_HASHED}
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _record_metric(runner: Runner) -> CocoRecordMetric:
+    metrics = runner.test_loop.evaluator.metrics
+    return next(metric for metric in metrics if isinstance(metric, CocoRecordMetric))
+
+
+def _conditions(cfg: Config, metric: CocoRecordMetric) -> dict[str, str | float | int | bool]:
+    found: dict[str, str | float | int | bool] = {
+        "images": metric.images,
+        "evaluator": metric.backend,
+    }
+    scales = [step["scale"] for step in _resizes(cfg.test_dataloader) if "scale" in step]
+    if scales:
+        found["input"] = "x".join(str(size) for size in scales[0])
+    for limit in ("max_epochs", "max_iters"):
+        if (cfg.get("train_cfg") or {}).get(limit):
+            found[limit] = int(cfg.train_cfg[limit])
+    return found
+
+
+def _resizes(node: Any) -> Iterator[Mapping[str, Any]]:  # Any: a config nests freely
+    """Every ``Resize`` of a pipeline, however deep the dataset is wrapped."""
+    if isinstance(node, Mapping):
+        if node.get("type") == "Resize":
+            yield node
+        for value in node.values():
+            yield from _resizes(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _resizes(value)

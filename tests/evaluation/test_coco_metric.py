@@ -1,0 +1,116 @@
+import json
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+
+from kd3d.errors import UserError
+from kd3d.evaluation.coco_metric import CocoRecordMetric
+
+CATEGORIES = [{"id": 7, "name": "car"}, {"id": 3, "name": "person"}, {"id": 4, "name": "tram"}]
+BOXES = [  # image, category, x y w h
+    (1, 7, [10, 10, 20, 20]),
+    (1, 3, [50, 50, 50, 50]),
+    (2, 7, [0, 0, 120, 100]),
+    (2, 4, [5, 5, 30, 30]),
+]
+
+
+@pytest.fixture
+def ann_file(tmp_path) -> str:
+    annotations = [
+        {"id": n + 1, "image_id": i, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
+        for n, (i, c, b) in enumerate(BOXES)
+    ]
+    content = {
+        "images": [{"id": 1}, {"id": 2}],
+        "categories": CATEGORIES,
+        "annotations": annotations,
+    }
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def sample(image_id: int, boxes: list, labels: list) -> DetDataSample:
+    """Boxes as x1 y1 x2 y2, as mmdet's detectors answer."""
+    instances = InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
+        scores=torch.full((len(labels),), 0.5),
+        labels=torch.tensor(labels, dtype=torch.long),
+    )
+    return DetDataSample(metainfo={"img_id": image_id}, pred_instances=instances)
+
+
+def evaluator(ann_file: str, classes: tuple = ("person", "car"), **options) -> Evaluator:
+    """As the Runner builds it from a config: by type name."""
+    built = Evaluator(dict(type="CocoRecordMetric", ann_file=ann_file, **options))
+    built.dataset_meta = {"classes": classes}
+    return built
+
+
+def test_labels_map_by_class_name_and_keys_are_those_of_mmdet(ann_file):
+    built = evaluator(ann_file)  # label 0 person (id 3), label 1 car (id 7): not the file's order
+    built.process([sample(1, [[10, 10, 30, 30], [50, 50, 100, 100]], [1, 0])])
+    built.process([sample(2, [[0, 0, 120, 100]], [1])])
+    values = built.evaluate(2)
+    keys = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
+    # fractions; the tram is no class of this dataset, so missing it costs nothing
+    assert values == {f"coco/{key}": pytest.approx(1.0) for key in keys}
+
+
+def test_per_class_and_number_of_images_are_kept(ann_file):
+    built = evaluator(ann_file)
+    built.process([sample(1, [[10, 10, 30, 30]], [1]), sample(2, [[0, 0, 120, 100]], [1])])
+    values = built.evaluate(2)
+    metric = built.metrics[0]
+    assert values["coco/bbox_mAP"] == pytest.approx((1 + 0) / 2)
+    assert metric.images == 2
+    assert metric.accuracy.per_class == {
+        "car": {"AP": pytest.approx(100.0), "AP50": pytest.approx(100.0)},
+        "person": {"AP": 0.0, "AP50": 0.0},
+    }
+
+
+def test_predictions_are_written_as_coco_results(ann_file, tmp_path):
+    path = tmp_path / "deep" / "predictions.bbox.json"
+    built = evaluator(ann_file, predictions=str(path))
+    built.process([sample(1, [[50, 50, 100, 90]], [0]), sample(2, [], [])])
+    built.evaluate(2)
+    assert json.loads(path.read_text()) == [
+        {"image_id": 1, "category_id": 3, "bbox": [50, 50, 50, 40], "score": 0.5}
+    ]
+
+
+def test_nothing_found_is_0_and_an_undefined_value_is_minus_1(ann_file):
+    built = evaluator(ann_file, classes=("person",))
+    built.process([sample(1, [], []), sample(2, [], [])])
+    values = built.evaluate(2)
+    assert values["coco/bbox_mAP"] == 0
+    assert values["coco/bbox_mAP_l"] == -1  # no large person in the file, as mmdet reports it
+
+
+def test_images_left_out_are_warned_about(ann_file, monkeypatch):
+    built = evaluator(ann_file)
+    built.process([sample(1, [], [])])
+    said: list[str] = []  # MMEngine's logger does not propagate to pytest's
+    monkeypatch.setattr(
+        "kd3d.evaluation.coco_metric.print_log", lambda text, **_: said.append(text)
+    )
+    built.evaluate(1)
+    assert len(said) == 1
+    assert "1 images were tested, but" in said[0]
+    assert "has 2;" in said[0]
+
+
+def test_class_names_that_do_not_match_are_refused_before_the_first_image(ann_file):
+    with pytest.raises(UserError, match=r"classes \['Car'\] \(1 of 2\) are not among"):
+        evaluator(ann_file, classes=("person", "Car"))
+
+
+def test_anything_but_boxes_is_refused(ann_file):
+    with pytest.raises(UserError, match="expected metric='bbox'"):
+        CocoRecordMetric(ann_file, metric=["bbox", "segm"])
+    assert CocoRecordMetric(ann_file, metric=["bbox"], backend_args=None).predictions is None
