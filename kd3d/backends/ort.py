@@ -1,0 +1,87 @@
+"""Backend over ONNX Runtime."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from kd3d.backends.base import Array, Feeds, TensorSpec, check_feeds
+from kd3d.errors import UserError
+
+# ONNX Runtime's names of the types an exported detector has.
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeBackend:
+    """Runs an ONNX file on CUDA where ONNX Runtime offers it, otherwise on the CPU.
+
+    Args:
+        path: the ONNX file.
+        threads: inside one operator; None leaves the choice to ONNX Runtime.
+
+    Raises:
+        UserError: if the file is missing or ONNX Runtime cannot load it.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(f"no ONNX file at {self.path}")
+        self._threads = threads
+        self._session: Any = self._open()  # Any: onnxruntime is untyped
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self.inputs = tuple(_spec_from_input(node) for node in self._session.get_inputs())
+        self.output_names = tuple(node.name for node in self._session.get_outputs())
+
+    def __enter__(self) -> Self:
+        if self._session is None:
+            self._session = self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session = None
+
+    def infer(self, feeds: Feeds) -> dict[str, Array]:
+        """Runs the session once."""
+        assert self._session is not None, "use the backend inside its with block"
+        check_feeds(self.inputs, feeds)
+        outputs = self._session.run(self.output_names, dict(feeds))
+        return dict(zip(self.output_names, outputs, strict=True))
+
+    def _open(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # warnings speak of its own optimiser, not of the model
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+            options.inter_op_num_threads = 1
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        available = onnxruntime.get_available_providers()
+        providers = [provider for provider in wanted if provider in available]
+        try:
+            return onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        except Exception as error:  # onnxruntime raises its own unrelated types
+            raise UserError(f"{self.path}: ONNX Runtime cannot load it: {error}") from error
+
+
+def _spec_from_input(node: Any) -> TensorSpec:
+    if node.type not in _DTYPES:
+        raise UserError(f"input '{node.name}' has type {node.type}, expected one of {[*_DTYPES]}")
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorSpec(node.name, shape, _DTYPES[node.type])

@@ -1,0 +1,169 @@
+"""Do two backends agree: tensor by tensor, then on the boxes after NMS?"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kd3d.backends.base import Array, Backend, Feeds
+
+BoxArrays = tuple[Array, Array, Array]
+"""Of one image: boxes (M, 4) x1 y1 x2 y2, scores (M,), labels (M,)."""
+
+Detect = Callable[[Mapping[str, Array]], Sequence[BoxArrays]]
+"""Outputs of a backend to the final boxes of each image in the batch."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What still counts as equal.
+
+    Attributes:
+        relative: largest difference of a tensor as a share of its largest value.
+        iou: least overlap of two boxes that are the same box.
+        score: largest difference of their scores.
+        matched: least share of the final boxes of both sides that have a partner. Not 1: where
+            two boxes overlap by the NMS threshold or tie, the last digit decides which stays.
+    """
+
+    relative: float = 1e-3
+    iou: float = 0.99
+    score: float = 1e-3
+    matched: float = 0.98
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """Largest difference over all inputs; relative to the largest value of the reference."""
+
+    max_abs: float
+    max_relative: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was compared and whether it agreed.
+
+    Attributes:
+        tensors: difference by output name.
+        inputs: how many sets of inputs were run.
+        reference_boxes: final boxes of the reference over all inputs.
+        candidate_boxes: the same of the candidate.
+        matched_boxes: pairs of them with equal label, IoU and score within tolerance.
+        tolerances: what was asked.
+    """
+
+    tensors: Mapping[str, TensorDifference]
+    inputs: int
+    reference_boxes: int
+    candidate_boxes: int
+    matched_boxes: int
+    tolerances: Tolerances
+
+    @property
+    def matched(self) -> float:
+        """Share of the final boxes that have a partner, 1 where there are none at all."""
+        boxes = max(self.reference_boxes, self.candidate_boxes)
+        return self.matched_boxes / boxes if boxes else 1.0
+
+    @property
+    def passed(self) -> bool:
+        """Every tensor and enough boxes are within tolerance (nan is never)."""
+        tensors = all(
+            difference.max_relative <= self.tolerances.relative
+            for difference in self.tensors.values()
+        )
+        return tensors and self.matched >= self.tolerances.matched
+
+
+def parity(
+    reference: Backend,
+    candidate: Backend,
+    inputs: Iterable[Feeds],
+    *,
+    detect: Detect | None = None,
+    tolerances: Tolerances | None = None,
+) -> Parity:
+    """Runs both backends on the same inputs and compares.
+
+    Args:
+        reference: what is taken as right.
+        candidate: what is questioned; has the same output names.
+        inputs: sets of inputs; at least one.
+        detect: final boxes from outputs; None compares tensors only.
+        tolerances: what counts as equal.
+    """
+    tolerances = tolerances or Tolerances()
+    worst: dict[str, TensorDifference] = {}
+    sets = list(inputs)
+    assert sets, "parity needs at least one set of inputs"
+    counts = np.zeros(3, dtype=int)  # reference, candidate, matched
+    with reference, candidate:
+        assert set(reference.output_names) == set(candidate.output_names)
+        for feeds in sets:
+            expected, received = reference.infer(feeds), candidate.infer(feeds)
+            for name in expected:
+                difference = tensor_difference(expected[name], received[name])
+                worst[name] = _worse(worst.get(name), difference)
+            if detect is not None:
+                for ours, theirs in zip(detect(expected), detect(received), strict=True):
+                    pairs = matching_boxes(ours, theirs, iou=tolerances.iou, score=tolerances.score)
+                    counts += (len(ours[1]), len(theirs[1]), pairs)
+    boxes_a, boxes_b, matched = (int(count) for count in counts)
+    return Parity(worst, len(sets), boxes_a, boxes_b, matched, tolerances)
+
+
+def tensor_difference(expected: Array, received: Array) -> TensorDifference:
+    """Largest absolute difference, alone and as a share of the largest expected value.
+
+    Tensors of different shape differ by infinity.
+    """
+    if expected.shape != received.shape:
+        return TensorDifference(float("inf"), float("inf"))
+    if not expected.size:
+        return TensorDifference(0.0, 0.0)
+    expected, received = expected.astype(np.float64), received.astype(np.float64)
+    largest = float(np.abs(expected - received).max())
+    scale = float(np.abs(expected).max())
+    return TensorDifference(largest, largest / scale if scale else largest)
+
+
+def matching_boxes(first: BoxArrays, second: BoxArrays, *, iou: float, score: float) -> int:
+    """Pairs of boxes with equal label, overlap of at least ``iou`` and close scores.
+
+    Each box is used once; boxes of ``first`` choose in order.
+    """
+    if not len(first[1]) or not len(second[1]):
+        return 0
+    overlap = _iou(first[0].astype(np.float64), second[0].astype(np.float64))
+    allowed = (first[2][:, None] == second[2]) & (np.abs(first[1][:, None] - second[1]) <= score)
+    overlap = np.where(allowed & (overlap >= iou), overlap, -1.0)
+    pairs = 0
+    for row in range(len(overlap)):
+        column = int(overlap[row].argmax())
+        if overlap[row, column] >= 0:
+            pairs += 1
+            overlap[:, column] = -1.0
+    return pairs
+
+
+def _iou(first: Array, second: Array) -> Array:
+    """(M, N) overlap of boxes; two equal boxes without area overlap fully."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    inner = (high - low).clip(min=0).prod(-1)
+    area = [(boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1) for boxes in (first, second)]
+    union = area[0][:, None] + area[1][None] - inner
+    equal = (first[:, None] == second[None]).all(-1)
+    ratio: Array = np.where(equal, 1.0, inner / np.where(union > 0, union, 1.0))
+    return ratio
+
+
+def _worse(first: TensorDifference | None, second: TensorDifference) -> TensorDifference:
+    if first is None:
+        return second
+    # np.maximum keeps a nan, max() may drop it
+    return TensorDifference(
+        float(np.maximum(first.max_abs, second.max_abs)),
+        float(np.maximum(first.max_relative, second.max_relative)),
+    )

@@ -1,0 +1,39 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.errors import UserError
+
+
+@pytest.fixture
+def doubling(tmp_path):
+    """An ONNX file, y = x + x, of free batch size."""
+    tensor = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])], "g", *[[t] for t in tensor]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path = tmp_path / "double.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_runs_with_specs_of_the_file(doubling):
+    backend = OnnxRuntimeBackend(doubling, threads=1)
+    assert [(s.name, s.shape, s.dtype) for s in backend.inputs] == [("x", (None, 2), "float32")]
+    assert backend.output_names == ("y",)
+    for _ in range(2):  # entering again after leaving works
+        with backend:
+            outputs = backend.infer({"x": np.float32([[1, 2]])})
+    np.testing.assert_array_equal(outputs["y"], [[2, 4]])
+
+
+def test_missing_and_broken_files_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="no ONNX file"):
+        OnnxRuntimeBackend(tmp_path / "absent.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(UserError, match="cannot load"):
+        OnnxRuntimeBackend(broken)

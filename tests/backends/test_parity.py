@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from torch import nn
+
+from kd3d.backends.base import TensorSpec
+from kd3d.backends.parity import Tolerances, matching_boxes, parity, tensor_difference
+from kd3d.backends.pytorch import PytorchBackend
+
+ONE_BOX = (np.float32([[0, 0, 10, 10]]), np.float32([0.9]), np.array([1]))
+
+
+class Scale(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def backend(factor):
+    return PytorchBackend(Scale(factor), [TensorSpec("x", (None,), "float32")], ["y"])
+
+
+def test_difference_is_largest_and_relative_to_largest_value():
+    difference = tensor_difference(np.float32([1, -4]), np.float32([1, -3]))
+    assert (difference.max_abs, difference.max_relative) == (1.0, 0.25)
+
+
+def test_difference_of_shapes_is_infinite_and_of_nan_never_passes():
+    assert tensor_difference(np.zeros(2), np.zeros(3)).max_abs == float("inf")
+    feeds = [{"x": np.float32([1.0])}, {"x": np.float32([2.0])}]
+    assert not parity(backend(1.0), backend(float("nan")), feeds).passed
+
+
+def test_parity_takes_the_worst_over_inputs():
+    feeds = [{"x": np.float32([8.0])}, {"x": np.float32([1.0])}]
+    result = parity(backend(1.0), backend(1.5), feeds)
+    assert result.tensors["y"].max_abs == 4.0
+    assert result.tensors["y"].max_relative == 0.5
+    assert not result.passed
+    assert parity(backend(1.0), backend(1.5), feeds, tolerances=Tolerances(relative=0.5)).passed
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "labels", "expected"),
+    [
+        ([[0, 0, 10, 10]], [0.9], [1], 1),
+        ([[0, 0, 10, 10]], [0.9], [2], 0),  # another class
+        ([[0, 0, 10, 10]], [0.8], [1], 0),  # another score
+        ([[0, 0, 10, 9.8]], [0.9], [1], 0),  # IoU 98 / 100
+        ([[0, 0, 10, 9.95]], [0.9], [1], 1),  # IoU 99.5 / 100
+        ([[0, 0, 10, 10], [0, 0, 10, 10]], [0.9, 0.9], [1, 1], 1),  # each box once
+    ],
+)
+def test_matching_boxes(boxes, scores, labels, expected):
+    other = (np.float32(boxes), np.float32(scores), np.array(labels))
+    assert matching_boxes(ONE_BOX, other, iou=0.99, score=1e-3) == expected
+    assert matching_boxes(other, ONE_BOX, iou=0.99, score=1e-3) == expected
+
+
+def test_equal_boxes_without_area_match():
+    empty = (np.float32([[3, 3, 3, 3]]), np.float32([0.5]), np.array([0]))
+    assert matching_boxes(empty, empty, iou=0.99, score=0.0) == 1
+
+
+def test_too_few_matched_boxes_fail():
+    def detect(outputs):
+        count = int(outputs["y"][0])  # 10 boxes of the reference, 9 of the candidate
+        boxes = np.float32([[20 * i, 0, 20 * i + 10, 10] for i in range(count)])
+        return [(boxes, np.full(count, 0.5), np.zeros(count))]
+
+    tolerances = Tolerances(relative=1.0, matched=0.95)
+    feeds = [{"x": np.float32([10.0])}]
+    result = parity(backend(1.0), backend(0.9), feeds, detect=detect, tolerances=tolerances)
+    assert (result.reference_boxes, result.candidate_boxes, result.matched_boxes) == (10, 9, 9)
+    assert result.matched == 0.9
+    assert not result.passed
