@@ -1,83 +1,175 @@
-"""Distances between feature maps: plain, and with the map of mean activations."""
+"""Simple traffic scenes: a road in perspective with cars, trucks, pedestrians and cyclists.
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+Made to be learnt in minutes by a detector from scratch, and not to be learnt completely: far road
+users are few pixels tall, they hide each other, light and haze vary, and clutter resembles them.
+A scene depends on its seed and index only, not on the machine or on other scenes.
+"""
 
-from kd3d.errors import UserError
-from kd3d.losses.arguments import expect_equal_shapes, expect_maps
-from kd3d.losses.precision import in_float32
-from kd3d.registry import LOSSES
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kd3d.datasets.synthetic.shapes import ROAD_USERS, Part, clutter
+from kd3d.datasets.synthetic.street import Camera, Image, empty_street, fill, outline_px
+
+CATEGORIES = tuple(ROAD_USERS)
+SUPERSAMPLING = 2  # drawn at twice the size, then averaged: edges get the mixed pixels of a camera
+MIN_VISIBLE = 0.35  # below, people who label images would leave a road user out too
+MIN_SIDE_PX = 4
 
 
-@in_float32
-def feature_l2(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of features (Romero et al., 2015, FitNets).
+@dataclass(frozen=True)
+class Label:
+    """One visible road user.
 
-    Differs from the paper by taking the mean over every axis instead of half the sum, so that one
-    weight serves maps of any size.
+    Attributes:
+        category: index into ``CATEGORIES``.
+        box_px: x1, y1, x2, y2 around its visible pixels, inside the image.
+        visible: visible part of its silhouette, hidden and cut-off parts counted, in (0, 1].
+    """
+
+    category: int
+    box_px: tuple[float, float, float, float]
+    visible: float
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """Something that stands on the ground; category -1 is clutter."""
+
+    category: int
+    parts: list[Part]
+    x_m: float
+    z_m: float
+
+
+def render_scene(
+    seed: int, index: int, size: tuple[int, int] = (320, 192)
+) -> tuple[NDArray[np.uint8], list[Label]]:
+    """Draws one scene.
 
     Args:
-        student: (B, ...), any shape.
-        teacher: the same shape, the target; no gradient flows into it.
+        seed: of the set; different splits use different seeds.
+        index: of the scene within the split.
+        size: width and height in pixels.
 
     Returns:
-        Scalar, averaged over all elements; 0 for an empty tensor.
-
-    Raises:
-        UserError: if the shapes differ.
+        The image, (H, W, 3) blue, green, red; and its labels, far to near.
     """
-    expect_equal_shapes(student, teacher)
-    return (student - teacher.detach()).square().sum() / max(student.numel(), 1)
+    rng = np.random.default_rng([seed, index])
+    W, H = (side * SUPERSAMPLING for side in size)
+    camera = Camera(
+        focal_px=W * rng.uniform(0.72, 0.9),
+        height_m=rng.uniform(1.3, 2.1),
+        centre_px=W * rng.uniform(0.42, 0.58),
+        horizon_px=H * rng.uniform(0.36, 0.48),
+    )
+    canvas = empty_street(rng, camera, (W, H))
+    haze = rng.uniform(120, 230) * np.ones(3) * rng.uniform(0.95, 1.05, 3)
+    reach_m = rng.uniform(40, 150)  # distance at which haze hides 63 percent
+    owner = np.full((H, W), -1, np.int32)
+    standing = sorted(_choose(rng), key=lambda item: -item.z_m)
+    silhouettes = []
+    for number, item in enumerate(standing):
+        _shadow(canvas, camera, item)
+        silhouettes.append(_draw(canvas, owner, camera, item, number, haze, reach_m))
+    image = _develop(rng, canvas, size)
+    return image, _labels(standing, silhouettes, owner, size)
 
 
-@in_float32
-def feature_attention(student: Tensor, teacher: Tensor, alpha: float = 0.5) -> Tensor:
-    """Squared difference of features, mixed with that of their squashed channel means.
-
-    ``alpha * L2 + (1 - alpha) * MSE(sigmoid(mean over channels))``: the second term compares where
-    the networks are active, with equal say for weak and strong activations.
-
-    Args:
-        student: (B, C, ...) with at least one spatial axis.
-        teacher: the same shape, the target; no gradient flows into it.
-        alpha: share of the plain squared difference, in [0, 1].
-
-    Returns:
-        Scalar, averaged over B, C and positions.
-
-    Raises:
-        UserError: if the shapes differ or are no maps.
-    """
-    expect_equal_shapes(student, teacher)
-    expect_maps([student])
-    teacher = teacher.detach()
-    activity = F.mse_loss(student.mean(1).sigmoid(), teacher.mean(1).sigmoid())
-    return alpha * F.mse_loss(student, teacher) + (1 - alpha) * activity
+def _choose(rng: np.random.Generator) -> list[_Standing]:
+    """Picks what stands where: a few groups of road users, and clutter at the roadside."""
+    chosen = []
+    shares = np.array([0.36, 0.16, 0.3, 0.18])
+    for _ in range(rng.integers(3, 11)):
+        category = int(rng.choice(len(CATEGORIES), p=shares))
+        z_m = float(np.exp(rng.uniform(np.log(6.0), np.log(42.0))))  # even in pixels, not in metres
+        side = 3.6 if category < 2 else 5.5
+        x_m = float(np.clip(rng.normal(0, side), -0.62 * z_m, 0.62 * z_m))
+        draw = ROAD_USERS[CATEGORIES[category]]
+        chosen.append(_Standing(category, draw(rng), x_m, z_m))
+        if category == 2 and rng.random() < 0.4:  # people walk together
+            chosen.append(_Standing(2, draw(rng), x_m + rng.uniform(0.4, 1.2), z_m + 0.3))
+    for _ in range(rng.integers(3, 12)):
+        z_m = rng.uniform(6, 40)
+        x_m = rng.choice([-1, 1]) * rng.uniform(2.0, 0.6 * z_m + 1)
+        chosen.append(_Standing(-1, clutter(rng), float(x_m), float(z_m)))
+    return chosen
 
 
-@LOSSES.register_module()
-class FeatureL2(nn.Module):
-    """See ``feature_l2``."""
+def _shadow(canvas: Image, camera: Camera, item: _Standing) -> None:
+    """Darkens the ground under something, which also tells where it stands."""
+    corners = np.concatenate([part.outline for part in item.parts])
+    half, middle = np.ptp(corners[:, 0]) / 2, corners[:, 0].mean() + item.x_m
+    turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    outline = camera.project(
+        middle + half * np.cos(turn), np.zeros(16), item.z_m + 0.4 + 0.4 * np.sin(turn)
+    )
+    fill(canvas, outline, (38.0, 36.0, 34.0))
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Scalar loss of two tensors of one shape."""
-        return feature_l2(student, teacher)
+
+def _draw(
+    canvas: Image,
+    owner: NDArray[np.int32],
+    camera: Camera,
+    item: _Standing,
+    number: int,
+    haze: NDArray[np.float64],
+    reach_m: float,
+) -> int:
+    """Draws over what stands behind; returns the area in pixels, what is out of view included."""
+    clear = float(np.exp(-item.z_m / reach_m))
+    inside = np.zeros(owner.shape, np.uint8)
+    outlines = [outline_px(part, camera, item.x_m, item.z_m) for part in item.parts]
+    for part, outline in zip(item.parts, outlines, strict=True):
+        colour = clear * np.array(part.colour) + (1 - clear) * haze
+        fill(canvas, outline, tuple(colour))
+        fill(inside, outline, (1,))
+    owner[inside > 0] = number
+    corners = np.concatenate(outlines)
+    left, right = corners[:, 0].min(), corners[:, 0].max()
+    seen = np.clip([left, right], 0, owner.shape[1])
+    cut = (seen[1] - seen[0]) / max(right - left, 1e-6)
+    return int(inside.sum() / max(cut, 1e-3))
 
 
-@LOSSES.register_module()
-class FeatureAttention(nn.Module):
-    """See ``feature_attention``.
+def _develop(rng: np.random.Generator, canvas: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Light, cast, blur and noise, as a camera adds them."""
+    W, H = size
+    image = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.4:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9))
+    gain = rng.uniform(0.3, 1.1)
+    slope = rng.uniform(-0.35, 0.35)
+    across = 1 + slope * np.linspace(-1, 1, W)[None, :, None]
+    image = image * gain * across * rng.uniform(0.88, 1.12, 3)
+    patches = rng.normal(0, rng.uniform(2, 9), (H // 12, W // 12, 1)).astype(np.float32)
+    image += cv2.resize(patches, size, interpolation=cv2.INTER_LINEAR)[..., None]
+    image += rng.normal(0, rng.uniform(2, 11), image.shape)
+    developed: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return developed
 
-    Args:
-        alpha: share of the plain squared difference, in [0, 1].
-    """
 
-    def __init__(self, alpha: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= alpha <= 1:
-            raise UserError(f"FeatureAttention: expected alpha in [0, 1], got {alpha}")
-        self.alpha = alpha
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Scalar loss of two (B, C, H, W) maps."""
-        return feature_attention(student, teacher, self.alpha)
+def _labels(
+    standing: list[_Standing],
+    areas: list[int],
+    owner: NDArray[np.int32],
+    size: tuple[int, int],
+) -> list[Label]:
+    """Boxes around what can still be seen of each road user."""
+    found = []
+    for number, (item, area) in enumerate(zip(standing, areas, strict=True)):
+        if item.category < 0:
+            continue
+        rows, columns = np.nonzero(owner == number)
+        visible = len(rows) / max(area, 1)
+        if visible < MIN_VISIBLE:
+            continue
+        corners = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        x1, y1, x2, y2 = (corners / SUPERSAMPLING).tolist()
+        if min(x2 - x1, y2 - y1) < MIN_SIDE_PX or x2 > size[0] or y2 > size[1]:
+            continue
+        found.append(Label(item.category, (x1, y1, x2, y2), min(visible, 1.0)))
+    return found
