@@ -1,0 +1,32 @@
+"""Checks of what a loss is given, with messages that say what to do."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kd3d.errors import UserError
+
+
+def expect_equal_shapes(student: Tensor, teacher: Tensor) -> None:
+    """Raises UserError with both shapes if they differ."""
+    if student.shape != teacher.shape:
+        raise UserError(
+            f"expected equal shapes, got student {tuple(student.shape)} and teacher "
+            f"{tuple(teacher.shape)}; add a connector to the pair"
+        )
+
+
+def expect_maps(features: Sequence[Tensor]) -> None:
+    """Raises UserError unless each is (B, C, ...) with at least one spatial axis."""
+    for feature in features:
+        if feature.dim() < 3:
+            raise UserError(
+                f"expected a feature map (B, C, H, W), got {tuple(feature.shape)}; "
+                "tap a map, or use FeatureL2, which takes any shape"
+            )
+
+
+def expect_temperature(temperature: float) -> None:
+    """Raises UserError unless the temperature is above zero."""
+    if not temperature > 0:
+        raise UserError(f"expected a temperature above 0, got {temperature}")
