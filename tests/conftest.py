@@ -1,0 +1,23 @@
+"""Holds every test to the time limit of its folder."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from time_limits import LIMITS_S, SLOW_LIMIT_S, folder_of, folders_without_limit, time_limit
+
+TESTS = Path(__file__).parent
+
+
+def pytest_sessionstart() -> None:
+    missing = folders_without_limit(TESTS)
+    if missing:
+        raise pytest.UsageError(f"tests/time_limits.py names no limit for tests/{missing[0]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    slow = item.get_closest_marker("slow") is not None
+    limit_s = SLOW_LIMIT_S if slow else LIMITS_S[folder_of(item.path, TESTS)]
+    with time_limit(limit_s):
+        return (yield)
