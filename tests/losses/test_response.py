@@ -118,3 +118,11 @@ def test_kinds_of_head_must_agree():
 def test_gamma_with_an_infinite_slope_is_refused(gamma):
     with pytest.raises(ValueError, match=f"gamma 0 or at least 1, got {gamma}"):
         DenseResponse(gamma=gamma)
+
+
+def test_softmax_teacher_gets_no_gradient():
+    logits = torch.zeros(1, 1, 2, requires_grad=True)
+    student = DensePrediction(torch.tensor([[[0.0, LOG3]]], requires_grad=True), BOX, softmax=True)
+    dense_response(student, DensePrediction(logits, BOX, softmax=True)).backward()
+    assert logits.grad is None
+    assert student.logits.grad.abs().sum() > 0
