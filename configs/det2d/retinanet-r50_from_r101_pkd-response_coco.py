@@ -1,0 +1,17 @@
+_base_ = ["mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", "../_base_/kd3d.py"]
+pkd = dict(type="PearsonDistance")
+response = dict(type="DenseResponse")
+custom_hooks = [
+    dict(
+        type="DistillHook",
+        teacher=dict(
+            config="mmdet::retinanet/retinanet_r101_fpn_2x_coco.py",  # AP 38.9
+            checkpoint="https://download.openmmlab.com/mmdetection/v2.0/retinanet/retinanet_r101_fpn_2x_coco/retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth",
+        ),
+        pairs=[
+            # PKD: 6 a level, summed over five levels; a pair takes their mean
+            dict(name="neck", student="neck", teacher="neck", loss=pkd, weight=30.0),
+            dict(name="response", student="bbox_head", teacher="bbox_head", loss=response),
+        ],
+    ),
+]
