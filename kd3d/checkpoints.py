@@ -1,0 +1,108 @@
+"""Reading checkpoints that may come from anywhere: tensors and plain values only, never code.
+
+A pickle can run code while it is read. Everything here loads with ``weights_only=True`` and
+allow-lists exactly the globals that MMEngine's own checkpoints hold (its logged histories are
+NumPy arrays), so that resuming works on torch 2.6 and later without turning the safety off.
+"""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+from kd3d.errors import UserError
+
+Checkpoint = dict[str, Any]  # Any: "state_dict", "meta", "message_hub", ... hold different things
+
+
+def _mmengine_globals() -> list[Any]:
+    """What ``Runner.save_checkpoint`` pickles besides tensors and builtins."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    functions = [
+        (function, f"numpy.{core}.multiarray.{name}")  # NumPy 2 moved core to _core
+        for function, name in ((reconstruct, "_reconstruct"), (scalar, "scalar"))
+        for core in ("core", "_core")
+    ]
+    dtypes = [type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "u8", "u4", "u1", "?")]
+    return [HistoryBuffer, np.ndarray, np.dtype, *functions, *dtypes]
+
+
+torch.serialization.add_safe_globals(_mmengine_globals())
+
+
+def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint:
+    """Loads a checkpoint from a path or an http(s) URL without running code from it.
+
+    Args:
+        source: local path, or URL (kept in torch's hub cache once downloaded).
+        map_location: as in :func:`torch.load`.
+
+    Returns:
+        The dict that was saved; a bare state dict is returned as ``{"state_dict": ...}``.
+
+    Raises:
+        UserError: the file is absent, cut off, holds code, or is no checkpoint at all.
+    """
+    path = _downloaded(str(source)) if str(source).startswith(("http://", "https://")) else None
+    path = path or Path(source).expanduser()
+    if not path.is_file():
+        raise UserError(f"checkpoint {path}: no such file; check the path in the config or command")
+    try:
+        loaded = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(_refusal(path, error)) from None
+    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"checkpoint {path}: cut off or not a checkpoint ({path.stat().st_size} bytes; "
+            f"{_first_line(error)}); download or copy it again"
+        ) from None
+    if not isinstance(loaded, dict):
+        raise UserError(
+            f"checkpoint {path}: expected a dict with 'state_dict', got {type(loaded).__name__}; "
+            "save it with torch.save({'state_dict': model.state_dict()}, path)"
+        )
+    return loaded if "state_dict" in loaded else {"state_dict": loaded}
+
+
+def use_safe_loading() -> None:
+    """Makes MMEngine itself (``--resume``, ``load_from``) load local files through this module.
+
+    Uses MMEngine's own extension point; commands call it once before they build a Runner.
+    """
+    CheckpointLoader.register_scheme(prefixes="", loader=load_checkpoint, force=True)
+
+
+def _downloaded(url: str) -> Path:
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rsplit("/", 1)[-1]
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path))  # renames into place when whole
+        except OSError as error:
+            raise UserError(
+                f"checkpoint {url}: cannot be downloaded ({_first_line(error)}); "
+                "download it elsewhere and give its local path"
+            ) from None
+    return path
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "Unsupported global" in text or "Unsupported class" in text or "GLOBAL" in text:
+        name = text.split("GLOBAL ", 1)[-1].split(" ", 1)[0] if "GLOBAL " in text else "an object"
+        return (
+            f"checkpoint {path}: refused, it holds code besides tensors ({name}), which would run "
+            "when it is read; ask its author for a file with the 'state_dict' only"
+        )
+    return f"checkpoint {path}: cut off or not a checkpoint ({_first_line(error)})"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

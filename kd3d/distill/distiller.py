@@ -1,0 +1,177 @@
+"""The Distiller: runs the teacher beside the student's forward and adds the pairs' losses."""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from kd3d.distill.gradients import gradients, norm, total_loss, trainable
+from kd3d.distill.pair import Pair
+from kd3d.distill.recorder import FeatureRecorder, Tap
+from kd3d.distill.teacher import Teacher
+from kd3d.errors import UserError
+
+Losses = dict[str, Any]  # Any: mmdet gives tensors and lists of tensors
+
+
+class Distiller:
+    """Teacher, pairs and the student they act on.
+
+    While attached, a forward of the student in "loss" mode runs the teacher first (its
+    activations are gone before the student's graph exists), records the student's taps, and
+    returns the student's losses with ``loss_<pair>`` added. Nothing on the student is patched:
+    two forward hooks are registered by :meth:`attach` and removed by :meth:`detach`.
+
+    Args:
+        student: the bare detector, not its DDP wrapper.
+        teacher: None once the schedules have stopped it.
+        pairs: what is compared.
+    """
+
+    def __init__(self, student: nn.Module, teacher: Teacher | None, pairs: Sequence[Pair]) -> None:
+        self.student, self.teacher, self.pairs = student, teacher, list(pairs)
+        self.progress = 0.0
+        self.measure_next = False
+        self.measured: dict[str, Tensor] = {}
+        self._recorder = FeatureRecorder(
+            student, [pair.student for pair in self.pairs], owner="student"
+        )
+        self._teacher_values: dict[Tap, Any] = {}
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether every pair's weight is 0 from here on, so that no teacher is needed."""
+        return all(pair.weight.stopped(self.progress) for pair in self.pairs)
+
+    def attach(self) -> None:
+        """Registers the two forward hooks on the student."""
+        before, after = _hooks(weakref.ref(self))
+        self._handles = [
+            self.student.register_forward_pre_hook(before, with_kwargs=True),
+            self.student.register_forward_hook(after, with_kwargs=True, always_call=True),
+        ]
+
+    def detach(self) -> None:
+        """Removes every hook and drops everything recorded; harmless when called twice."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._recorder.abandon()
+        self._teacher_values = {}
+
+    def before_forward(self, images: Tensor, samples: Sequence[Any]) -> None:
+        """Runs the teacher and starts to record the student, where any pair has a weight."""
+        if self.teacher is None or not any(pair.weight.at(self.progress) for pair in self.pairs):
+            return
+        self._teacher_values = self.teacher.features(images, samples)
+        self._recorder.start()
+
+    def after_forward(self, losses: Losses | None) -> Losses | None:
+        """Adds the pairs' losses; None leaves the student's output as it is."""
+        teacher_values, self._teacher_values = self._teacher_values, {}
+        if losses is None or not teacher_values:
+            self._recorder.abandon()
+            return None
+        added = self.pair_losses(self._recorder.finish(), teacher_values)
+        if self.measure_next:
+            self.measure_next = False
+            self.measured = self._measure(losses, added)
+        return {**losses, **added}
+
+    def pair_losses(
+        self,
+        student_values: Mapping[Tap, Any],
+        teacher_values: Mapping[Tap, Any],
+        *,
+        local: bool = False,
+        weighted: bool = True,
+    ) -> dict[str, Tensor]:
+        """``loss_<pair>`` of every pair that has a weight now (of all where not ``weighted``)."""
+        losses = {}
+        for pair in self.pairs:
+            weight = pair.weight.at(self.progress) if weighted else 1.0
+            if weight:
+                value = pair(
+                    student_values[pair.student],
+                    teacher_values[pair.teacher],
+                    heads=self._heads(pair),
+                    progress=self.progress,
+                    local=local,
+                )
+                losses[f"loss_{pair.name}"] = value * weight
+        return losses
+
+    def _heads(self, pair: Pair) -> tuple[nn.Module, nn.Module]:
+        assert self.teacher is not None
+        return (
+            self.student.get_submodule(pair.student.module),
+            self.teacher.model.get_submodule(pair.teacher.module),
+        )
+
+    def _measure(self, losses: Losses, added: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Gradient norms on this rank: each pair against the task, and the growth of their sum."""
+        parameters = trainable(self.student)
+        task = gradients(total_loss(losses), parameters)
+        if task is None:
+            return {}
+        size = norm(task).clamp_min(1e-12)
+        both = task
+        measured = {}
+        for name, loss in added.items():
+            gradient = gradients(loss, parameters)
+            if gradient is not None:
+                measured[f"gradient_share/{name.removeprefix('loss_')}"] = norm(gradient) / size
+                both = [a + b for a, b in zip(both, gradient, strict=True)]
+        measured["gradient_scale"] = norm(both) / size
+        return measured
+
+
+def check_names(pairs: Sequence[Pair], task_losses: Mapping[str, Any]) -> None:
+    """Refuses pairs whose loss names collide with each other or with the student's own.
+
+    Raises:
+        UserError: names the pair.
+    """
+    names = [pair.name for pair in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"pair names must be unique, got {twice} more than once; rename one")
+    for name in names:
+        if f"loss_{name}" in task_losses:
+            raise UserError(
+                f"pair {name!r}: the student already has a loss 'loss_{name}'; rename the pair"
+            )
+
+
+def _hooks(
+    owner: "weakref.ReferenceType[Distiller]",
+) -> tuple[Callable[..., None], Callable[..., Losses | None]]:
+    """The two forward hooks: plain closures over a weak reference.
+
+    A deepcopy of the student shares them (functions are not copied) and they do nothing for it,
+    so a copy never carries the teacher.
+    """
+
+    def applies(module: nn.Module, args: Any, kwargs: Any) -> "Distiller | None":
+        distiller = owner()
+        mode = kwargs.get("mode", args[2] if len(args) > 2 else "tensor")
+        if distiller is None or module is not distiller.student or mode != "loss":
+            return None
+        return distiller
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        distiller = applies(module, args, kwargs)
+        if distiller is not None and torch.is_grad_enabled():
+            images = kwargs["inputs"] if "inputs" in kwargs else args[0]
+            samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
+            distiller.before_forward(images, samples)
+
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Losses | None:
+        distiller = applies(module, args, kwargs)
+        return None if distiller is None else distiller.after_forward(output)
+
+    return before, after

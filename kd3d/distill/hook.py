@@ -1,0 +1,232 @@
+"""DistillHook: the one line that turns an mmdet training into a distillation."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
+from torch import nn
+
+from kd3d.distill import random_state
+from kd3d.distill.connector_group import add_connector_group
+from kd3d.distill.distiller import Distiller, check_names
+from kd3d.distill.pair import pair_from_config
+from kd3d.distill.preflight import PairReport, check_classes, check_custom_hooks, preflight, table
+from kd3d.distill.probe import recorded_copy, training_batch
+from kd3d.distill.resume import ResumedRandomness
+from kd3d.distill.teacher import (
+    Teacher,
+    build_teacher_model,
+    renormalizer_between,
+    teacher_config,
+)
+from kd3d.errors import UserError
+from kd3d.registry import HOOKS
+
+STATE = "distiller"
+
+
+@HOOKS.register_module()
+class DistillHook(Hook):
+    """Trains the runner's detector with a teacher beside it; the detector stays what it is.
+
+    Works on any config whose model is an MMEngine detector. Several hooks may stand in one
+    config, each with its own teacher and a name of its own.
+
+    Args:
+        teacher: ``config`` (path or ``mmdet::...``), ``checkpoint`` (path, URL or ``"random"``)
+            and, where its classes differ on purpose, ``num_classes``.
+        pairs: dicts as :func:`kd3d.distill.pair.pair_from_config` takes them.
+        name: of this hook's state in the checkpoint; unique among DistillHooks.
+        gradient_points: how often in a run the gradients of pairs and task are compared; the
+            control twin is made from it. 0 turns it off.
+
+    Raises:
+        UserError: before the first iteration, for whatever preflight finds.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(
+        self,
+        teacher: Mapping[str, Any],
+        pairs: Sequence[Mapping[str, Any]],
+        *,
+        name: str = "distill",
+        gradient_points: int = 10,
+    ) -> None:
+        self.name, self.gradient_points = name, gradient_points
+        self._teacher_config, self._pair_configs = _checked(teacher, pairs, name)
+        self._distiller: Distiller | None = None
+        self._randomness = ResumedRandomness()
+        self.reports: list[PairReport] = []
+
+    def before_run(self, runner: Any) -> None:
+        """Builds teacher and connectors, while the optimizer can still take a group."""
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        check_custom_hooks(runner.cfg)
+        self._check_unique(runner)
+        student = _bare(runner.model)
+        device = next(student.parameters()).device
+        seed = (runner.seed or 0) + zlib.crc32(self.name.encode())
+        with random_state.preserved():
+            torch.manual_seed(seed)
+            pairs = [pair_from_config(config) for config in self._pair_configs]
+            check_names(pairs, {})
+            config = teacher_config(self._teacher_config["config"])
+            model = build_teacher_model(config, self._teacher_config["checkpoint"], device=device)
+            check_classes(student, model, self._teacher_config.get("num_classes"))
+            teacher = Teacher(
+                model,
+                [pair.teacher for pair in pairs],
+                renormalizer=renormalizer_between(student, model),
+            )
+            self._distiller = Distiller(student, teacher, pairs)
+            self._build_connectors(runner, student, device)
+        parameters = [p for pair in pairs for p in pair.connectors.parameters()]
+        add_connector_group(runner, parameters)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Takes connectors and random state back on resume."""
+        if self._distiller is None or not runner._resume:
+            return
+        state = checkpoint.get(STATE, {}).get(self.name)
+        if state is None:
+            raise UserError(
+                f"the checkpoint to resume holds no state of DistillHook {self.name!r}; it comes "
+                "from another run: start one with load_from=, or give its own checkpoint"
+            )
+        names = {pair.name for pair in self._distiller.pairs}
+        if set(state["connectors"]) != names:
+            raise UserError(
+                f"the checkpoint to resume has pairs {sorted(state['connectors'])}, the config "
+                f"has {sorted(names)}; resume with the config that started the run"
+            )
+        for pair in self._distiller.pairs:
+            pair.connectors.load_state_dict(state["connectors"][pair.name])
+        self._randomness.load(runner, state["random"])
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Writes connectors and random state beside the student's own weights."""
+        if self._distiller is None:
+            return
+        connectors = {
+            pair.name: {key: value.cpu() for key, value in pair.connectors.state_dict().items()}
+            for pair in self._distiller.pairs
+        }
+        checkpoint.setdefault(STATE, {})[self.name] = {
+            "connectors": connectors,
+            "random": self._randomness.state(runner),
+        }
+
+    def before_train(self, runner: Any) -> None:
+        """Preflight on one batch, then attaches to the student."""
+        distiller = self._ready()
+        distiller.progress = runner.iter / runner.max_iters
+        if not distiller.stopped:
+            batch = training_batch(runner, distiller.student)
+            self.reports = preflight(distiller, batch)
+            runner.logger.info(f"DistillHook {self.name!r}\n{table(self.reports)}")
+        if is_distributed():
+            for pair in distiller.pairs:
+                pair.distribute()
+        distiller.attach()
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """See :class:`kd3d.distill.resume.ResumedRandomness`."""
+        self._randomness.before_train_epoch(runner)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Moves the schedules on and drops the teacher once they have all stopped."""
+        self._randomness.before_train_iter()
+        distiller = self._ready()
+        distiller.progress = runner.iter / runner.max_iters
+        if distiller.teacher is not None and distiller.stopped:
+            distiller.teacher = None
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            runner.logger.info(f"DistillHook {self.name!r}: stopped, the teacher is released")
+        interval = max(runner.max_iters // max(self.gradient_points, 1), 1)
+        if self.gradient_points and runner.iter % interval == interval // 2:
+            distiller.measure_next = True
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Hands what was measured to the message hub, which a checkpoint carries."""
+        distiller = self._ready()
+        for key, value in distiller.measured.items():
+            runner.message_hub.update_scalar(f"{self.name}/{key}", float(value))
+        distiller.measured = {}
+
+    def before_val(self, runner: Any) -> None:
+        """See :class:`kd3d.distill.resume.ResumedRandomness`."""
+        self._randomness.before_val()
+
+    def after_val(self, runner: Any) -> None:
+        """See :class:`kd3d.distill.resume.ResumedRandomness`."""
+        self._randomness.after_val()
+
+    def after_train(self, runner: Any) -> None:
+        """Leaves no hook on the student and no teacher in memory."""
+        distiller = self._ready()
+        distiller.detach()
+        distiller.teacher = None
+
+    def _ready(self) -> Distiller:
+        assert self._distiller is not None, "before_run comes first"
+        return self._distiller
+
+    def _check_unique(self, runner: Any) -> None:
+        hooks = [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
+        names = [hook.name for hook in hooks]
+        if names.count(self.name) > 1:
+            raise UserError(
+                f"two DistillHooks are named {self.name!r}; give each a name of its own: "
+                "dict(type='DistillHook', name='...', ...)"
+            )
+        pairs = [str(pair.get("name")) for hook in hooks for pair in hook._pair_configs]
+        twice = sorted({name for name in pairs if pairs.count(name) > 1})
+        if twice:
+            raise UserError(f"pair names must be unique, got {twice} more than once; rename one")
+
+    def _build_connectors(self, runner: Any, student: nn.Module, device: torch.device) -> None:
+        """One dry forward of both models shows the shapes that connectors have to join."""
+        batch = training_batch(runner, student)
+        with recorded_copy(self._ready()) as twin, torch.no_grad():
+            assert twin.teacher is not None
+            teacher_values = twin.teacher.features(batch["inputs"], batch["data_samples"])
+            twin._recorder.start()
+            twin.student(**batch, mode="loss")
+            student_values = twin._recorder.finish()
+        for pair, config in zip(self._ready().pairs, self._pair_configs, strict=True):
+            pair.build_connectors(
+                config.get("connector", "auto"),
+                student_values[pair.student],
+                teacher_values[pair.teacher],
+                device,
+            )
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.get_submodule("module") if is_model_wrapper(model) else model
+
+
+def _checked(
+    teacher: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], name: str
+) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+    where = f"DistillHook {name!r}"
+    unknown = set(teacher) - {"config", "checkpoint", "num_classes", "_scope_"}
+    if unknown or "config" not in teacher or not teacher.get("checkpoint"):
+        raise UserError(
+            f"{where}: teacher needs config and checkpoint (a path, a URL or 'random') and may "
+            f"have num_classes; got {sorted(teacher)}"
+        )
+    if not pairs:
+        raise UserError(f"{where}: pairs is empty, so nothing would be distilled")
+    return dict(teacher), list(pairs)

@@ -1,0 +1,145 @@
+"""A config looked at through its own Runner, up to the first iteration and no further."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from kd3d.distill.hook import DistillHook
+from kd3d.distill.preflight import PairReport
+from kd3d.distill.probe import training_batch
+from kd3d.distill.recorder import describe
+from kd3d.distill.teacher import build_teacher_model, teacher_config
+from kd3d.errors import UserError
+
+
+class _BeforeTrainingReached(Exception):  # noqa: N818  (a signal, not an error)
+    """Everything up to the first iteration has run."""
+
+
+class _StopBeforeTraining(Hook):
+    """Looks at the runner after all other hooks' ``before_train``, and ends it."""
+
+    priority = "LOWEST"
+
+    def __init__(self, look: Callable[[Any], None]) -> None:
+        self.look = look
+
+    def before_train(self, runner: Any) -> None:
+        self.look(runner)
+        raise _BeforeTrainingReached
+
+
+@dataclass(frozen=True)
+class ModuleOutput:
+    """What a module returned in one training forward: the material for taps.
+
+    Attributes:
+        name: as in a tap.
+        kind: class name.
+        output: nesting and shapes.
+        calls: how often it ran.
+    """
+
+    name: str
+    kind: str
+    output: str
+    calls: int
+
+
+def inspect_pairs(config: Config) -> dict[str, list[PairReport]]:
+    """Runs a config's preflight: everything training does before its first iteration.
+
+    Returns:
+        Reports of each DistillHook by name.
+
+    Raises:
+        UserError: whatever preflight finds, or a config without a DistillHook.
+    """
+    found: dict[str, list[PairReport]] = {}
+
+    def look(runner: Any) -> None:
+        for hook in runner.hooks:
+            if isinstance(hook, DistillHook):
+                found[hook.name] = hook.reports
+
+    _run_until_training(config, look)
+    if not found:
+        raise UserError("the config has no DistillHook in custom_hooks; nothing is distilled")
+    return found
+
+
+def inspect_modules(config: Config) -> dict[str, list[ModuleOutput]]:
+    """Lists what every module of the student and of its teachers returns.
+
+    Returns:
+        By model: "student", "teacher of <hook>".
+
+    Raises:
+        UserError: a teacher cannot be built.
+    """
+    found: dict[str, list[ModuleOutput]] = {}
+    config = Config(config._cfg_dict.copy())
+    hooks = list(config.get("custom_hooks") or [])
+    distilling = [hook for hook in hooks if hook.get("type") == "DistillHook"]
+    config.custom_hooks = [hook for hook in hooks if hook not in distilling]
+
+    def look(runner: Any) -> None:
+        batch = training_batch(runner, runner.model)
+        found["student"] = module_outputs(runner.model, batch)
+        for hook in distilling:
+            teacher = teacher_config(hook["teacher"]["config"])
+            model = build_teacher_model(
+                teacher,
+                hook["teacher"].get("checkpoint") or "random",
+                device=next(runner.model.parameters()).device,
+            )
+            name = f"teacher of {hook.get('name', 'distill')}"
+            found[name] = module_outputs(model.eval(), batch)
+
+    _run_until_training(config, look)
+    return found
+
+
+@torch.no_grad()
+def module_outputs(model: nn.Module, batch: dict[str, Any]) -> list[ModuleOutput]:
+    """Runs one forward in "loss" mode and describes each module's output.
+
+    Args:
+        model: a detector.
+        batch: ``inputs`` and ``data_samples``.
+    """
+    seen: dict[str, ModuleOutput] = {}
+    handles = []
+    for name, module in model.named_modules():
+
+        def note(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
+            calls = seen[name].calls + 1 if name in seen else 1
+            seen[name] = ModuleOutput(name, type(module).__name__, describe(output), calls)
+
+        if name:
+            handles.append(module.register_forward_hook(note))
+    try:
+        model(**batch, mode="loss")
+    finally:
+        for handle in handles:
+            handle.remove()
+    order = [name for name, _ in model.named_modules()]
+    return sorted(seen.values(), key=lambda item: order.index(item.name))
+
+
+def _run_until_training(config: Config, look: Callable[[Any], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config(config._cfg_dict.copy(), filename=config.filename)
+        config.work_dir = folder
+        runner = Runner.from_cfg(config)
+        runner.register_hook(_StopBeforeTraining(look))
+        with contextlib.suppress(_BeforeTrainingReached):
+            runner.train()

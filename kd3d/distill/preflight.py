@@ -1,0 +1,198 @@
+"""Preflight: what would silently ruin a distillation, found before the first iteration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from kd3d.distill.distiller import Distiller, check_names
+from kd3d.distill.gradients import gradients, norm, total_loss, trainable
+from kd3d.distill.probe import recorded_copy
+from kd3d.distill.recorder import describe
+from kd3d.errors import UserError
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """One pair as found in one training batch.
+
+    Attributes:
+        name: of the pair.
+        student: the student's tap and shapes.
+        teacher: the teacher's tap and shapes.
+        connector: what joins them.
+        loss: type of the loss.
+        value: of the unweighted loss.
+        weight: at progress 0 after any warm-up.
+        gradient_share: norm of the weighted loss's gradient over the task's, on the student.
+    """
+
+    name: str
+    student: str
+    teacher: str
+    connector: str
+    loss: str
+    value: float
+    weight: float
+    gradient_share: float
+
+
+def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
+    """Runs one training forward on a copy of the student and checks every pair.
+
+    Args:
+        distiller: not attached, with its teacher and connectors.
+        batch: as :func:`kd3d.distill.probe.training_batch` gives it.
+
+    Returns:
+        One report a pair.
+
+    Raises:
+        UserError: a pair's name collides, its loss is not finite, or its gradient does not
+            reach the student.
+    """
+    with recorded_copy(distiller) as twin:
+        assert twin.teacher is not None
+        teacher_values = twin.teacher.features(batch["inputs"], batch["data_samples"])
+        twin._recorder.start()
+        task_losses = twin.student(**batch, mode="loss")
+        student_values = twin._recorder.finish()
+        check_names(twin.pairs, task_losses)
+        losses = twin.pair_losses(student_values, teacher_values, local=True, weighted=False)
+        parameters = trainable(twin.student)
+        task = gradients(total_loss(task_losses), parameters)
+        if task is None:
+            raise UserError("the student has no trainable parameter that its losses reach")
+        reports = []
+        for pair in twin.pairs:
+            value = losses[f"loss_{pair.name}"]
+            gradient = _checked_gradient(pair.name, pair.student.text, value, parameters)
+            share = pair.weight.start * norm(gradient) / norm(task).clamp_min(1e-12)
+            reports.append(
+                PairReport(
+                    pair.name,
+                    f"{pair.student.text} {describe(student_values[pair.student])}",
+                    f"{pair.teacher.text} {describe(teacher_values[pair.teacher])}",
+                    pair.connector_text,
+                    type(pair.loss).__name__,
+                    float(value),
+                    pair.weight.start,
+                    float(share),
+                )
+            )
+    return reports
+
+
+def _checked_gradient(
+    name: str, tap: str, value: torch.Tensor, parameters: Sequence[nn.Parameter]
+) -> list[torch.Tensor]:
+    if value.ndim != 0:
+        raise UserError(f"pair {name!r}: expected a scalar loss, got shape {tuple(value.shape)}")
+    if not bool(torch.isfinite(value)):
+        raise UserError(
+            f"pair {name!r}: the loss is {float(value)} on the first batch; look for an untrained "
+            "or wrong teacher, or features that need a connector with normalisation"
+        )
+    gradient = gradients(value, parameters)
+    if gradient is None:
+        raise UserError(
+            f"pair {name!r}: its gradient does not reach any trainable parameter of the student; "
+            f"tap {tap!r} is detached or frozen (frozen_stages, stop-gradient), so nothing would "
+            "be learned: tap a later module"
+        )
+    if not bool(torch.isfinite(norm(gradient))):
+        raise UserError(f"pair {name!r}: its gradient is not finite on the first batch")
+    return gradient
+
+
+def check_classes(student: nn.Module, teacher: nn.Module, declared: int | None) -> None:
+    """Compares how many classes the heads tell apart.
+
+    Args:
+        student: the student.
+        teacher: the teacher.
+        declared: what the config says of the teacher (``teacher=dict(num_classes=...)``), where
+            it knowingly differs and only features are compared.
+
+    Raises:
+        UserError: they differ and the config does not say so.
+    """
+    own, other = _num_classes(student), _num_classes(teacher)
+    if declared is not None and declared != other:
+        raise UserError(f"teacher: num_classes={declared} was declared, its head has {other}")
+    if own is not None and other is not None and own != other and declared is None:
+        raise UserError(
+            f"the student tells {own} classes apart, the teacher {other}; give a teacher trained "
+            "on the same classes, or, where pairs compare features only, say that this is meant: "
+            f"teacher=dict(..., num_classes={other})"
+        )
+
+
+def check_custom_hooks(config: Config) -> None:
+    """Refuses a config whose ``custom_hooks`` list silently replaced that of its base.
+
+    Lists in MMEngine configs replace, they do not merge. Where a hook is to go on purpose, drop
+    it in a config between the two.
+
+    Raises:
+        UserError: names the dropped hooks and prints the line to write.
+    """
+    path = config.filename
+    if not path or not Path(path).is_file():
+        return
+    dropped: list[str] = []
+    for base in _bases(path):
+        kept = [_type(hook) for hook in config.get("custom_hooks") or []]
+        for hook in base.get("custom_hooks") or []:
+            if _type(hook) in kept:
+                kept.remove(_type(hook))
+            else:
+                dropped.append(_type(hook))
+    if dropped:
+        raise UserError(
+            f"{path}: its custom_hooks replace those of its base and drop {', '.join(dropped)}; "
+            "write\n  custom_hooks = [*_base_.custom_hooks, dict(type=...)]\nto keep them"
+        )
+
+
+def table(reports: Sequence[PairReport]) -> str:
+    """The reports as text, one block a pair."""
+    lines = []
+    for r in reports:
+        lines += [
+            f"pair {r.name!r}: {r.loss}, weight {r.weight:g}",
+            f"  student    {r.student}",
+            f"  teacher    {r.teacher}",
+            f"  connector  {r.connector}",
+            f"  loss       {r.value:.4g}; weighted, its gradient on the student is "
+            f"{100 * r.gradient_share:.1f} % of the task's",
+        ]
+    return "\n".join(lines)
+
+
+def _bases(path: str) -> list[Config]:
+    source = Config._parse_lazy_import if Config._is_lazy_import(path) else None
+    if source is not None:  # lazy configs merge by Python's own rules, in the open
+        return []
+    names = Config._get_base_files(path)
+    return [Config.fromfile(Config._get_cfg_path(name, path)[0]) for name in names]
+
+
+def _type(hook: Any) -> str:  # Any: a dict or a built hook
+    return str(hook.get("type")) if isinstance(hook, dict) else type(hook).__name__
+
+
+def _num_classes(model: nn.Module) -> int | None:
+    for name in ("bbox_head", "roi_head.bbox_head"):
+        head: Any = model
+        for part in name.split("."):
+            head = getattr(head, part, None)
+        if isinstance(head, nn.ModuleList):
+            head = head[-1]
+        if head is not None and hasattr(head, "num_classes"):
+            return int(head.num_classes)
+    return None

@@ -1,0 +1,69 @@
+"""One real batch, and a forward on a copy of the student, that leave training as it was."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from kd3d.distill import random_state
+from kd3d.distill.distiller import Distiller
+from kd3d.errors import UserError
+
+
+def training_batch(runner: Any, student: nn.Module, *, size: int = 2) -> dict[str, Any]:
+    """A preprocessed training batch, drawn without moving any generator or cache.
+
+    Args:
+        runner: its train loop is built.
+        student: its data preprocessor makes the network input.
+        size: images at most; a smaller batch size of the loader holds.
+
+    Returns:
+        ``{"inputs": (B, C, H, W), "data_samples": [...]}`` on the student's device.
+
+    Raises:
+        UserError: the dataset is empty.
+    """
+    loader = runner.train_dataloader
+    dataset = loader.dataset
+    if len(dataset) == 0:
+        raise UserError("the training dataset is empty; check ann_file, filter_cfg and data_root")
+    with random_state.preserved():
+        dataset = copy.deepcopy(dataset, _shared_annotations(dataset))
+        count = min(size, loader.batch_size or size)
+        samples = [dataset[index % len(dataset)] for index in range(count)]
+        preprocessor: Any = copy.deepcopy(student.data_preprocessor)
+        batch: dict[str, Any] = preprocessor(loader.collate_fn(samples), False)
+    return batch
+
+
+@contextmanager
+def recorded_copy(distiller: Distiller) -> Iterator[Distiller]:
+    """A detached twin of the distiller around a copy of its student, in train mode.
+
+    Batch statistics, caches and generators of the real student stay as they are.
+    """
+    student = copy.deepcopy(distiller.student).train()
+    with random_state.preserved():
+        yield Distiller(student, distiller.teacher, distiller.pairs)
+
+
+def _shared_annotations(dataset: Any) -> dict[int, Any]:
+    """A deepcopy memo under which serialized annotations (most of a dataset) are shared."""
+    memo: dict[int, Any] = {}
+    stack = [dataset]
+    while stack:
+        item = stack.pop()
+        for value in vars(item).values():
+            if isinstance(value, np.ndarray | torch.Tensor):
+                memo[id(value)] = value
+        stack.extend(
+            child
+            for child in [getattr(item, "dataset", None), *(getattr(item, "datasets", None) or [])]
+            if child is not None
+        )
+    return memo

@@ -1,0 +1,205 @@
+"""The Teacher: a frozen detector outside the student's module tree."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from kd3d.checkpoints import load_checkpoint
+from kd3d.distill.normalization import Normalization, Renormalizer
+from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
+from kd3d.errors import UserError
+
+RANDOM = "random"
+
+
+class Teacher:
+    """A frozen detector that is run up to the last of its taps and no further.
+
+    It is no ``nn.Module``: whatever holds it does not adopt its parameters, so it stays out of
+    the student's checkpoint, optimizer, EMA copy and DDP buckets.
+
+    Args:
+        model: a detector; it is put into eval mode and frozen here.
+        taps: what to read from it.
+        renormalizer: maps the student's batch to the teacher's input; None passes it on.
+    """
+
+    def __init__(
+        self, model: nn.Module, taps: Sequence[Tap], *, renormalizer: Renormalizer | None = None
+    ) -> None:
+        self.model: Any = model.eval().requires_grad_(False)  # Any: called in MMEngine's way
+        self.renormalizer = renormalizer
+        self._recorder = FeatureRecorder(model, taps, owner="teacher")
+        self._knows_last_tap = False
+
+    @torch.no_grad()
+    def features(self, images: Tensor, samples: Sequence[Any]) -> dict[Tap, Any]:
+        """Reads all taps.
+
+        Args:
+            images: (B, C, H, W), the student's network input.
+            samples: B data samples of the student's batch.
+
+        Returns:
+            What each tap read, without gradient.
+
+        Raises:
+            UserError: a tap was never reached.
+        """
+        assert not self.model.training, "the teacher was put into train mode"
+        if self.renormalizer is not None:
+            images = self.renormalizer(images, samples)
+        self._recorder.start(stop_after_last=self._knows_last_tap)
+        try:
+            self.model(images, list(samples), mode="loss")
+        except LastTapReached:
+            pass
+        except Exception:
+            # The first forward goes on past the last tap, into code that is never run again and
+            # may fail there for reasons that do not matter (losses over other classes).
+            if self._knows_last_tap or not self._recorder.reached_all():
+                self._recorder.abandon()
+                raise
+        self._knows_last_tap = True
+        return self._recorder.finish()
+
+
+def teacher_config(source: str | Config) -> Config:
+    """Reads a teacher's config: a path, or ``mmdet::retinanet/...py`` from an installed package.
+
+    Raises:
+        UserError: no such config; near names are offered.
+    """
+    if isinstance(source, Config):
+        return source
+    try:
+        if "::" in source:
+            return get_config(source)
+        return Config.fromfile(source)
+    except FileNotFoundError:
+        raise UserError(f"teacher config {source!r}: no such file{_near_configs(source)}") from None
+
+
+def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device) -> nn.Module:
+    """Builds the teacher's detector and fills it from its checkpoint, strictly.
+
+    Args:
+        config: with a ``model``.
+        checkpoint: path or URL; ``"random"`` initialises it as its config says, for tests and
+            benchmarks only.
+        device: where it runs.
+
+    Raises:
+        UserError: the checkpoint does not fit, lacks a part, or holds an untrained part.
+    """
+    settings = config.model.copy()
+    if checkpoint != RANDOM:
+        _drop_pretrained(settings)
+    with DefaultScope.overwrite_default_scope(config.get("default_scope", "mmdet")):
+        model: Any = MODELS.build(settings)  # Any: init_weights is MMEngine's
+    if checkpoint == RANDOM:
+        model.init_weights()
+        return model.to(device)
+    state = load_checkpoint(checkpoint)["state_dict"]
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    check_weights_fit(model, state, where=f"teacher checkpoint {checkpoint}")
+    model.load_state_dict(state)
+    check_trained(model, where=checkpoint)
+    return model.to(device)
+
+
+def renormalizer_between(student: nn.Module, teacher: nn.Module) -> Renormalizer | None:
+    """How the student's batch becomes the teacher's; None where they agree.
+
+    Raises:
+        UserError: one of the preprocessors cannot be understood and they are not the same.
+    """
+    renormalizer = Renormalizer(
+        Normalization.of(student.data_preprocessor, owner="student"),
+        Normalization.of(teacher.data_preprocessor, owner="teacher"),
+    )
+    return None if renormalizer.is_identity else renormalizer
+
+
+def check_weights_fit(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:
+    """Compares the checkpoint's keys and shapes with the model's.
+
+    Raises:
+        UserError: names how many differ, in which parts, with examples.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    extra = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if not (missing or extra or shapes):
+        return
+    lines = [f"{where} does not fit {type(model).__name__} of its config:"]
+    if missing:
+        lines.append(f"  missing:    {_summary(missing)}")
+    if extra:
+        lines.append(f"  unexpected: {_summary(extra)}")
+    for key in shapes[:3]:
+        got, expected = tuple(state[key].shape), tuple(own[key].shape)
+        lines.append(f"  shape:      {key} is {got}, expected {expected}")
+    if len(shapes) > 3:
+        lines.append(f"              and {len(shapes) - 3} more shapes")
+    lines.append("  give the checkpoint that belongs to this config")
+    raise UserError("\n".join(lines))
+
+
+def check_trained(model: nn.Module, *, where: str) -> None:
+    """Refuses a model with a part that still holds its initial values.
+
+    Initialisers set biases and normalisation weights to constants; training moves every element
+    differently. A child module whose 1-D parameters are all still constant was never trained.
+
+    Raises:
+        UserError: names the untrained part.
+    """
+    for name, child in model.named_children():
+        vectors = [p for p in child.parameters() if p.ndim == 1 and p.numel() > 1]
+        if vectors and all(bool((vector == vector[0]).all()) for vector in vectors):
+            raise UserError(
+                f"teacher checkpoint {where}: {name!r} was never trained (all its biases and "
+                "normalisation weights still hold their initial constants); give a trained "
+                f"checkpoint, or checkpoint={RANDOM!r} if a random teacher is meant"
+            )
+
+
+def _drop_pretrained(settings: Any) -> None:  # Any: nested config values
+    """Removes ``init_cfg`` of type Pretrained: the teacher's own checkpoint brings all weights."""
+    if isinstance(settings, dict):
+        init = settings.get("init_cfg")
+        if isinstance(init, dict) and init.get("type") == "Pretrained":
+            settings["init_cfg"] = None
+        if "pretrained" in settings:
+            settings["pretrained"] = None
+        for value in settings.values():
+            _drop_pretrained(value)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            _drop_pretrained(value)
+
+
+def _summary(keys: list[str]) -> str:
+    parts: dict[str, int] = {}
+    for key in keys:
+        parts[key.split(".", 1)[0]] = parts.get(key.split(".", 1)[0], 0) + 1
+    counts = ", ".join(f"{count} in {part}" for part, count in parts.items())
+    return f"{len(keys)} ({counts}), such as {keys[0]}"
+
+
+def _near_configs(source: str) -> str:
+    folder = Path(source).parent
+    if not folder.is_dir():
+        return f" (there is no folder {folder})"
+    names = [path.name for path in folder.glob("*.py")]
+    near = difflib.get_close_matches(Path(source).name, names, n=2, cutoff=0.5)
+    return f"; did you mean {folder / near[0]}?" if near else f" in {folder}"

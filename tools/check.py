@@ -1,0 +1,53 @@
+"""Checks a distillation config before it is trained: pairs, shapes, connectors, gradients.
+
+python tools/check.py configs/demo/CONFIG.py
+python tools/check.py configs/demo/CONFIG.py --modules     # what a tap can name
+"""
+
+import argparse
+
+from mmengine.config import DictAction
+
+import kd3d.distill  # noqa: F401  (registers the hook)
+from kd3d.checkpoints import use_safe_loading
+from kd3d.configs import building, load_config
+from kd3d.distill.inspection import inspect_modules, inspect_pairs
+from kd3d.distill.preflight import check_custom_hooks, table
+from kd3d.errors import user_errors
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="a config with a DistillHook")
+    parser.add_argument(
+        "--modules", action="store_true", help="list the modules of student and teacher"
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prints the pairs, or the modules."""
+    args = parse_args()
+    with user_errors(), building(args.config):
+        use_safe_loading()
+        config = load_config(args.config, args.cfg_options)
+        config.log_level = "ERROR"
+        check_custom_hooks(config)
+        if args.modules:
+            for model, outputs in inspect_modules(config).items():
+                print(f"{model}:")
+                for out in outputs:
+                    times = f" x{out.calls}" if out.calls > 1 else ""
+                    print(f"  {out.name:44} {out.kind}{times}: {out.output}")
+            return
+        for name, reports in inspect_pairs(config).items():
+            print(f"DistillHook {name!r}\n{table(reports)}")
+        print("preflight passed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Evaluates a checkpoint, or an exported folder, on its config's test split.
+
+python tools/test.py CONFIG work_dirs/run/iter_500.pth --work-dir work_dirs/run
+python tools/test.py CONFIG work_dirs/run/export --backend onnxruntime
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+import kd3d.distill  # noqa: F401  (registers the hook)
+from kd3d.checkpoints import load_checkpoint, use_safe_loading
+from kd3d.configs import building, default_work_dir, load_config
+from kd3d.distill.teacher import check_weights_fit
+from kd3d.errors import UserError, user_errors
+from kd3d.evaluation.accuracy import prepare_test, write_accuracy_record
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads mmdet's own flags, and those of the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="the checkpoint's config")
+    parser.add_argument("checkpoint", help="checkpoint file; with --backend, an exported folder")
+    parser.add_argument("--work-dir", help="where record and predictions go")
+    parser.add_argument(
+        "--backend", choices=["onnxruntime", "pytorch"], help="run what tools/export.py wrote"
+    )
+    parser.add_argument("--show-dir", help="save painted images into this folder of the work dir")
+    parser.add_argument("--seed", type=int, help="the run was trained with, for the record")
+    parser.add_argument("--role", default="", help="teacher, baseline, control or distilled")
+    parser.add_argument("--name", default="", help="of the run in its record")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    return parser.parse_args()
+
+
+def configured(args: argparse.Namespace) -> Config:
+    """The config with the command line's settings in it."""
+    config = load_config(args.config, args.cfg_options)
+    config.launcher = args.launcher
+    config.work_dir = default_work_dir(config, args.config, args.work_dir)
+    config.resume = False
+    config.load_from = None if args.backend else args.checkpoint
+    hooks = config.get("custom_hooks") or []  # a test needs no teacher
+    config.custom_hooks = [hook for hook in hooks if hook.get("type") != "DistillHook"]
+    if args.show_dir:
+        config.default_hooks.visualization = {
+            "type": "DetVisualizationHook",
+            "draw": True,
+            "test_out_dir": args.show_dir,
+        }
+    prepare_test(config, config.work_dir)
+    return config
+
+
+def build_runner(config: Config, args: argparse.Namespace) -> Runner:
+    """The runner, with the checkpoint compared to the model before MMEngine loads it leniently."""
+    if args.backend:
+        from kd3d.export.backend_detector import backend_detector
+
+        if not Path(args.checkpoint).is_dir():
+            raise UserError(
+                f"--backend {args.backend} expects a folder that tools/export.py wrote, "
+                f"got {args.checkpoint}"
+            )
+        config.model = backend_detector(args.checkpoint, args.backend, config)
+        return Runner.from_cfg(config)
+    runner = Runner.from_cfg(config)
+    state = load_checkpoint(args.checkpoint)["state_dict"]
+    model = getattr(runner.model, "module", runner.model)
+    check_weights_fit(model, state, where=f"checkpoint {args.checkpoint}")
+    return runner
+
+
+def main() -> None:
+    """Tests and prints where the record lies."""
+    args = parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    with user_errors(), building(args.config):
+        use_safe_loading()
+        runner = build_runner(configured(args), args)
+        runner.test()
+        if is_main_process():
+            weights = args.checkpoint if not args.backend else f"{args.checkpoint}/model.onnx"
+            record = write_accuracy_record(
+                runner,
+                runner.work_dir,
+                checkpoint=weights,
+                role=args.role,
+                name=args.name,
+                seed=args.seed,
+                conditions={"backend": args.backend or "pytorch"},
+            )
+            print(f"record: {record}")
+
+
+if __name__ == "__main__":
+    main()
