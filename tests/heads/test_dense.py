@@ -26,7 +26,11 @@ SQUARE = {
 }
 ANCHOR_HEAD = {"num_classes": CLASSES, "in_channels": 8, "feat_channels": 8}
 POINTS = {"type": "MlvlPointGenerator", "offset": 0, "strides": STRIDES}
-DELTAS = {"type": "DeltaXYWHBBoxCoder", "target_stds": [0.1, 0.1, 0.2, 0.2]}
+DELTAS = {
+    "type": "DeltaXYWHBBoxCoder",
+    "target_means": [0.1, -0.2, 0.3, -0.4],
+    "target_stds": [0.1, 0.1, 0.2, 0.2],
+}
 DISTANCES = {"type": "DistancePointBBoxCoder"}
 GROUPS = {"type": "GN", "num_groups": 2}
 FOCAL = {"type": "FocalLoss", "use_sigmoid": True}
