@@ -48,27 +48,27 @@ $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 12) or sys.exit("error: $(PYTHON) is Python %d.%d; kd3d needs 3.10 to 3.12: make PYTHON=python3.11 ..." % v)'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: $(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 	@echo "== creating $(VENV)"
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf $(VENV)
-	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
-	$(PIP) pip==$(PIP_VERSION)
-	$(PIP) --group build
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf $(VENV)
+	@$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
+	@$(PIP) pip==$(PIP_VERSION)
+	@$(PIP) --group build
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/torch: | $(STAMPS)/venv
 	@echo "== installing torch: $(TORCH)"
-	$(if $(filter system,$(TORCH)),$(BIN)/python -c 'import torch; print(torch.__version__)',$(subst --quiet,,$(PIP)) '$(TORCH)' $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)'))
+	@$(if $(filter system,$(TORCH)),$(BIN)/python -c 'import torch; print(torch.__version__)',$(subst --quiet,,$(PIP)) '$(TORCH)' $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)'))
 	@touch $@
 
 $(STAMPS)/kd3d: pyproject.toml | $(STAMPS)/torch
-	@echo "== installing kd3d and what it needs"
-	$(PIP) --group build
-	$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
-	$(PIP) --no-deps --group mm
+	@echo "== installing kd3d and what it needs (1 to 5 minutes, silent)"
+	@$(PIP) --group build
+	@$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+	@$(PIP) --no-deps --group mm
 	@touch $@
 
 $(STAMPS)/mmcv: pyproject.toml $(STAMPS)/kd3d
-	@echo "== installing mmcv"
-	$(BIN)/python tools/install/install_mmcv.py
+	@echo "== installing mmcv (compiled once: 5 to 20 minutes)"
+	@$(BIN)/python tools/install/install_mmcv.py
 	@touch $@
 
 clean:
