@@ -1,0 +1,86 @@
+import copy
+
+import pytest
+from mmengine.config import Config
+
+from kd3d.errors import UserError
+from kd3d.recipes.twins import (
+    baseline_config,
+    control_config,
+    teacher_hook,
+    teacher_test_config,
+    with_teacher_checkpoint,
+)
+
+
+def types(config):
+    return [hook["type"] for hook in config.custom_hooks]
+
+
+def test_the_baseline_differs_by_the_distill_hooks_alone(distilled):
+    baseline = baseline_config(distilled)
+    assert types(baseline) == ["EMAHook"]
+    rest = {key: value for key, value in baseline.to_dict().items() if key != "custom_hooks"}
+    assert rest == {k: v for k, v in distilled.to_dict().items() if k != "custom_hooks"}
+
+
+@pytest.mark.parametrize("kind", ["DistillHook", "kd3d.DistillHook"])
+def test_every_distill_hook_is_dropped(distilled, kind):
+    second = copy.deepcopy(distilled.custom_hooks[1])
+    second.type = kind
+    distilled.custom_hooks.append(second)
+    assert types(baseline_config(distilled)) == ["EMAHook"]
+
+
+def test_the_control_adds_the_scale_and_what_registers_it(distilled):
+    control = control_config(distilled, scale=1.7, terms=["loss_cls"])
+    assert types(control) == ["EMAHook", "GroundTruthScaleHook"]
+    assert control.custom_hooks[1] == {
+        "type": "GroundTruthScaleHook",
+        "scale": 1.7,
+        "terms": ["loss_cls"],
+    }
+    assert control.custom_imports.imports == ["kd3d.distill", "kd3d.distill.control"]
+
+
+def test_the_given_config_stays(distilled, teacher):
+    before = distilled.to_dict()
+    control_config(distilled, scale=2.0)
+    teacher_test_config(distilled, teacher)
+    with_teacher_checkpoint(distilled, "", "x.pth")
+    assert distilled.to_dict() == before
+
+
+def test_the_teacher_is_tested_on_the_students_images(distilled, teacher):
+    config = teacher_test_config(distilled, teacher)
+    assert config.model == {"type": "Toy", "channels": 64}
+    assert config.test_dataloader.dataset.ann_file == "test.json"
+    assert "custom_hooks" not in config
+    assert "train_cfg" not in config
+    assert config.custom_imports.imports == ["kd3d.distill", "kd3d.models"]
+
+
+def test_a_config_without_a_test_set_is_refused(distilled, teacher):
+    distilled.pop("test_evaluator")
+    with pytest.raises(UserError, match="has no test_evaluator"):
+        teacher_test_config(distilled, teacher)
+
+
+def test_the_teachers_checkpoint_is_replaced(distilled):
+    changed = with_teacher_checkpoint(distilled, "", "made/here.pth")
+    assert changed.custom_hooks[1].teacher.checkpoint == "made/here.pth"
+
+
+def test_several_teachers_need_a_name(distilled):
+    second = copy.deepcopy(distilled.custom_hooks[1])
+    second.name = "large"
+    distilled.custom_hooks.append(second)
+    with pytest.raises(UserError, match="DistillHooks distill, large"):
+        teacher_hook(distilled)
+    assert teacher_hook(distilled, "large") is distilled.custom_hooks[2]
+    assert teacher_hook(distilled, "distill") is distilled.custom_hooks[1]
+
+
+def test_a_config_without_a_distill_hook_is_refused():
+    with pytest.raises(UserError, match="has no DistillHook"):
+        teacher_hook(Config({"custom_hooks": [{"type": "EMAHook"}]}))
