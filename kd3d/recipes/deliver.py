@@ -1,0 +1,78 @@
+"""After the runs: export and latency of every role, and the report."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kd3d.errors import UserError
+from kd3d.files import write_json
+from kd3d.recipes.children import Command
+from kd3d.recipes.crew import Crew, finish
+from kd3d.recipes.execute import all_settings
+from kd3d.recipes.plan import Run
+from kd3d.recipes.progress import RunFolder, Stage
+
+EXPORTED = ("teacher", "baseline", "control", "distilled")
+_RECORDS = ("record-export.json", "record-latency-onnxruntime.json")
+
+
+def export_roles(
+    runs: Sequence[Run], work_dir: Path, *, input_size: tuple[int, int], crew: Crew
+) -> None:
+    """Exports and times the first seed of every role, one after the other.
+
+    What was exported from the same run at the same size stays.
+
+    Args:
+        runs: the whole plan; roles whose first run has not finished are left out.
+        work_dir: of the recipe; results go to ``export/<role>``.
+        input_size: (H, W) in pixels.
+        crew: idle, so that nothing disturbs the timing.
+    """
+    settings = all_settings(runs)
+    for role in EXPORTED:
+        run = next(run for run in runs if run.group == role)
+        folder = RunFolder(work_dir / run.name)
+        if folder.stage() is not Stage.FINISHED:
+            crew.say(f"export of {role}: left out, {run.name} is not finished")
+            continue
+        out = work_dir / "export" / role
+        origin = {"settings": settings[run.name], "input_size": list(input_size)}
+        note = out / "origin.json"
+        if all((out / record).is_file() for record in _RECORDS) and _read(note) == origin:
+            continue
+        finish(crew, f"export of {role}", _export_commands(run, folder, out, input_size, crew))
+        write_json(note, origin)
+
+
+def report(work_dir: Path, crew: Crew) -> Path:
+    """Makes the page and table of all records; returns their folder."""
+    out = work_dir / "report"
+    command = Command(
+        "page and table",
+        crew.machine.tool("report.py", work_dir, "--out", out),
+        work_dir / "report.log",
+    )
+    finish(crew, "report", [command])
+    return out
+
+
+def _export_commands(
+    run: Run, folder: RunFolder, out: Path, input_size: tuple[int, int], crew: Crew
+) -> list[Command]:
+    config = folder.plan / f"{run.group}.py"
+    checkpoint = run.published or run.checkpoint or folder.checkpoint()
+    if checkpoint is None:
+        raise UserError(f"{folder.path}: its checkpoint is gone, so it cannot be exported")
+    log = out.with_name(f"{out.name}.log")
+    export = crew.machine.tool(
+        "export.py",
+        *(config, checkpoint, "--out", out, "--role", run.role, "--name", run.name),
+        *("--input-size", *input_size, "--force"),
+    )
+    benchmark = crew.machine.tool("benchmark.py", out, "--backend", "onnxruntime")
+    return [Command("export", export, log), Command("latency", benchmark, log)]
+
+
+def _read(path: Path) -> object:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
