@@ -1,0 +1,126 @@
+"""The result in one sentence, and what limits it."""
+
+from statistics import mean
+
+from kd3d.report.summary import WALL_CLOCK, Group, Summary
+from kd3d.report.table import gap_text, statistic_text
+
+ENOUGH_SEEDS = 3
+
+
+def headline(summary: Summary) -> str:
+    """One sentence: what distillation changed beside its twins, or why that is not said."""
+    if summary.refusal:
+        return summary.refusal[0].upper() + summary.refusal[1:] + "."
+    baseline, control = summary.groups["baseline"], summary.groups["control"]
+    distilled = summary.groups["distilled"]
+    change = _mean_ap(distilled) - _mean_ap(baseline)
+    over_control = _mean_ap(distilled) - _mean_ap(control)
+    seeds = len(distilled.runs)
+    verb = "reached" if change > 0 else "was not helped: it reached"
+    return (
+        f"Over {seeds} seed{'s' if seeds != 1 else ''}, the distilled student {verb} "
+        f"AP {statistic_text(distilled.statistic('AP'))}, "
+        f"against {statistic_text(baseline.statistic('AP'))} for the baseline ({change:+.1f}) and "
+        f"{statistic_text(control.statistic('AP'))} for the control ({over_control:+.1f}). "
+        f"Gap to the teacher closed: {gap_text(summary.gaps['baseline'])} vs baseline, "
+        f"{gap_text(summary.gaps['control'])} vs control."
+    )
+
+
+def caveats(summary: Summary) -> list[str]:
+    """What limits the result: seeds, schedule, split, classes where the teacher is no better."""
+    said = [_seed_sentence(summary), _schedule_sentence(summary), _wall_clock_sentence(summary)]
+    said += [_split_sentence(summary), _teacher_sentence(summary)]
+    return [sentence for sentence in said if sentence]
+
+
+def _seed_sentence(summary: Summary) -> str:
+    if summary.refusal:
+        return ""
+    distilled = summary.groups["distilled"]
+    parts = []
+    for key in summary.gaps:
+        reference = summary.groups[key]
+        pairs = _paired(distilled, reference)
+        above = sum(ours > theirs for ours, theirs in pairs)
+        parts.append(f"the {reference.label} in {above} of {len(pairs)}")
+    few = ""
+    seeds = len(distilled.values("AP"))
+    if seeds < ENOUGH_SEEDS:
+        few = f" {seeds} seed{'s' if seeds != 1 else ''}: too few to know the spread."
+    uneven = {tuple(summary.groups[key].runs) for key in ("distilled", *summary.gaps)}
+    if len(uneven) > 1:
+        few += " Not every seed has all its twins: means and gaps cover different seeds."
+    return f"Seed by seed, the distilled student is above {', '.join(parts)}.{few}"
+
+
+def _schedule_sentence(summary: Summary) -> str:
+    lengths = {
+        f"{run.conditions[unit]} {unit.removeprefix('max_').replace('iters', 'iterations')}"
+        for group in summary.groups.values()
+        if group.role in ("baseline", "control", "distilled") and WALL_CLOCK not in group.key
+        for run in group.runs.values()
+        for unit in ("max_epochs", "max_iters")
+        if unit in run.conditions
+    }
+    if not lengths:
+        return "The records do not tell the length of the training schedule."
+    if len(lengths) > 1:
+        return f"The students were trained for different lengths: {', '.join(sorted(lengths))}."
+    return (
+        f"All students were trained for {lengths.pop()}; part of a gain can be faster "
+        "convergence, which a longer schedule would take back."
+    )
+
+
+def _wall_clock_sentence(summary: Summary) -> str:
+    if summary.refusal or summary.groups.get(f"baseline{WALL_CLOCK}"):
+        return ""
+    step_s = {
+        key: [
+            record.metrics["seconds_per_iter"]
+            for record in summary.groups[key].training.values()
+            if "seconds_per_iter" in record.metrics
+        ]
+        for key in ("baseline", "distilled")
+    }
+    longer = ""
+    if all(step_s.values()):
+        ratio = mean(step_s["distilled"]) / mean(step_s["baseline"])
+        longer = f"; a distilled iteration took {ratio:.2f} times one of the baseline"
+    return f"Twins have equal iterations, not equal wall clock{longer}."
+
+
+def _split_sentence(summary: Summary) -> str:
+    images = {
+        run.conditions.get("images") for g in summary.groups.values() for run in g.runs.values()
+    }
+    files = {
+        run.dataset.get("ann_file", "") for g in summary.groups.values() for run in g.runs.values()
+    }
+    if not files or images == {None}:
+        return ""
+    counts = ", ".join(str(count) for count in sorted(images - {None}, key=str))
+    return f"Evaluated on {counts} images of {', '.join(sorted(files))}."
+
+
+def _teacher_sentence(summary: Summary) -> str:
+    teacher, baseline = summary.groups.get("teacher"), summary.groups.get("baseline")
+    if teacher is None or baseline is None:
+        return ""
+    ours = baseline.class_ap()
+    weak = [name for name, ap in teacher.class_ap().items() if name in ours and ap <= ours[name]]
+    if not weak:
+        return ""
+    shown = ", ".join(weak[:6]) + (", ..." if len(weak) > 6 else "")
+    return f"The teacher is not better than the baseline in {len(weak)} class(es): {shown}."
+
+
+def _mean_ap(group: Group) -> float:
+    return mean(group.values("AP").values())
+
+
+def _paired(group: Group, reference: Group) -> list[tuple[float, float]]:
+    ours, theirs = group.values("AP"), reference.values("AP")
+    return [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]

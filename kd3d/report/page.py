@@ -1,0 +1,239 @@
+"""One self-contained HTML page: no script, nothing loaded from elsewhere, light and dark."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+
+from kd3d.report.charts import Series, bar_plot, dot_plot
+from kd3d.report.curves import loss_charts
+from kd3d.report.headline import caveats, headline
+from kd3d.report.page_style import STYLE
+from kd3d.report.record import Record
+from kd3d.report.samples import MIN_IOU, MIN_SCORE, sample_pictures
+from kd3d.report.summary import WALL_CLOCK, Summary
+from kd3d.report.table import Table, summary_table
+
+MAX_CLASSES = 12
+GENERATOR = '<meta name="generator" content="kd3d report">'
+_ROLES = ("teacher", "baseline", "control", "distilled")
+
+
+def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> str:
+    """The whole page.
+
+    Args:
+        summary: of those records.
+        records: path -> record, all of them.
+        command: that makes this page, to be printed on it.
+    """
+    body = [
+        "<h1>kd3d report</h1>",
+        f'<p class="headline">{escape(headline(summary))}</p>',
+        _caveats(summary),
+        _section(
+            "Result",
+            _table(summary_table(summary)),
+            "AP in percent, mean and sample "
+            "deviation over seeds. Gap closed: (distilled - twin) / (teacher - twin).",
+        ),
+        _section("AP of each seed", _dots(summary)),
+        _losses(summary),
+        _section("AP of each class", _bars(summary)),
+        _pictures(summary),
+        _section("Latency", _latency(summary)),
+        _section("Environment and conditions", _environment(records.values())),
+        _section("Commands", _commands(records.values(), command)),
+        _section("Records", _records(records)),
+    ]
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{GENERATOR}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>kd3d report</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _section(title: str, content: str, explained: str = "") -> str:
+    text = f'<p class="soft">{escape(explained)}</p>' if explained else ""
+    return f"<h2>{escape(title)}</h2>{text}{content}"
+
+
+def _missing(sentence: str) -> str:
+    return f'<p class="missing">{escape(sentence)}</p>'
+
+
+def _caveats(summary: Summary) -> str:
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in caveats(summary))
+    return f'<div class="caveats">What limits this result:<ul>{said}</ul></div>' if said else ""
+
+
+def _color(role: str) -> str:
+    return f"role-{role if role in _ROLES else 'other'}"
+
+
+def _legend(roles: Iterable[str]) -> str:
+    entries = "".join(
+        f'<span><span class="swatch {_color(role)}"></span>{escape(role)}</span>' for role in roles
+    )
+    return f'<div class="legend">{entries}</div>'
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    rows = []
+    for row in table.rows:
+        name, *rest = row.cells
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        swatch = f'<span class="swatch {_color(row.group.role)}"></span>'
+        rows.append(
+            f'<tr class="{escape(row.group.role)}"><td>{swatch}{escape(name)}</td>{cells}</tr>'
+        )
+    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in table.notes)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>{notes}"
+    )
+
+
+def _dots(summary: Summary) -> str:
+    rows = [
+        Series(_color(group.role).removeprefix("role-"), group.label, [(v, 0) for v in values])
+        for group in summary.groups.values()
+        if (values := list(group.values("AP").values()))
+    ]
+    if not rows:
+        return _missing("No accuracy record has an AP; tools/test.py CONFIG CHECKPOINT makes one.")
+    teacher = summary.groups["teacher"].statistic("AP") if "teacher" in summary.groups else None
+    return dot_plot(rows, unit="AP", reference=teacher.mean if teacher else None)
+
+
+def _losses(summary: Summary) -> str:
+    pairs, task = loss_charts(summary)
+    roles = [role for role in _ROLES[1:] if role in summary.groups]
+    pair_part = (
+        f'<div class="charts">{"".join(pairs)}</div>'
+        if pairs
+        else _missing(
+            "No loss curve of a pair: no log (*/vis_data/scalars.json) of a distilled run and its "
+            "baseline lies beside the records; tools/run_recipe.py leaves them."
+        )
+    )
+    task_part = (
+        f'{_legend(roles)}<div class="charts">{"".join(task)}</div>'
+        if task
+        else _missing("No loss curves: no training logs lie beside the records.")
+    )
+    return _section(
+        "Loss of each pair", pair_part, "Distilled runs, over iterations; a thin line is one seed."
+    ) + _section("Losses of the students' own task", task_part)
+
+
+def _bars(summary: Summary) -> str:
+    groups = {
+        group.role: values
+        for group in summary.groups.values()
+        if group.role in _ROLES and WALL_CLOCK not in group.key and (values := group.class_ap())
+    }
+    if not groups:
+        return _missing("No record has values per class; tools/test.py CONFIG CHECKPOINT does.")
+    classes = list(dict.fromkeys(name for values in groups.values() for name in values))
+    shown, note = classes, ""
+    if len(classes) > MAX_CLASSES:
+        shown = sorted(classes, key=lambda name: -_spread(groups, name))[:MAX_CLASSES]
+        note = (
+            f'<p class="soft">The {MAX_CLASSES} of {len(classes)} classes in which the roles '
+            "differ most.</p>"
+        )
+    return _legend(groups) + note + bar_plot(shown, groups, "AP")
+
+
+def _spread(groups: Mapping[str, Mapping[str, float]], name: str) -> float:
+    values = [values[name] for values in groups.values() if name in values]
+    return max(values) - min(values)
+
+
+def _pictures(summary: Summary) -> str:
+    pictures, missing = sample_pictures(summary)
+    if missing:
+        return _section("Images", _missing(missing))
+    legend = (
+        f"Images spread evenly over the test split, first seed, scores from {MIN_SCORE}. Solid: "
+        f"matches an object (IoU {MIN_IOU}, same class); dashed: matches none; dotted: an object "
+        "that was missed. Hover over a box for its class."
+    )
+    return _section("Images", "".join(pictures), legend)
+
+
+def _latency(summary: Summary) -> str:
+    columns = ["p50_ms", "p90_ms", "p99_ms", "mean_ms", "throughput_fps", "iterations"]
+    rows = [
+        [
+            f"{group.label}, {backend}",
+            *[_number(record.metrics.get(c)) for c in columns],
+            _conditions(record),
+        ]
+        for group in summary.groups.values()
+        for backend, record in group.latency.items()
+    ]
+    if not rows:
+        return _missing(
+            "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
+            "tools/benchmark.py DIR --backend onnxruntime measure it."
+        )
+    return _plain_table(["", *[c.replace("_", " ") for c in columns], "conditions"], rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}".removesuffix(".00")
+
+
+def _conditions(record: Record) -> str:
+    return ", ".join(f"{key} {value}" for key, value in record.conditions.items())
+
+
+def _plain_table(columns: list[str], rows: Iterable[list[str]], style: str = "") -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return (
+        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _environment(records: Iterable[Record]) -> str:
+    """Each entry with all values that occur: more than one means that machines differ."""
+    values: dict[str, dict[str, None]] = {}
+    for record in records:
+        for key, value in {**record.environment, **record.conditions}.items():
+            if key != "command" and value != "":
+                values.setdefault(key, {})[str(value)] = None
+    if not values:
+        return _missing("The records carry no environment.")
+    rows = [[key, "; ".join(found)] for key, found in values.items()]
+    return _plain_table(["entry", "value"], rows, "text")
+
+
+def _commands(records: Iterable[Record], command: str) -> str:
+    said = {str(r.conditions["command"]): None for r in records if "command" in r.conditions}
+    return f"<pre>{escape(chr(10).join([*said, command]))}</pre>"
+
+
+def _records(records: Mapping[Path, Record]) -> str:
+    rows = [
+        [
+            record.name,
+            record.kind,
+            "-" if record.seed is None else str(record.seed),
+            f"{record.config} {record.config_hash}".strip() or "-",
+            f"{record.checkpoint} {record.checkpoint_hash}".strip() or "-",
+            record.created,
+            str(path),
+        ]
+        for path, record in records.items()
+    ]
+    return _plain_table(
+        ["run", "kind", "seed", "config, hash", "checkpoint, hash", "created", "file"], rows, "text"
+    )

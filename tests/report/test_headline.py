@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+from kd3d.report.headline import caveats, headline
+from kd3d.report.record import Record, find_records
+from kd3d.report.summary import summarize
+
+
+def summary_of(make_accuracy, tmp_path, aps: dict[str, float], extra: dict | None = None):
+    records = {
+        tmp_path / role: make_accuracy(role, 0, ap, tmp_path, parameters=7)
+        for role, ap in aps.items()
+    }
+    return summarize({**records, **(extra or {})})
+
+
+def test_headline_names_both_twins_and_the_seeds(tmp_path, make_work_dir):
+    said = headline(summarize(find_records(make_work_dir(tmp_path))))
+    assert said == (
+        "Over 3 seeds, the distilled student reached AP 31.0 \u00b1 1.0, against 22.0 \u00b1 2.0 "
+        "for the baseline (+9.0) and 25.0 \u00b1 1.0 for the control (+6.0). Gap to the teacher "
+        "closed: 50 \u00b1 0 % vs baseline, 40 \u00b1 6 % vs control."
+    )
+
+
+def test_a_loss_is_said_plainly(tmp_path, make_accuracy):
+    aps = {"teacher": 40.0, "baseline": 30.0, "control": 31.0, "distilled": 28.0}
+    summary = summary_of(make_accuracy, tmp_path, aps)
+    assert "was not helped: it reached AP 28.0" in headline(summary)
+    assert "(-2.0)" in headline(summary)
+    seeds = caveats(summary)[0]
+    assert "the baseline in 0 of 1, the control in 0 of 1." in seeds
+    assert "1 seed: too few" in seeds
+
+
+def test_a_refusal_is_the_headline(tmp_path, make_work_dir):
+    summary = summarize(find_records(make_work_dir(tmp_path, ("teacher", "distilled"))))
+    assert headline(summary) == "No gain shown: baseline and control missing."
+    assert not any("Seed by seed" in sentence for sentence in caveats(summary))
+
+
+def test_schedule_split_and_weak_classes_are_said(tmp_path, make_accuracy):
+    aps = {"teacher": 40.0, "baseline": 30.0, "control": 31.0, "distilled": 35.0}
+    summary = summary_of(make_accuracy, tmp_path, aps)
+    weak = replace(
+        summary.groups["teacher"].runs[0], per_class={"car": {"AP": 1.0}, "person": {"AP": 99.0}}
+    )
+    summary.groups["teacher"].runs[0] = weak
+    said = " ".join(caveats(summary))
+    assert "All students were trained for 12 epochs;" in said
+    assert f"Evaluated on 8 images of {tmp_path / 'data' / 'test.json'}." in said
+    assert "not better than the baseline in 1 class(es): car." in said
+
+
+def test_the_price_of_a_distilled_iteration_is_said(tmp_path, make_accuracy):
+    aps = {"teacher": 40.0, "baseline": 30.0, "control": 31.0, "distilled": 35.0}
+    training = {
+        tmp_path / f"{role}-training": Record(
+            kind="training", role=role, name=role, seed=0, metrics={"seconds_per_iter": seconds}
+        )
+        for role, seconds in (("baseline", 0.2), ("distilled", 0.25))
+    }
+    said = " ".join(caveats(summary_of(make_accuracy, tmp_path, aps, training)))
+    assert "a distilled iteration took 1.25 times one of the baseline." in said  # 0.25 / 0.2

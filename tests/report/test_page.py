@@ -1,0 +1,108 @@
+import re
+from html.parser import HTMLParser
+
+from kd3d.report.page import MAX_CLASSES, page
+from kd3d.report.record import find_records
+from kd3d.report.summary import summarize
+
+SECTIONS = [
+    "Result",
+    "AP of each seed",
+    "Loss of each pair",
+    "Losses of the students&#x27; own task",
+    "AP of each class",
+    "Images",
+    "Latency",
+    "Environment and conditions",
+    "Commands",
+    "Records",
+]
+
+
+class Balance(HTMLParser):
+    """Fails where tags do not nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        """An element without content, as SVG writes it."""
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page_of(records: dict) -> str:
+    html = page(summarize(records), records, command="python tools/report.py")
+    balance = Balance()
+    balance.feed(html)
+    assert balance.open == []
+    return html
+
+
+def test_a_whole_recipe_has_every_section_and_needs_nothing_from_elsewhere(tmp_path, make_work_dir):
+    html = page_of(find_records(make_work_dir(tmp_path)))
+    assert re.findall("<h2>(.*?)</h2>", html) == SECTIONS
+    assert 'class="missing"' not in html
+    links = re.findall(r'(?:href|src)="([^"]*)"', html)
+    assert links
+    assert all(link.startswith(("data:image/jpeg;base64,", "#")) for link in links)
+    assert "<script" not in html
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_missing_parts_are_sentences_with_a_command(tmp_path, make_accuracy):
+    record = make_accuracy(
+        "distilled", 0, 30.0, tmp_path, per_class={}, files={}, environment={}, conditions={}
+    )
+    html = page_of({tmp_path / "record-accuracy.json": record})
+    said = re.findall('<p class="missing">(.*?)</p>', html)
+    assert len(said) == 6  # pair losses, task losses, classes, images, latency, environment
+    assert sum("tools/" in sentence for sentence in said) == 4
+    assert "No gain shown: teacher and baseline and control missing." in html
+
+
+def test_text_from_records_is_escaped(tmp_path, make_accuracy):
+    evil = "<script>alert('x')</script>"
+    record = make_accuracy(
+        "",
+        0,
+        30.0,
+        tmp_path,
+        name=evil,
+        per_class={evil: {"AP": 1.0}},
+        config=evil,
+        environment={evil: evil},
+        conditions={"command": evil, "max_epochs": evil},
+    )
+    html = page_of({tmp_path / evil.replace("/", ""): record})
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_of_many_classes_those_that_differ_most_are_shown(tmp_path, make_accuracy):
+    names = [f"class{n:02}" for n in range(30)]
+    flat = {name: {"AP": 10.0} for name in names}
+    raised = {name: {"AP": 10.0 + n} for n, name in enumerate(names)}
+    records = {
+        tmp_path / role: make_accuracy(role, 0, 20.0, tmp_path, per_class=per_class)
+        for role, per_class in (("baseline", flat), ("distilled", raised))
+    }
+    html = page_of(records)
+    assert f"The {MAX_CLASSES} of 30 classes" in html
+    shown = set(re.findall(r"<title>(class\d+), distilled", html))
+    assert shown == set(names[-MAX_CLASSES:])
+
+
+def test_differing_environments_are_both_shown(tmp_path, make_accuracy):
+    records = {
+        tmp_path / cpu: make_accuracy("baseline", seed, 20.0, tmp_path, environment={"cpu": cpu})
+        for seed, cpu in enumerate(("one", "two"))
+    }
+    assert "<td>one; two</td>" in page_of(records)
