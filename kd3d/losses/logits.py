@@ -13,14 +13,14 @@ def bernoulli_kl(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher || student) of yes-no probabilities, element by element, from their logits.
 
     With q the teacher's probability, s and t the logits:
-    ``softplus(-s) - softplus(-t) + (1 - q) * (s - t)``, which is exactly 0 for s = t.
+    ``logsigmoid(t) - logsigmoid(s) + (1 - q) * (s - t)``, which is exactly 0 for s = t.
 
     Args:
         student: logits of any shape, in float32.
         teacher: the same shape, the target; no gradient flows into it.
     """
     teacher = teacher.detach()
-    surprise = F.softplus(-student) - F.softplus(-teacher)
+    surprise = F.logsigmoid(teacher) - F.logsigmoid(student)
     return surprise + (-teacher).sigmoid() * (student - teacher)
 
 

@@ -31,8 +31,8 @@ def dense_response(
 
     - classes: KL(teacher || student) over *all* positions and classes, each term times
       ``|p_teacher - p_student| ** gamma`` (as the quality focal loss, Li et al., 2020). Without it
-      (gamma 0) a student that starts at p = 0.01 on 10^5 positions of pure background begins with
-      a sum in the hundreds, against about 3 for each object it misses.
+      (gamma 0) a student at p = 0.01 where the teacher has 0.002 pays 0.005 a position and class:
+      480 a class on 10^5 positions of background, against about 3 for a position it misses.
     - boxes: ``1 - GIoU`` (Rezatofighi et al., 2019) weighted by the teacher's best class score.
 
     Of sigmoid heads the score compared is the one that NMS ranks: with an objectness, the product.
@@ -92,7 +92,8 @@ def generalized_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _area(low: Tensor, high: Tensor) -> Tensor:
     """Area in square px between two corners; 0 if they do not span any."""
-    return (high - low).clamp(min=0).prod(-1)
+    extent = (high - low).clamp(min=0)
+    return extent[..., 0] * extent[..., 1]
 
 
 def _class_divergence(
