@@ -74,11 +74,11 @@ def main() -> None:
         with only_command_in(work_dir), Crew(machine, say) as crew:
             prepare(recipe.prepare, work_dir, crew)
             execute(runs, select(runs, args.only), work_dir, crew=crew, force=args.force)
-            gaps = link_twins(runs, work_dir)
+            summary = link_twins(runs, work_dir)
             if recipe.export and recipe.input_size:
                 export_roles(runs, work_dir, input_size=recipe.input_size, crew=crew)
             page = report(work_dir, crew)
-        print(gap_table(runs, work_dir, gaps))
+        print(gap_table(summary))
         print(page / "index.html")
 
 

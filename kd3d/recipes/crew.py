@@ -32,7 +32,7 @@ class Machine:
     tools: Path
     jobs: int = 1
     processes: int = 1
-    poll_s: float = 0.5
+    poll_s: float = 0.1
     report_s: float = 30.0
 
     @property

@@ -19,15 +19,18 @@ SCORES = {
 AGAINST_BASELINE = [0.5, 0.7]
 
 
+def write(work_dir, run, ap):
+    labels = {"role": run.role, "name": run.name, "seed": run.seed}
+    record = Record(kind="accuracy", metrics={"AP": ap}, **labels)
+    record.write(work_dir / run.name / "record-accuracy.json")
+
+
 @pytest.fixture
 def outcome(tmp_path, distilled, teacher):
     runs = plan_runs(Recipe(name="toy", distilled=distilled, seeds=(0, 1)), teacher, tmp_path)
     for run in runs:
         if run.name in SCORES:
-            record = Record(
-                kind="accuracy", role=run.role, name=run.name, metrics={"AP": SCORES[run.name]}
-            )
-            record.write(tmp_path / run.name / "record-accuracy.json")
+            write(tmp_path, run, SCORES[run.name])
     return runs, tmp_path
 
 
@@ -52,7 +55,7 @@ def test_a_distilled_record_names_the_twins_of_its_seed(outcome):
 
 def test_the_gap_closed_is_recorded_with_its_deviation(outcome):
     runs, work_dir = outcome
-    gaps = link_twins(runs, work_dir)
+    gaps = link_twins(runs, work_dir).gaps
     assert gaps["baseline"].mean == pytest.approx(0.6)
     metrics = read(work_dir, "distilled/seed1").metrics
     assert metrics == pytest.approx(
@@ -78,19 +81,28 @@ def test_linking_again_changes_nothing(outcome):
 def test_a_gap_that_is_no_longer_defined_disappears(outcome):
     runs, work_dir = outcome
     link_twins(runs, work_dir)
-    worse = Record(kind="accuracy", role="teacher", name="teacher", metrics={"AP": 20.0})
-    worse.write(work_dir / "teacher" / "record-accuracy.json")
-    gaps = link_twins(runs, work_dir)
+    write(work_dir, runs[0], 20.0)
+    summary = link_twins(runs, work_dir)
     assert read(work_dir, "distilled/seed0").metrics == {"AP": 30.0}
-    assert "the teacher (20.0) is not better" in gap_table(runs, work_dir, gaps)
+    assert "the teacher (20.0) is not better" in gap_table(summary)
+
+
+def test_no_gap_is_shown_while_a_kind_of_twin_is_missing(outcome):
+    runs, work_dir = outcome
+    link_twins(runs, work_dir)
+    (work_dir / "control/seed0/record-accuracy.json").unlink()
+    summary = link_twins(runs, work_dir)
+    assert read(work_dir, "distilled/seed0").metrics == {"AP": 30.0}
+    assert gap_table(summary).splitlines()[-1] == "no gain shown: control missing"
+    assert "%" not in gap_table(summary)
 
 
 def test_the_table_shows_every_seed_and_the_gap(outcome):
     runs, work_dir = outcome
-    lines = gap_table(runs, work_dir, link_twins(runs, work_dir)).splitlines()
+    lines = gap_table(link_twins(runs, work_dir)).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["teacher", "40.0"],
-        ["distilled", "30.0", "/", "34.0"],
         ["baseline", "20.0", "/", "20.0", "60", "+-", "14", "%", "(2", "seeds)"],
         ["control", "28.0", "17", "%", "(1", "seeds)"],
+        ["distilled", "30.0", "/", "34.0"],
     ]
