@@ -68,7 +68,7 @@ def render_scene(
     )
     canvas = empty_street(rng, camera, (W, H))
     haze = rng.uniform(120, 230) * np.ones(3) * rng.uniform(0.95, 1.05, 3)
-    reach_m = rng.uniform(40, 150)  # distance at which haze hides 63 percent
+    reach_m = rng.uniform(50, 150)  # distance at which haze hides 63 percent
     owner = np.full((H, W), -1, np.int32)
     standing = sorted(_choose(rng), key=lambda item: -item.z_m)
     silhouettes = []
@@ -83,16 +83,16 @@ def _choose(rng: np.random.Generator) -> list[_Standing]:
     """Picks what stands where: a few groups of road users, and clutter at the roadside."""
     chosen = []
     shares = np.array([0.36, 0.16, 0.3, 0.18])
-    for _ in range(rng.integers(3, 11)):
+    for _ in range(rng.integers(3, 9)):
         category = int(rng.choice(len(CATEGORIES), p=shares))
-        z_m = float(np.exp(rng.uniform(np.log(6.0), np.log(42.0))))  # even in pixels, not in metres
+        z_m = float(np.exp(rng.uniform(np.log(5.0), np.log(26.0))))  # even in pixels, not in metres
         side = 3.6 if category < 2 else 5.5
         x_m = float(np.clip(rng.normal(0, side), -0.62 * z_m, 0.62 * z_m))
         draw = ROAD_USERS[CATEGORIES[category]]
         chosen.append(_Standing(category, draw(rng), x_m, z_m))
         if category == 2 and rng.random() < 0.4:  # people walk together
             chosen.append(_Standing(2, draw(rng), x_m + rng.uniform(0.4, 1.2), z_m + 0.3))
-    for _ in range(rng.integers(3, 12)):
+    for _ in range(rng.integers(2, 8)):
         z_m = rng.uniform(6, 40)
         x_m = rng.choice([-1, 1]) * rng.uniform(2.0, 0.6 * z_m + 1)
         chosen.append(_Standing(-1, clutter(rng), float(x_m), float(z_m)))
@@ -141,13 +141,13 @@ def _develop(rng: np.random.Generator, canvas: Image, size: tuple[int, int]) -> 
     image = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9))
-    gain = rng.uniform(0.3, 1.1)
+    gain = rng.uniform(0.45, 1.1)
     slope = rng.uniform(-0.35, 0.35)
     across = 1 + slope * np.linspace(-1, 1, W)[None, :, None]
     image = image * gain * across * rng.uniform(0.88, 1.12, 3)
     patches = rng.normal(0, rng.uniform(2, 9), (H // 12, W // 12, 1)).astype(np.float32)
     image += cv2.resize(patches, size, interpolation=cv2.INTER_LINEAR)[..., None]
-    image += rng.normal(0, rng.uniform(2, 11), image.shape)
+    image += rng.normal(0, rng.uniform(2, 8), image.shape)
     developed: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
     return developed
 
