@@ -28,7 +28,7 @@ SLOW_LIMIT_S = 600.0  # tests marked slow
 
 
 class TimeLimitError(BaseException):
-    """A test took longer than its folder allows; no ``except Exception`` of tested code hides it."""
+    """A test took too long; no ``except Exception`` of the tested code hides this."""
 
 
 def folder_of(test_file: Path, tests: Path) -> str:
