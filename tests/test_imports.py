@@ -42,8 +42,9 @@ def test_enough_modules_are_seen():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module):
-    upward = {name for name in imports_of_kd3d(module) if layer_of(name) > layer_of(module)}
-    assert not upward, f"{module} is in layer {layer_of(module)} and imports from above"
+    layer = layer_of(module)
+    upward = {name for name in imports_of_kd3d(module) if layer_of(name) > layer}
+    assert not upward, f"{module} is in layer {layer} and imports from above"
 
 
 def test_modules_make_no_cycle():
