@@ -6,6 +6,15 @@ from pathlib import Path
 
 from kd3d.report.charts import Series, bar_plot, dot_plot
 from kd3d.report.curves import loss_charts
+from kd3d.report.details import (
+    commands,
+    condition_facts,
+    environment_facts,
+    latency_table,
+    missing,
+    record_list,
+    training_table,
+)
 from kd3d.report.headline import caveats, headline
 from kd3d.report.page_style import STYLE
 from kd3d.report.record import Record
@@ -40,10 +49,12 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> s
         _losses(summary),
         _section("AP of each class", _bars(summary)),
         _pictures(summary),
-        _section("Latency", _latency(summary)),
-        _section("Environment and conditions", _environment(records.values())),
-        _section("Commands", _commands(records.values(), command)),
-        _section("Records", _records(records)),
+        _section("Training", training_table(summary), "Mean over seeds."),
+        _section("Latency", latency_table(summary)),
+        _section("Environment", environment_facts(records.values())),
+        _section("Conditions", condition_facts(records.values())),
+        _section("Commands", commands(records.values(), command)),
+        _section("Records", record_list(records)),
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{GENERATOR}'
@@ -57,10 +68,6 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> s
 def _section(title: str, content: str, explained: str = "") -> str:
     text = f'<p class="soft">{escape(explained)}</p>' if explained else ""
     return f"<h2>{escape(title)}</h2>{text}{content}"
-
-
-def _missing(sentence: str) -> str:
-    return f'<p class="missing">{escape(sentence)}</p>'
 
 
 def _caveats(summary: Summary) -> str:
@@ -103,7 +110,7 @@ def _dots(summary: Summary) -> str:
         if (values := list(group.values("AP").values()))
     ]
     if not rows:
-        return _missing("No accuracy record has an AP; tools/test.py CONFIG CHECKPOINT makes one.")
+        return missing("No accuracy record has an AP; tools/test.py CONFIG CHECKPOINT makes one.")
     teacher = summary.groups["teacher"].statistic("AP") if "teacher" in summary.groups else None
     return dot_plot(rows, unit="AP", reference=teacher.mean if teacher else None)
 
@@ -114,7 +121,7 @@ def _losses(summary: Summary) -> str:
     pair_part = (
         f'<div class="charts">{"".join(pairs)}</div>'
         if pairs
-        else _missing(
+        else missing(
             "No loss curve of a pair: no log (*/vis_data/scalars.json) of a distilled run and its "
             "baseline lies beside the records; tools/run_recipe.py leaves them."
         )
@@ -122,7 +129,9 @@ def _losses(summary: Summary) -> str:
     task_part = (
         f'{_legend(roles)}<div class="charts">{"".join(task)}</div>'
         if task
-        else _missing("No loss curves: no training logs lie beside the records.")
+        else missing(
+            "No loss curves: no training logs lie beside the records; tools/train.py writes them."
+        )
     )
     return _section(
         "Loss of each pair", pair_part, "Distilled runs, over iterations; a thin line is one seed."
@@ -136,7 +145,7 @@ def _bars(summary: Summary) -> str:
         if group.role in _ROLES and WALL_CLOCK not in group.key and (values := group.class_ap())
     }
     if not groups:
-        return _missing("No record has values per class; tools/test.py CONFIG CHECKPOINT does.")
+        return missing("No record has values per class; tools/test.py CONFIG CHECKPOINT does.")
     classes = list(dict.fromkeys(name for values in groups.values() for name in values))
     shown, note = classes, ""
     if len(classes) > MAX_CLASSES:
@@ -154,86 +163,12 @@ def _spread(groups: Mapping[str, Mapping[str, float]], name: str) -> float:
 
 
 def _pictures(summary: Summary) -> str:
-    pictures, missing = sample_pictures(summary)
-    if missing:
-        return _section("Images", _missing(missing))
+    pictures, reason = sample_pictures(summary)
+    if reason:
+        return _section("Images", missing(reason))
     legend = (
         f"Images spread evenly over the test split, first seed, scores from {MIN_SCORE}. Solid: "
         f"matches an object (IoU {MIN_IOU}, same class); dashed: matches none; dotted: an object "
         "that was missed. Hover over a box for its class."
     )
     return _section("Images", "".join(pictures), legend)
-
-
-def _latency(summary: Summary) -> str:
-    columns = ["p50_ms", "p90_ms", "p99_ms", "mean_ms", "throughput_fps", "iterations"]
-    rows = [
-        [
-            f"{group.label}, {backend}",
-            *[_number(record.metrics.get(c)) for c in columns],
-            _conditions(record),
-        ]
-        for group in summary.groups.values()
-        for backend, record in group.latency.items()
-    ]
-    if not rows:
-        return _missing(
-            "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
-            "tools/benchmark.py DIR --backend onnxruntime measure it."
-        )
-    return _plain_table(["", *[c.replace("_", " ") for c in columns], "conditions"], rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}".removesuffix(".00")
-
-
-def _conditions(record: Record) -> str:
-    return ", ".join(f"{key} {value}" for key, value in record.conditions.items())
-
-
-def _plain_table(columns: list[str], rows: Iterable[list[str]], style: str = "") -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return (
-        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _environment(records: Iterable[Record]) -> str:
-    """Each entry with all values that occur: more than one means that machines differ."""
-    values: dict[str, dict[str, None]] = {}
-    for record in records:
-        for key, value in {**record.environment, **record.conditions}.items():
-            if key != "command" and value != "":
-                values.setdefault(key, {})[str(value)] = None
-    if not values:
-        return _missing("The records carry no environment.")
-    rows = [[key, "; ".join(found)] for key, found in values.items()]
-    return _plain_table(["entry", "value"], rows, "text")
-
-
-def _commands(records: Iterable[Record], command: str) -> str:
-    said = {str(r.conditions["command"]): None for r in records if "command" in r.conditions}
-    return f"<pre>{escape(chr(10).join([*said, command]))}</pre>"
-
-
-def _records(records: Mapping[Path, Record]) -> str:
-    rows = [
-        [
-            record.name,
-            record.kind,
-            "-" if record.seed is None else str(record.seed),
-            f"{record.config} {record.config_hash}".strip() or "-",
-            f"{record.checkpoint} {record.checkpoint_hash}".strip() or "-",
-            record.created,
-            str(path),
-        ]
-        for path, record in records.items()
-    ]
-    return _plain_table(
-        ["run", "kind", "seed", "config, hash", "checkpoint, hash", "created", "file"], rows, "text"
-    )

@@ -27,8 +27,11 @@ th, td { padding: 8px 12px; border-bottom: 1px solid var(--line); text-align: ri
 th { color: var(--soft); font-weight: 600; font-size: 13px; vertical-align: bottom;
   white-space: normal; }
 th:first-child, td:first-child { text-align: left; padding-left: 4px; }
-table.text td, table.text th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-table.text td:first-child { white-space: nowrap; }
+table.records { font-size: 13px; }
+table.records td, table.records th { text-align: left; padding: 5px 10px 5px 4px; }
+table.records td:nth-child(n+4), table.latency td:last-child { white-space: normal;
+  overflow-wrap: anywhere; min-width: 120px; }
+table.latency td:last-child { min-width: 260px; font-size: 13px; color: var(--soft); }
 tr.distilled td { font-weight: 600; }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 3px;
   margin-right: 9px; background: currentColor; }
@@ -62,6 +65,11 @@ figure { margin: 0; } figure svg { border-radius: 4px; background: var(--panel);
 figcaption { font-size: 13px; color: var(--soft); margin-top: 5px; }
 pre { background: var(--panel); padding: 12px 16px; border-radius: 6px; overflow-x: auto;
   font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(245px, 1fr));
+  gap: 0 24px; margin: 10px 0; font-size: 14px; }
+.facts div { padding: 6px 4px; border-bottom: 1px solid var(--line); }
+.facts dt { color: var(--soft); font-size: 12.5px; } .facts dd { margin: 0;
+  overflow-wrap: anywhere; }
 .missing { color: var(--soft); font-style: italic; }
 @media (max-width: 760px) { .panels.tall, .panels.wide { grid-template-columns: 1fr 1fr; }
   .charts { grid-template-columns: 1fr; } .headline { font-size: 19px; } }

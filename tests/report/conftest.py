@@ -80,6 +80,15 @@ def write_log(folder: Path, role: str, seed: int) -> None:
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def training(role: str, seed: int) -> Record:
+    metrics = {"iterations": 1000, "seconds_per_iter": 0.2, "peak_memory_mb": 900.0}
+    if role == "distilled":
+        metrics |= {"seconds_per_iter": 0.24 + 0.01 * seed}
+        metrics |= {"gradient_share/neck": 0.3, "gradient_share/response": 0.1}
+    name = f"{role}/seed{seed}"
+    return Record(kind="training", role=role, name=name, seed=seed, metrics=metrics)
+
+
 def fabricate(root: Path, roles: tuple[str, ...] = tuple(AP)) -> Path:
     """The work dir of a whole recipe, with the roles asked for."""
     boxes = write_data(root / "data")
@@ -100,6 +109,7 @@ def fabricate(root: Path, roles: tuple[str, ...] = tuple(AP)) -> Path:
             (folder / "predictions.bbox.json").write_text(json.dumps(found))
             if role != "teacher":
                 write_log(folder, role, number)
+                training(role, number).write(folder / "record-training.json")
     for role, ms, mb in (("teacher", 81.2, 44.1), ("distilled", 12.34, 4.9)):
         if role in roles:
             folder = work / "export" / role

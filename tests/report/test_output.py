@@ -23,7 +23,7 @@ def test_three_files_are_written_and_hold_all_records(tmp_path, make_work_dir):
     paths = write_report([make_work_dir(tmp_path)], out)
     assert paths == [out / "index.html", out / "report.md", out / "records.json"]
     records = [Record(**entry) for entry in json.loads(paths[2].read_text())]
-    assert len(records) == 1 + 3 * 3 + 2 * 2  # teacher, three students, latency and export of two
+    assert len(records) == 1 + 3 * 3 * 2 + 2 * 2  # a teacher, nine trained students, two exports
     text = paths[1].read_text()
     assert text.startswith("# kd3d report\n\nOver 3 seeds")
     assert "| distilled |" in text

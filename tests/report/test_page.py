@@ -12,8 +12,10 @@ SECTIONS = [
     "Losses of the students&#x27; own task",
     "AP of each class",
     "Images",
+    "Training",
     "Latency",
-    "Environment and conditions",
+    "Environment",
+    "Conditions",
     "Commands",
     "Records",
 ]
@@ -63,8 +65,9 @@ def test_missing_parts_are_sentences_with_a_command(tmp_path, make_accuracy):
     )
     html = page_of({tmp_path / "record-accuracy.json": record})
     said = re.findall('<p class="missing">(.*?)</p>', html)
-    assert len(said) == 6  # pair losses, task losses, classes, images, latency, environment
-    assert sum("tools/" in sentence for sentence in said) == 4
+    # pair and task losses, classes, images, training, latency, environment, conditions
+    assert len(said) == 8
+    assert sum("tools/" in sentence for sentence in said) == 6
     assert "No gain shown: teacher and baseline and control missing." in html
 
 
@@ -105,4 +108,4 @@ def test_differing_environments_are_both_shown(tmp_path, make_accuracy):
         tmp_path / cpu: make_accuracy("baseline", seed, 20.0, tmp_path, environment={"cpu": cpu})
         for seed, cpu in enumerate(("one", "two"))
     }
-    assert "<td>one; two</td>" in page_of(records)
+    assert "<dt>cpu</dt><dd>one; two</dd>" in page_of(records)

@@ -1,0 +1,151 @@
+"""The page's lower half: training cost, latency, environment, commands, list of records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from statistics import mean
+
+from kd3d.report.record import Record
+from kd3d.report.summary import Group, Summary
+
+_LATENCY = {
+    "p50_ms": "p50, ms",
+    "p90_ms": "p90, ms",
+    "p99_ms": "p99, ms",
+    "mean_ms": "mean, ms",
+    "throughput_fps": "frames / s",
+    "iterations": "iterations",
+}
+_TRAINING = {
+    "iterations": "iterations",
+    "seconds_per_iter": "s / iteration",
+    "peak_memory_mb": "peak memory, MB",
+}
+_SHARE = "gradient_share/"
+
+
+def missing(sentence: str) -> str:
+    """A sentence in the place of a part that cannot be shown."""
+    return f'<p class="missing">{escape(sentence)}</p>'
+
+
+def training_table(summary: Summary) -> str:
+    """What each role's training cost, and how strong the pairs were; means over seeds."""
+    groups = [group for group in summary.groups.values() if group.training]
+    if not groups:
+        return missing(
+            "No training record (record-training.json) lies beside the others; tools/train.py "
+            "writes it."
+        )
+    shares = dict.fromkeys(
+        key
+        for group in groups
+        for record in group.training.values()
+        for key in record.metrics
+        if key.startswith(_SHARE)
+    )
+    columns = [*_TRAINING, *shares]
+    rows = [
+        [group.label, *(_number(_training_mean(group, c)) for c in columns)] for group in groups
+    ]
+    names = [f"gradient share of {key.removeprefix(_SHARE)}" for key in shares]
+    return _table(["", *_TRAINING.values(), *names], rows)
+
+
+def latency_table(summary: Summary) -> str:
+    """Percentiles of every role and backend, with the conditions of each."""
+    rows = [
+        [
+            f"{group.label}, {backend}",
+            *(_number(record.metrics.get(column)) for column in _LATENCY),
+            _joined(record.conditions),
+        ]
+        for group in summary.groups.values()
+        for backend, record in group.latency.items()
+    ]
+    if not rows:
+        return missing(
+            "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
+            "tools/benchmark.py DIR --backend onnxruntime measure it."
+        )
+    return _table(["", *_LATENCY.values(), "conditions"], rows, "latency")
+
+
+def environment_facts(records: Iterable[Record]) -> str:
+    """Each entry with all its values: more than one says that machines or versions differ."""
+    values: dict[str, dict[str, None]] = {}
+    for record in records:
+        for key, value in record.environment.items():
+            if value:
+                values.setdefault(key, {})[value] = None
+    if not values:
+        return missing("The records carry no environment.")
+    return _facts(values)
+
+
+def condition_facts(records: Iterable[Record]) -> str:
+    """The conditions of every kind of record but latency, which has them in its table."""
+    values: dict[str, dict[str, None]] = {}
+    for record in records:
+        for key, value in record.conditions.items():
+            if key != "command" and record.kind != "latency":
+                values.setdefault(f"{record.kind}: {key}", {})[str(value)] = None
+    return _facts(values) if values else missing("The records carry no conditions.")
+
+
+def commands(records: Iterable[Record], command: str) -> str:
+    """The commands that records name, and the one that made the page."""
+    said = {str(r.conditions["command"]): None for r in records if "command" in r.conditions}
+    return f"<pre>{escape(chr(10).join([*said, command]))}</pre>"
+
+
+def record_list(records: Mapping[Path, Record]) -> str:
+    """Every record with its config, its weights and its file."""
+    rows = [
+        [
+            record.name,
+            record.kind,
+            "-" if record.seed is None else str(record.seed),
+            f"{record.config} {record.config_hash}".strip() or "-",
+            f"{record.checkpoint} {record.checkpoint_hash}".strip() or "-",
+            record.created.removesuffix("+00:00").replace("T", " "),
+            str(path),
+        ]
+        for path, record in records.items()
+    ]
+    columns = ["run", "kind", "seed", "config, hash", "checkpoint, hash", "created (UTC)", "file"]
+    return _table(columns, rows, "records")
+
+
+def _training_mean(group: Group, metric: str) -> float | None:
+    values = [r.metrics[metric] for r in group.training.values() if metric in r.metrics]
+    return mean(values) if values else None
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def _joined(conditions: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in conditions.items() if key != "command")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return (
+        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _facts(values: Mapping[str, Iterable[str]]) -> str:
+    entries = "".join(
+        f"<div><dt>{escape(key)}</dt><dd>{escape('; '.join(found))}</dd></div>"
+        for key, found in values.items()
+    )
+    return f'<dl class="facts">{entries}</dl>'
