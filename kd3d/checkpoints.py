@@ -20,11 +20,19 @@ from kd3d.errors import UserError
 Checkpoint = dict[str, Any]  # Any: "state_dict", "meta", "message_hub", ... hold different things
 
 
+def _history_statistic(owner: Any, name: str) -> Any:
+    """Stands in for ``getattr``, by which a pickled HistoryBuffer names its own statistics."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
+        raise pickle.UnpicklingError(f"GLOBAL getattr of {name!r} on {owner!r}")
+    return getattr(HistoryBuffer, name)
+
+
 def _mmengine_globals() -> list[Any]:
     """What ``Runner.save_checkpoint`` pickles besides tensors and builtins."""
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
-    functions = [
+    functions: list[Any] = [(_history_statistic, "builtins.getattr")]
+    functions += [
         (function, f"numpy.{core}.multiarray.{name}")  # NumPy 2 moved core to _core
         for function, name in ((reconstruct, "_reconstruct"), (scalar, "scalar"))
         for core in ("core", "_core")

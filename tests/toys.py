@@ -167,10 +167,30 @@ def training(
             {"type": "PackDetInputs"},
         ],
     }
+    tested = {
+        **dataset,
+        "test_mode": True,
+        "pipeline": [
+            {"type": "LoadImageFromFile"},
+            {"type": "Resize", "scale": (SIZE, SIZE), "keep_ratio": True},
+            {
+                "type": "PackDetInputs",
+                "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+            },
+        ],
+    }
     return Config(
         {
             "default_scope": "mmdet",
             "model": model,
+            "test_dataloader": {
+                "batch_size": 2,
+                "num_workers": 0,
+                "sampler": {"type": "DefaultSampler", "shuffle": False},
+                "dataset": tested,
+            },
+            "test_cfg": {"type": "TestLoop"},
+            "test_evaluator": {"type": "CocoMetric", "ann_file": str(annotations)},
             "train_dataloader": {
                 "batch_size": batch,
                 "num_workers": 0,

@@ -34,7 +34,7 @@ class Teacher:
     def __init__(
         self, model: nn.Module, taps: Sequence[Tap], *, renormalizer: Renormalizer | None = None
     ) -> None:
-        self.model: Any = model.eval().requires_grad_(False)  # Any: called in MMEngine's way
+        self.model = model.eval().requires_grad_(False)
         self.renormalizer = renormalizer
         self._recorder = FeatureRecorder(model, taps, owner="teacher")
         self._knows_last_tap = False
@@ -106,13 +106,13 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
         model: Any = MODELS.build(settings)  # Any: init_weights is MMEngine's
     if checkpoint == RANDOM:
         model.init_weights()
-        return model.to(device)
+        return _frozen(model, device)
     state = load_checkpoint(checkpoint)["state_dict"]
     state = {key.removeprefix("module."): value for key, value in state.items()}
     check_weights_fit(model, state, where=f"teacher checkpoint {checkpoint}")
     model.load_state_dict(state)
     check_trained(model, where=checkpoint)
-    return model.to(device)
+    return _frozen(model, device)
 
 
 def renormalizer_between(student: nn.Module, teacher: nn.Module) -> Renormalizer | None:
@@ -171,6 +171,10 @@ def check_trained(model: nn.Module, *, where: str) -> None:
                 "normalisation weights still hold their initial constants); give a trained "
                 f"checkpoint, or checkpoint={RANDOM!r} if a random teacher is meant"
             )
+
+
+def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.eval().requires_grad_(False).to(device)
 
 
 def _drop_pretrained(settings: Any) -> None:  # Any: nested config values
