@@ -1,7 +1,9 @@
 """Our decoding equals that of mmdet's own heads, in eval and in train mode."""
 
+import mmdet.models  # noqa: F401  (registers the heads)
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
@@ -80,9 +82,6 @@ HEADS = {
 
 
 def build(name):
-    import mmdet.models  # noqa: F401  (registers the heads)
-    from mmdet.registry import MODELS
-
     torch.manual_seed(0)
     config = dict(HEADS[name])
     if config["type"] not in ("FCOSHead", "YOLOXHead"):
