@@ -1,8 +1,8 @@
 """CocoRecordMetric: COCO box metrics of an MMDetection detector, in place of mmdet's CocoMetric."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from kd3d.errors import UserError
 from kd3d.evaluation.coco import BACKENDS, BoxAccuracy, evaluate_boxes, read_ground_truth
-from kd3d.files import write_json
+from kd3d.files import write_text
 from kd3d.registry import METRICS
 
 # Our names and mmdet's, so that save_best="coco/bbox_mAP" keeps working.
@@ -111,7 +111,7 @@ class CocoRecordMetric(BaseMetric):
         """Evaluates all images; writes the predictions first, so that they outlive an error."""
         boxes = [box for image in results for box in self._coco_results(image)]
         if self.predictions is not None:
-            write_json(Path(self.predictions), boxes)
+            write_text(self.predictions, json.dumps(boxes))  # compact: 500,000 boxes on COCO
         self.images = len(results)
         if self.images != len(self._truth["images"]):
             print_log(

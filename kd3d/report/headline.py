@@ -64,6 +64,8 @@ def _schedule_sentence(summary: Summary) -> str:
         for unit in ("max_epochs", "max_iters")
         if unit in run.conditions
     }
+    if not lengths and summary.refusal:
+        return ""
     if not lengths:
         return "The records do not tell the length of the training schedule."
     if len(lengths) > 1:

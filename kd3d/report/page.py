@@ -112,7 +112,8 @@ def _dots(summary: Summary) -> str:
     if not rows:
         return missing("No accuracy record has an AP; tools/test.py CONFIG CHECKPOINT makes one.")
     teacher = summary.groups["teacher"].statistic("AP") if "teacher" in summary.groups else None
-    return dot_plot(rows, unit="AP", reference=teacher.mean if teacher else None)
+    chart = dot_plot(rows, unit="AP", reference=teacher.mean if teacher else None)
+    return f'<div class="scroll">{chart}</div>'
 
 
 def _losses(summary: Summary) -> str:
@@ -154,7 +155,8 @@ def _bars(summary: Summary) -> str:
             f'<p class="soft">The {MAX_CLASSES} of {len(classes)} classes in which the roles '
             "differ most.</p>"
         )
-    return _legend(groups) + note + bar_plot(shown, groups, "AP")
+    chart = bar_plot(shown, groups, "AP")
+    return f'{_legend(groups)}{note}<div class="scroll">{chart}</div>'
 
 
 def _spread(groups: Mapping[str, Mapping[str, float]], name: str) -> float:

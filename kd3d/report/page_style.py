@@ -18,6 +18,7 @@ p { margin: 6px 0; } .soft { color: var(--soft); font-size: 14px; }
 .headline { font-size: 23px; line-height: 1.4; font-weight: 600; margin: 10px 0 18px; }
 .caveats { background: var(--warn); border-left: 4px solid var(--warn-line);
   padding: 12px 18px; border-radius: 4px; font-size: 15px; }
+.caveats { overflow-wrap: anywhere; }
 .caveats ul { margin: 4px 0 0; padding-left: 20px; }
 .scroll { overflow-x: auto; margin-top: 12px; }
 table { border-collapse: collapse; width: 100%; font-size: 14.5px;
@@ -40,6 +41,7 @@ tr.distilled td { font-weight: 600; }
 .role-teacher { color: var(--teacher); } .role-baseline { color: var(--baseline); }
 .role-control { color: var(--control); } .role-distilled { color: var(--distilled); }
 .role-other { color: var(--other); } .truth { color: var(--truth); }
+.scroll > svg { min-width: 640px; }
 svg { display: block; width: 100%; height: auto; } svg.hidden { position: absolute; }
 svg text { fill: var(--text); font: 13px system-ui, Arial, sans-serif; }
 svg .tick { fill: var(--soft); font-size: 12px; } svg .title { font-weight: 600; }
