@@ -42,14 +42,14 @@ bench: install
 
 install: $(STAMPS)/mmcv $(STAMPS)/kd3d
 
-# Each step may be repeated: what is already there is left alone. pip is newer than the system's
-# because --group needs 25.1; setuptools comes before torch, which would choose one too new for mmcv.
+# Each step may be repeated: what is already there is left alone. The first one starts anew (--clear)
+# because a pip that was interrupted while it replaced itself is broken. --group needs pip 25.1;
+# setuptools comes before torch, which would choose one too new for mmcv.
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 12) or sys.exit("error: $(PYTHON) is Python %d.%d; kd3d needs 3.10 to 3.12: make PYTHON=python3.11 ..." % v)'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: $(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 	@echo "== creating $(VENV)"
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf $(VENV)
-	@$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
+	@$(PYTHON) -m venv --clear $(if $(filter system,$(TORCH)),--system-site-packages) $(VENV)
 	@$(PIP) pip==$(PIP_VERSION)
 	@$(PIP) --group build
 	@mkdir -p $(STAMPS) && touch $@
