@@ -55,7 +55,7 @@ def execute(
     }
     pending = [run for run in selected if run.name not in finished]
     _check_needs(pending, finished)
-    crew.say(f"{len(selected)} runs, {len(selected) - len(pending)} of them finished before")
+    crew.say(f"runs: {len(selected)}, finished before: {len(selected) - len(pending)}")
     clock = _Outlook(sum(run.train is not None for run in pending))
     while pending or not crew.is_idle:
         for run in [run for run in pending if finished.issuperset(run.needs)]:

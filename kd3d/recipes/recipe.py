@@ -32,7 +32,9 @@ class Control:
     """How the control twin is made.
 
     Attributes:
-        terms: the task losses that are made stronger; None for all.
+        terms: the task losses that are made stronger; None for all. Name those that the pairs
+            strengthen where the optimizer divides the gradient by its own size (Adam): there,
+            all of them at once change little.
         scale: how much; None takes ``gradient_scale`` as the distilled run of the same seed
             measured it: mean over the run of |g_task + g_distill| / |g_task|.
     """

@@ -52,7 +52,7 @@ def test_every_run_is_trained_and_tested_once_in_order(carry_out, work):
 def test_finished_runs_are_not_repeated(carry_out):
     carry_out()
     assert carry_out() == []
-    assert carry_out.said == ["4 runs, 4 of them finished before"]
+    assert carry_out.said == ["runs: 4, finished before: 4"]
 
 
 def test_more_seeds_add_runs_only(carry_out):
