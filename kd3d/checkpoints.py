@@ -65,7 +65,7 @@ def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, error)) from None
-    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
             f"checkpoint {path}: cut off or not a checkpoint ({path.stat().st_size} bytes; "
             f"{_first_line(error)}); download or copy it again"

@@ -1,12 +1,17 @@
 """Tiny real detectors and datasets: mmdet's own classes, trained in milliseconds a step."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 CLASSES = ("car", "person")
 SIZE = 64
@@ -220,11 +225,9 @@ def training(
     )
 
 
-def distill_hook(
-    teacher: str | Config, pairs: list[dict[str, Any]], **changes: Any
-) -> dict[str, Any]:
-    """A DistillHook with a random teacher unless told otherwise."""
-    settings = {"config": teacher, "checkpoint": "random", **changes.pop("teacher", {})}
+def distill_hook(config: str, pairs: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """A DistillHook with a random teacher unless ``teacher=`` tells otherwise."""
+    settings = {"config": config, "checkpoint": "random", **changes.pop("teacher", {})}
     return {"type": "DistillHook", "teacher": settings, "pairs": pairs, **changes}
 
 
@@ -255,3 +258,44 @@ def teacher_config(path: Path, model: dict[str, Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     Config({"default_scope": "mmdet", "model": model}).dump(path)
     return str(path)
+
+
+class Watch(Hook):
+    """Calls a function after every iteration."""
+
+    priority = "LOW"
+
+    def __init__(self, look: Callable[[Any, Any], None]) -> None:
+        self.look = look
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.look(runner, outputs)
+
+
+class WatchBatch(Hook):
+    """Calls a function with every batch."""
+
+    def __init__(self, look: Callable[[Any], None]) -> None:
+        self.look = look
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self.look(data_batch)
+
+
+def distilling(runner: Any) -> Any:
+    """The runner's first DistillHook."""
+    return next(hook for hook in runner.hooks if type(hook).__name__ == "DistillHook")
+
+
+@MODELS.register_module(force=True)
+class ToyDropout(nn.Module):
+    """Dropout after a neck: draws from torch's generator in training."""
+
+    def __init__(self, p: float = 0.3) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(F.dropout(level, self.p, self.training) for level in levels)

@@ -79,7 +79,7 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
                     f"{pair.teacher.text} {describe(teacher_values[pair.teacher])}",
                     pair.connector_text,
                     type(pair.loss).__name__,
-                    float(value),
+                    float(value.detach()),
                     pair.weight.start,
                     float(share),
                 )
@@ -94,7 +94,7 @@ def _checked_gradient(
         raise UserError(f"pair {name!r}: expected a scalar loss, got shape {tuple(value.shape)}")
     if not bool(torch.isfinite(value)):
         raise UserError(
-            f"pair {name!r}: the loss is {float(value)} on the first batch; look for an untrained "
+            f"pair {name!r}: the loss is {value.item()} on the first batch; look for an untrained "
             "or wrong teacher, or features that need a connector with normalisation"
         )
     gradient = gradients(value, parameters)

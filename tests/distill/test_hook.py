@@ -8,24 +8,11 @@ import pytest
 import torch
 import toys
 from mmdet.apis import init_detector
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import kd3d.distill  # registers the hook
 from kd3d.distill.hook import DistillHook
 from kd3d.errors import UserError
-
-
-class Watch(Hook):
-    """Calls a function after every iteration, before the checkpoint hook."""
-
-    priority = "LOW"
-
-    def __init__(self, look):
-        self.look = look
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.look(runner, outputs)
 
 
 @pytest.fixture
@@ -36,7 +23,7 @@ def teacher(tmp_path):
 def train(folder, hooks, *, look=None, **changes):
     runner = Runner.from_cfg(toys.training(folder, toys.retinanet(), hooks=hooks, **changes))
     if look is not None:
-        runner.register_hook(Watch(look))
+        runner.register_hook(toys.Watch(look))
     runner.train()
     return runner
 
@@ -49,10 +36,6 @@ def same_weights(one, other):
     states = one.model.state_dict(), other.model.state_dict()
     assert states[0].keys() == states[1].keys()
     return all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-
-
-def the_hook(runner):
-    return next(hook for hook in runner.hooks if isinstance(hook, DistillHook))
 
 
 def test_weights_of_zero_change_no_loss_and_no_weight_over_20_iterations(tmp_path, teacher):
@@ -124,7 +107,7 @@ def test_no_teacher_parameter_in_optimizer_or_ema(tmp_path, teacher):
     found = {}
 
     def look(runner, outputs):
-        distiller = the_hook(runner)._distiller
+        distiller = toys.distilling(runner)._distiller
         found["teacher"] = {id(p) for p in distiller.teacher.model.parameters()}
         found["optimized"] = {
             id(p) for group in runner.optim_wrapper.param_groups for p in group["params"]
@@ -173,14 +156,14 @@ def test_after_training_nothing_is_left_on_the_student(tmp_path, teacher):
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
     assert vars(runner.model).keys() == vars(plain.model).keys()
-    assert the_hook(runner)._distiller.teacher is None
+    assert toys.distilling(runner)._distiller.teacher is None
 
 
 def test_the_teacher_stays_frozen_in_eval_mode_and_unchanged(tmp_path, teacher):
     before, modes = {}, []
 
     def look(runner, outputs):
-        model = the_hook(runner)._distiller.teacher.model
+        model = toys.distilling(runner)._distiller.teacher.model
         runner.model.train()
         modes.append(any(module.training for module in model.modules()))
         state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -198,7 +181,7 @@ def test_the_teachers_forward_ends_at_the_last_tap(tmp_path, teacher):
     calls = []
 
     def look(runner, outputs):
-        model = the_hook(runner)._distiller.teacher.model
+        model = toys.distilling(runner)._distiller.teacher.model
         if not calls:
             model.bbox_head.register_forward_hook(lambda *_: calls.append("head"))
             model.neck.register_forward_hook(lambda *_: calls.append("neck"))
@@ -213,7 +196,7 @@ def test_after_the_stop_the_teacher_is_neither_run_nor_kept(tmp_path, teacher):
     references = []
 
     def look(runner, outputs):
-        distiller = the_hook(runner)._distiller
+        distiller = toys.distilling(runner)._distiller
         if distiller.teacher is not None:
             references.append(weakref.ref(distiller.teacher.model))
         gc.collect()
