@@ -30,7 +30,8 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         stacked_convs=2,
-        norm_cfg=dict(type="BN"),
+        # not BN: one head serves all levels, and running statistics fit none of them
+        norm_cfg=dict(type="GN", num_groups=8, requires_grad=True),
         anchor_generator=dict(
             type="AnchorGenerator",
             ratios=[1.0],

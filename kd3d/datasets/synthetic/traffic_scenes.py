@@ -16,7 +16,7 @@ from kd3d.datasets.synthetic.street import Camera, Image, empty_street, fill, ou
 
 CATEGORIES = tuple(ROAD_USERS)
 SUPERSAMPLING = 2  # drawn at twice the size, then averaged: edges get the mixed pixels of a camera
-MIN_VISIBLE = 0.35  # below, people who label images would leave a road user out too
+MIN_VISIBLE = 0.45  # below, people who label images would leave a road user out too
 MIN_SIDE_PX = 4
 
 
@@ -85,15 +85,15 @@ def _choose(rng: np.random.Generator) -> list[_Standing]:
     shares = np.array([0.36, 0.16, 0.3, 0.18])
     for _ in range(rng.integers(3, 9)):
         category = int(rng.choice(len(CATEGORIES), p=shares))
-        z_m = float(np.exp(rng.uniform(np.log(5.0), np.log(26.0))))  # even in pixels, not in metres
+        z_m = float(np.exp(rng.uniform(np.log(4.5), np.log(18.0))))  # even in pixels, not in metres
         side = 3.6 if category < 2 else 5.5
         x_m = float(np.clip(rng.normal(0, side), -0.62 * z_m, 0.62 * z_m))
         draw = ROAD_USERS[CATEGORIES[category]]
         chosen.append(_Standing(category, draw(rng), x_m, z_m))
         if category == 2 and rng.random() < 0.4:  # people walk together
             chosen.append(_Standing(2, draw(rng), x_m + rng.uniform(0.4, 1.2), z_m + 0.3))
-    for _ in range(rng.integers(2, 8)):
-        z_m = rng.uniform(6, 40)
+    for _ in range(rng.integers(2, 6)):
+        z_m = rng.uniform(5, 28)
         x_m = rng.choice([-1, 1]) * rng.uniform(2.0, 0.6 * z_m + 1)
         chosen.append(_Standing(-1, clutter(rng), float(x_m), float(z_m)))
     return chosen
@@ -141,13 +141,13 @@ def _develop(rng: np.random.Generator, canvas: Image, size: tuple[int, int]) -> 
     image = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9))
-    gain = rng.uniform(0.45, 1.1)
-    slope = rng.uniform(-0.35, 0.35)
+    gain = rng.uniform(0.6, 1.1)
+    slope = rng.uniform(-0.25, 0.25)
     across = 1 + slope * np.linspace(-1, 1, W)[None, :, None]
-    image = image * gain * across * rng.uniform(0.88, 1.12, 3)
-    patches = rng.normal(0, rng.uniform(2, 9), (H // 12, W // 12, 1)).astype(np.float32)
+    image = image * gain * across * rng.uniform(0.94, 1.06, 3)
+    patches = rng.normal(0, rng.uniform(1, 5), (H // 12, W // 12, 1)).astype(np.float32)
     image += cv2.resize(patches, size, interpolation=cv2.INTER_LINEAR)[..., None]
-    image += rng.normal(0, rng.uniform(2, 8), image.shape)
+    image += rng.normal(0, rng.uniform(2, 6), image.shape)
     developed: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
     return developed
 

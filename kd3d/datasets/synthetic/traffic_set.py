@@ -40,7 +40,7 @@ class TrafficSet:
     test: int = 100
     width: int = 320
     height: int = 192
-    version: int = 1
+    version: int = 2
 
     @property
     def splits(self) -> dict[str, int]:
