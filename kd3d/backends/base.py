@@ -33,11 +33,18 @@ class Backend(Protocol):
     """Runs one model: ``with backend: outputs = backend.infer(feeds)``.
 
     What it holds (a session, device memory) lives from ``__enter__`` to ``__exit__``.
+
+    Attributes:
+        name: "pytorch" or "onnxruntime".
+        device: what it runs on, "cpu" or "cuda".
+        inputs: what ``infer`` wants.
+        output_names: what ``infer`` answers.
     """
 
     name: str
-    inputs: Sequence[TensorSpec]
-    output_names: Sequence[str]
+    device: str
+    inputs: tuple[TensorSpec, ...]
+    output_names: tuple[str, ...]
 
     def __enter__(self) -> Self: ...
 

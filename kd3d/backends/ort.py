@@ -39,9 +39,10 @@ class OnnxRuntimeBackend:
             raise UserError(f"no ONNX file at {self.path}")
         self._threads = threads
         self._session: Any = self._open()  # Any: onnxruntime is untyped
-        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
+        self.device = "cuda" if on_cuda else "cpu"
         self.inputs = tuple(_spec_from_input(node) for node in self._session.get_inputs())
-        self.output_names = tuple(node.name for node in self._session.get_outputs())
+        self.output_names = tuple(str(node.name) for node in self._session.get_outputs())
 
     def __enter__(self) -> Self:
         if self._session is None:

@@ -33,7 +33,7 @@ class PytorchBackend:
         self.module = module
         self.inputs = tuple(inputs)
         self.output_names = tuple(output_names)
-        self.device = torch.device(device)
+        self.device = device
         self._was_training = module.training
 
     def __enter__(self) -> Self:
