@@ -1,0 +1,87 @@
+"""No test here looks at the real clock."""
+
+import pytest
+
+from kd3d.profiling.latency import Latency, Warmup, is_steady, measure_latency
+
+MS = 1_000_000  # nanoseconds
+
+
+class FakeMachine:
+    """A run takes as many ms as the next entry says; the last entry repeats."""
+
+    def __init__(self, times_ms):
+        self.times_ms = list(times_ms)
+        self.now_ns = 0
+        self.runs = 0
+
+    def run(self):
+        self.now_ns += round(self.times_ms[min(self.runs, len(self.times_ms) - 1)] * MS)
+        self.runs += 1
+
+    def clock(self):
+        return self.now_ns
+
+
+def measure(machine, **options):
+    return measure_latency(machine.run, clock=machine.clock, **options)
+
+
+def test_warms_up_until_two_windows_agree():
+    # medians of windows of 3 go 9, 6, 4 and then stay
+    slow = [9, 9, 50, 6, 6, 6, 4, 4, 4]
+    machine = FakeMachine([*slow, 4])
+    latency = measure(machine, warmup=Warmup(window=3, tolerance=0.05, limit=50))
+    assert latency.steady
+    # at 10 runs the medians are those of (6, 6, 4) and (4, 4, 4), at 11 of (6, 4, 4) and (4, 4, 4)
+    assert latency.warmup_runs == 11
+    assert latency.times_ms == [4.0] * 200
+    assert machine.runs == 211
+
+
+def test_warmup_is_bounded_and_says_so():
+    machine = FakeMachine(2.0**i for i in range(30))
+    latency = measure(machine, warmup=Warmup(window=2, tolerance=0.1, limit=12))
+    assert not latency.steady
+    assert latency.warmup_runs == 12
+
+
+def test_steady_allows_exactly_the_tolerance():
+    warmup = Warmup(window=1, tolerance=0.25)
+    assert is_steady([4.0, 5.0], warmup)
+    assert not is_steady([4.0, 5.01], warmup)
+    assert not is_steady([5.0], warmup)
+
+
+def test_metrics_of_known_times():
+    # 1 to 101 ms: percentile q is 1 + q, the mean 51; 2 images in 51 ms
+    metrics = Latency([float(t) for t in range(1, 102)], 0, True, batch=2).metrics()
+    assert metrics == pytest.approx(
+        {
+            "p50_ms": 51.0,
+            "p90_ms": 91.0,
+            "p99_ms": 100.0,
+            "mean_ms": 51.0,
+            "throughput_fps": 2000 / 51,
+            "iterations": 101,
+        }
+    )
+
+
+def test_progress_is_told_outside_the_measured_time():
+    machine = FakeMachine([1.0])
+    seen = []
+
+    def progress(done, total):
+        machine.now_ns += 1000 * MS
+        seen.append((done, total))
+
+    latency = measure(machine, iterations=250, progress=progress)
+    assert latency.times_ms == [1.0] * 250
+    assert seen[0] == (1, 250)
+    assert seen[-1] == (250, 250)
+
+
+def test_too_few_iterations_are_refused():
+    with pytest.raises(ValueError, match="at least 200 iterations, got 199"):
+        measure(FakeMachine([1.0]), iterations=199)
