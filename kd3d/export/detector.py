@@ -1,0 +1,75 @@
+"""A detector with its trained weights, from a config and a checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from kd3d.configs import building
+from kd3d.errors import UserError
+
+
+def build_detector(cfg: Config) -> nn.Module:
+    """The detector of a config in eval mode, with random weights and without a download.
+
+    Raises:
+        UserError: if the config asks for an unknown type or argument.
+    """
+    from mmdet.registry import MODELS
+
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    with building(cfg.filename or "config"):
+        detector: nn.Module = MODELS.build(cfg.model)
+    return detector.eval()
+
+
+def load_weights(detector: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Loads every weight, or raises a UserError that names the first that do not fit.
+
+    Args:
+        detector: receives the weights.
+        weights: state dict with exactly the detector's keys.
+        source: of the weights, for the message.
+    """
+    own = detector.state_dict()
+    problems = {
+        "missing": [key for key in own if key not in weights],
+        "unknown": [key for key in weights if key not in own],
+        "of another shape": [
+            f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in weights and own[key].shape != weights[key].shape
+        ],
+    }
+    found = [f"{len(keys)} {kind} ({keys[0]})" for kind, keys in problems.items() if keys]
+    if found:
+        raise UserError(
+            f"{source} holds the weights of another detector than the config's: "
+            f"{', '.join(found)}; use the config it was trained with"
+        )
+    detector.load_state_dict(dict(weights))
+
+
+def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Module) -> list[str]:
+    """Class names from the checkpoint's meta, the config's metainfo or the dataset class.
+
+    Numbers in their place where none of the three has as many names as the detector has classes.
+    """
+    from mmdet.registry import DATASETS
+
+    head: Any = detector.bbox_head
+    number = int(head.num_classes)
+    meta = checkpoint.get("meta")
+    dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    dataset = cfg.test_dataloader.dataset
+    kind = DATASETS.get(str(dataset.get("type")))
+    for source in (dataset_meta, dataset.get("metainfo"), getattr(kind, "METAINFO", None)):
+        if isinstance(source, Mapping):
+            names = source.get("classes") or source.get("CLASSES") or ()
+            names = [names] if isinstance(names, str) else list(names)
+            if len(names) == number:
+                return [str(name) for name in names]
+    return [str(index) for index in range(number)]

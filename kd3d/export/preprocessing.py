@@ -1,0 +1,149 @@
+"""What an exported network expects to be done to an image, and doing it."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from mmengine.config import Config
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kd3d.errors import UserError
+
+Step = Mapping[str, Any]  # Any: a transform's own settings
+
+
+def pipeline_steps(cfg: Config) -> list[Step]:
+    """Transforms of the test pipeline that change pixels or load them; annotations left out."""
+    pipeline = cfg.test_dataloader.dataset.get("pipeline") or cfg.get("test_pipeline")
+    if not pipeline:
+        raise UserError("the config has no test_dataloader.dataset.pipeline to preprocess images")
+    return [step for step in pipeline if not str(step.get("type")).endswith("LoadAnnotations")]
+
+
+def input_size(cfg: Config) -> tuple[int, int]:
+    """(H, W) px that the test pipeline makes of an image, rounded up to the pad divisor.
+
+    A pipeline that pads to one size gives that size. One that only keeps the aspect ratio makes
+    many sizes; then it is the largest landscape one, which holds every landscape image.
+
+    Raises:
+        UserError: if the pipeline neither resizes to a scale nor pads to a size.
+    """
+    height = width = 0
+    for step in pipeline_steps(cfg):
+        kind = str(step.get("type")).rpartition(".")[2]
+        if kind in ("Resize", "FixScaleResize") and step.get("scale"):
+            scale = _pair(step["scale"])  # (W, H); with keep_ratio only (long, short) counts
+            width, height = (max(scale), min(scale)) if step.get("keep_ratio") else scale
+        elif kind == "Pad" and step.get("size"):
+            width, height = _pair(step["size"])
+        elif kind == "Pad" and step.get("pad_to_square"):
+            width = height = max(width, height)
+    if not width:
+        raise UserError(
+            "the test pipeline has no Resize with a scale and no Pad with a size; "
+            "give the size of the network's input: --input-size H W"
+        )
+    divisor = pad_divisor(cfg)
+    return math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor
+
+
+def pad_divisor(cfg: Config) -> int:
+    """H and W of the network's input are multiples of this."""
+    return int((cfg.model.get("data_preprocessor") or {}).get("pad_size_divisor", 1))
+
+
+def describe_preprocessing(cfg: Config) -> dict[str, Any]:
+    """For export.json: everything between a BGR uint8 image and the network's input."""
+    settings = cfg.model.get("data_preprocessor") or {}
+    mean, std = settings.get("mean"), settings.get("std")
+    return {
+        "mean": None if mean is None else [float(value) for value in mean],
+        "std": None if std is None else [float(value) for value in std],
+        "bgr_to_rgb": bool(settings.get("bgr_to_rgb", False)),
+        "pad_value": float(settings.get("pad_value", 0)),
+        "pad_size_divisor": pad_divisor(cfg),
+        "pipeline": [dict(step) for step in _plain(pipeline_steps(cfg))],
+        "steps": (
+            "1. Load the image as BGR, 0 to 255. 2. Resize and Pad as 'pipeline' says. "
+            "3. bgr_to_rgb: reverse the channels. 4. (image - mean) / std per channel, in the "
+            "order after step 3; null: neither. 5. Pad right and below with pad_value to the "
+            "input's size. Layout (B, 3, H, W), float32."
+        ),
+    }
+
+
+def image_input(
+    cfg: Config, detector: nn.Module, path: str | Path, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """(1, 3, H, W) network input from an image file, as in the test loop, padded to ``size``.
+
+    Raises:
+        UserError: if the pipeline makes a larger image than ``size``.
+    """
+    from mmcv.transforms import Compose
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import init_default_scope
+
+    if not Path(path).is_file():
+        raise UserError(f"no image at {path}")
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    data = Compose([dict(step) for step in pipeline_steps(cfg)])(
+        {"img_path": str(path), "img_id": 0}
+    )
+    processor: Any = detector.data_preprocessor
+    images = processor(pseudo_collate([data]), False)["inputs"]
+    padded = pad_to_size(images.float(), size, float(describe_preprocessing(cfg)["pad_value"]))
+    array: NDArray[np.float32] = padded.cpu().numpy()
+    return array
+
+
+def sample_image(cfg: Config) -> list[Path]:
+    """The first image of the test set by name, if the data is on this machine."""
+    dataset = cfg.test_dataloader.dataset
+    prefix = (dataset.get("data_prefix") or {}).get("img", "")
+    folder = Path(dataset.get("data_root") or "") / prefix
+    if not prefix or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))[:1]
+
+
+def pad_to_size(images: Tensor, size: tuple[int, int], value: float) -> Tensor:
+    """Pads (B, 3, H, W) right and below.
+
+    Raises:
+        UserError: if the images are larger than ``size`` (H, W).
+    """
+    height, width = images.shape[-2:]
+    if height > size[0] or width > size[1]:
+        raise UserError(
+            f"the test pipeline makes an input of {height}x{width} (H x W), the exported file "
+            f"takes {size[0]}x{size[1]}; export again with an --input-size that holds all images"
+        )
+    return F.pad(images, (0, size[1] - width, 0, size[0] - height), value=value)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if isinstance(value, (int, float)):
+        return int(value), int(value)
+    return int(value[0]), int(value[1])
+
+
+def _plain(steps: list[Step]) -> Iterator[dict[str, Any]]:
+    """Without MMEngine's types, and without what only concerns files and labels."""
+    for step in steps:
+        kind = str(step.get("type")).rpartition(".")[2]
+        if kind not in ("LoadImageFromFile", "PackDetInputs"):
+            yield {**{key: _jsonable(value) for key, value in step.items()}, "type": kind}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(entry) for entry in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,130 @@
+"""The five supported families, thin enough to export in a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+from toys import backbone, preprocessor, retinanet
+
+from kd3d.configs import load_config
+from kd3d.export.detector import build_detector
+
+SIZE = (64, 96)
+TWO_LEVELS = {"type": "FPN", "in_channels": [8, 16], "out_channels": 8, "num_outs": 2}
+NORM = {"type": "GN", "num_groups": 4}
+HEAD = {"num_classes": 3, "in_channels": 8, "feat_channels": 8, "stacked_convs": 1}
+CLASS_LAYERS = ("retina_cls", "gfl_cls", "conv_cls", "rtm_cls", "conv_obj")
+CHANGES = {
+    "retinanet": {},
+    "gfl": {
+        "backbone": backbone(4),
+        "neck": TWO_LEVELS,
+        "bbox_head": HEAD | {"norm_cfg": NORM, "anchor_generator": {"strides": [8, 16]}},
+    },
+    "fcos": {
+        "backbone": backbone(4),
+        "neck": TWO_LEVELS,
+        "bbox_head": HEAD
+        | {"norm_cfg": NORM, "strides": [8, 16], "regress_ranges": ((-1, 64), (64, 1e8))},
+        "data_preprocessor": preprocessor(mean=[100.0, 110.0, 120.0], bgr_to_rgb=False),
+    },
+    "rtmdet": {
+        "backbone": {"widen_factor": 0.125, "norm_cfg": {"type": "BN"}, "init_cfg": None},
+        "neck": {"in_channels": [32, 64, 128], "out_channels": 8, "norm_cfg": {"type": "BN"}},
+        "bbox_head": HEAD | {"norm_cfg": {"type": "BN"}},
+    },
+    "yolox": {
+        "backbone": {"widen_factor": 0.125},
+        "neck": {"in_channels": [32, 64, 128], "out_channels": 8},
+        "bbox_head": HEAD,
+    },
+}
+CONFIGS = {
+    "gfl": "gfl/gfl_r50_fpn_1x_coco.py",
+    "fcos": "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py",
+    "rtmdet": "rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
+    "yolox": "yolox/yolox_nano_8xb8-300e_coco.py",
+}
+
+
+def tiny_config(family: str) -> Config:
+    """Config of a thin detector with the head, decoding and test settings of its family."""
+    cfg = load_config("mmdet::" + CONFIGS.get(family, "retinanet/retinanet_r18_fpn_1x_coco.py"))
+    if family == "retinanet":
+        cfg.model = retinanet(classes=3)
+    for part, change in CHANGES[family].items():
+        if "type" in change:
+            cfg.model[part] = change
+        else:
+            cfg.model[part].update(change)
+            cfg.model[part].get("anchor_generator", {}).setdefault("type", "AnchorGenerator")
+    if family == "gfl":
+        generator = {"ratios": [1.0], "octave_base_scale": 8, "scales_per_octave": 1}
+        cfg.model.bbox_head.anchor_generator.update(generator)
+    cfg.test_dataloader.dataset.metainfo = {"classes": ("car", "person", "bicycle")}
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step.type == "Resize":
+            step.scale = (96, 64)
+        if step.type == "Pad":
+            step.pop("pad_to_square", None)
+            step["size"] = (96, 64)
+    return cfg
+
+
+def tiny_detector(cfg: Config) -> nn.Module:
+    """Random weights whose scores are spread between 0 and 1, with boxes of some size."""
+    torch.manual_seed(0)
+    detector = build_detector(cfg)
+    with torch.no_grad():
+        for name, parameter in detector.named_parameters():
+            if any(layer in name for layer in CLASS_LAYERS) and name.endswith("weight"):
+                parameter.normal_(std=0.5)
+            if "gfl_reg.weight" in name:
+                parameter.normal_(std=2.0)  # else all boxes reach over the whole image
+            if "rtm_reg" in name and name.endswith("bias"):
+                parameter.fill_(1.5)  # else boxes have no area
+    return detector
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=sorted(CHANGES))
+def family(request) -> str:
+    """Name of each family in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[[str], tuple[nn.Module, Config]]:
+    """(detector, config) of a family, built once."""
+    built: dict[str, tuple[nn.Module, Config]] = {}
+
+    def get(family: str) -> tuple[nn.Module, Config]:
+        if family not in built:
+            cfg = tiny_config(family)
+            built[family] = (tiny_detector(cfg), cfg)
+        return built[family]
+
+    return get
+
+
+@pytest.fixture
+def checkpoint(build, tmp_path) -> Callable[[str], tuple[Path, Path]]:
+    """(config file, checkpoint file) of a family."""
+
+    def write(family: str) -> tuple[Path, Path]:
+        detector, cfg = build(family)
+        cfg.dump(tmp_path / "config.py")
+        torch.save({"state_dict": detector.state_dict()}, tmp_path / "weights.pth")
+        return tmp_path / "config.py", tmp_path / "weights.pth"
+
+    return write

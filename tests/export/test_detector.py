@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from kd3d.errors import UserError
+from kd3d.export.detector import build_detector, class_names, load_weights
+
+
+def test_weights_are_loaded_whole(build):
+    detector, cfg = build("retinanet")
+    fresh = build_detector(cfg)
+    load_weights(fresh, detector.state_dict(), "weights.pth")
+    for name, value in detector.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value)
+    assert not fresh.training
+
+
+def test_weights_of_another_detector_are_named(build):
+    detector, _ = build("retinanet")
+    weights = dict(detector.state_dict())
+    weights["backbone.conv1.weight"] = torch.zeros(1)
+    del weights["neck.lateral_convs.0.conv.bias"]
+    weights["head.extra"] = torch.zeros(1)
+    with pytest.raises(UserError) as error:
+        load_weights(detector, weights, "other.pth")
+    text = str(error.value)
+    assert text.startswith("other.pth holds the weights of another detector")
+    assert "1 missing (neck.lateral_convs.0.conv.bias)" in text
+    assert "1 unknown (head.extra)" in text
+    assert "1 of another shape (backbone.conv1.weight (1,) instead of" in text
+
+
+def test_unknown_type_in_config_is_a_user_error(build):
+    cfg = build("retinanet")[1].copy()
+    cfg.model = {"type": "NoSuchDetector"}
+    with pytest.raises(UserError, match="NoSuchDetector"):
+        build_detector(cfg)
+
+
+def test_class_names_from_checkpoint_config_or_numbers(build):
+    detector, cfg = build("retinanet")
+    meta = {"meta": {"dataset_meta": {"classes": ("x", "y", "z")}}}
+    assert class_names(cfg, meta, detector) == ["x", "y", "z"]
+    assert class_names(cfg, {}, detector) == ["car", "person", "bicycle"]
+    cfg = cfg.copy()
+    cfg.test_dataloader.dataset.metainfo = {}  # CocoDataset has 80 names, the detector 3 classes
+    assert class_names(cfg, {}, detector) == ["0", "1", "2"]

@@ -1,0 +1,90 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from kd3d.errors import UserError
+from kd3d.export.preprocessing import (
+    describe_preprocessing,
+    image_input,
+    input_size,
+    pad_to_size,
+    sample_image,
+)
+
+RESIZE = {"type": "Resize", "scale": (1333, 800), "keep_ratio": True}
+
+
+def config(*steps, divisor=32, **dataset):
+    pipeline = [{"type": "LoadImageFromFile"}, *steps, {"type": "LoadAnnotations"}]
+    return Config(
+        {
+            "model": {"data_preprocessor": {"pad_size_divisor": divisor}},
+            "test_dataloader": {"dataset": {"pipeline": pipeline, **dataset}},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "divisor", "expected"),
+    [
+        ([RESIZE], 32, (800, 1344)),  # 1333 / 32 = 41.66 -> 42 * 32
+        ([RESIZE], 1, (800, 1333)),
+        ([{"type": "mmdet.Resize", "scale": (96, 160), "keep_ratio": True}], 32, (96, 160)),
+        ([{"type": "Resize", "scale": (96, 160), "keep_ratio": False}], 32, (160, 96)),
+        ([RESIZE, {"type": "Pad", "size": (1344, 768)}], 32, (768, 1344)),
+        ([RESIZE, {"type": "Pad", "pad_to_square": True}], 1, (1333, 1333)),
+    ],
+)
+def test_input_size(steps, divisor, expected):
+    assert input_size(config(*steps, divisor=divisor)) == expected
+
+
+def test_input_size_unknown_names_the_flag():
+    with pytest.raises(UserError, match="--input-size H W"):
+        input_size(config())
+
+
+def test_image_is_what_the_test_loop_gives(build, tmp_path):
+    detector, cfg = build("retinanet")  # resizes into 96 x 64, RGB, normalised
+    path = tmp_path / "red.png"
+    picture = np.zeros((16, 12, 3), np.uint8)
+    picture[..., 2] = 200  # BGR: red
+    cv2.imwrite(str(path), picture)
+    array = image_input(cfg, detector, path, (96, 96))
+    assert array.shape == (1, 3, 96, 96)
+    red, green = array[0, 0], array[0, 1]
+    # 16 x 12 grows by 5.33 (64 of the short edge would be 85 high, so 96 is the limit: by 6)
+    scale = min(96 / 16, 64 / 12)
+    height, width = round(16 * scale), round(12 * scale)
+    np.testing.assert_allclose(red[:height, :width], (200 - 123.675) / 58.395, rtol=1e-5)
+    np.testing.assert_allclose(green[:height, :width], (0 - 116.28) / 57.12, rtol=1e-5)
+    assert (array[..., height:, :] == 0).all()
+    with pytest.raises(UserError, match="no image at"):
+        image_input(cfg, detector, tmp_path / "absent.png", (96, 96))
+
+
+def test_padding_right_and_below_and_refusal():
+    padded = pad_to_size(torch.ones(1, 3, 2, 3), (3, 5), 7.0)
+    assert padded[0, 0].tolist() == [[1, 1, 1, 7, 7], [1, 1, 1, 7, 7], [7, 7, 7, 7, 7]]
+    with pytest.raises(UserError, match=r"4x3 \(H x W\).*takes 3x5.*--input-size"):
+        pad_to_size(torch.ones(1, 3, 4, 3), (3, 5), 0.0)
+
+
+def test_description_holds_plain_values(build):
+    described = describe_preprocessing(build("fcos")[1])
+    assert described["mean"] == [100.0, 110.0, 120.0]
+    assert described["bgr_to_rgb"] is False
+    assert described["pad_size_divisor"] == 32
+    assert described["pipeline"] == [{"type": "Resize", "scale": [96, 64], "keep_ratio": True}]
+    assert describe_preprocessing(config())["mean"] is None
+
+
+def test_sample_image_is_the_first_or_none(tmp_path):
+    (tmp_path / "val").mkdir()
+    for name in ("b.jpg", "a.jpg", "0.txt"):
+        (tmp_path / "val" / name).touch()
+    found = sample_image(config(data_root=str(tmp_path), data_prefix={"img": "val"}))
+    assert [path.name for path in found] == ["a.jpg"]
+    assert sample_image(config(data_root=str(tmp_path), data_prefix={"img": "absent"})) == []

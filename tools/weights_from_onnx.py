@@ -1,0 +1,76 @@
+"""Puts the weights of an ONNX file (batch norm folded) into a checkpoint of the same detector.
+
+python tools/weights_from_onnx.py mmdet::yolox/yolox_nano_8xb8-300e_coco.py nano.onnx --out nano.pth
+
+Convolutions are matched by their place in the data flow, so names and order may differ. Before
+the checkpoint is written, every convolution's output is compared with the ONNX file's on random
+input.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.config import DictAction
+
+from kd3d.configs import load_config
+from kd3d.errors import UserError, user_errors
+from kd3d.export.detector import build_detector, class_names, load_weights
+from kd3d.export.onnx_weights import fixed_size, largest_difference, load_onnx, weights_from_onnx
+from kd3d.export.preprocessing import input_size
+
+LIMIT = 1e-3
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config of the detector, a path or mmdet::...")
+    parser.add_argument("onnx", type=Path, help="ONNX file of the same network")
+    parser.add_argument("--out", required=True, type=Path, metavar="PTH", help="checkpoint")
+    parser.add_argument("--force", action="store_true", help="replace an existing checkpoint")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes the checkpoint if the detector equals the ONNX file."""
+    args = parse_args()
+    with user_errors():
+        if args.out.exists() and not args.force:
+            raise UserError(f"{args.out} exists; replace it with --force")
+        cfg = load_config(args.config, args.cfg_options)
+        detector = build_detector(cfg)
+        model = load_onnx(args.onnx)
+        noise = torch.Generator().manual_seed(0)
+        size = fixed_size(model) or input_size(cfg)
+        example = torch.rand(1, 3, *size, generator=noise) * 255
+        weights = weights_from_onnx(detector, model, example)
+        load_weights(detector, weights, args.onnx)
+        difference = largest_difference(detector, model, example)
+        if not difference <= LIMIT:
+            raise UserError(
+                f"{args.onnx}: a convolution's output differs by {difference:.1e} of its largest "
+                f"value (limit {LIMIT:.0e}); the file computes something else than the config"
+            )
+        save_checkpoint(args.out, weights, class_names(cfg, {}, detector))
+    print(f"outputs of all convolutions equal the file's to {difference:.1e} (relative)")
+    print(f"wrote {args.out}")
+
+
+def save_checkpoint(path: Path, weights: dict[str, torch.Tensor], classes: list[str]) -> None:
+    """Writes a checkpoint as MMEngine does, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    meta = {"dataset_meta": {"classes": classes}}
+    try:
+        torch.save({"state_dict": weights, "meta": meta}, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
