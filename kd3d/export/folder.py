@@ -1,0 +1,138 @@
+"""Makes an export folder: the ONNX file and what is needed to run it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from kd3d.errors import UserError
+from kd3d.export.deployable import INPUT_NAME, Deployable
+from kd3d.export.final_boxes import post_processing
+from kd3d.export.manifest import CONFIG_FILE, FILE_NAME, MODEL_FILE, WEIGHTS_FILE, Manifest
+from kd3d.export.onnx_model import onnx_from_model
+from kd3d.export.preprocessing import describe_preprocessing, pad_divisor
+from kd3d.files import write_text
+from kd3d.profiling.environment import environment
+
+
+def write_export(
+    module: Deployable,
+    cfg: Config,
+    folder: Path,
+    *,
+    size: tuple[int, int],
+    batch: int | None,
+    opset: int,
+    classes: Sequence[str],
+    source: Mapping[str, str],
+) -> Manifest:
+    """Writes model.onnx, config.py, weights.pth and export.json into ``folder``.
+
+    Args:
+        module: the detector with its trained weights.
+        cfg: its config.
+        folder: to write into; see ``whole_folder``.
+        size: (H, W) px of the network's input.
+        batch: images a run, None for any number.
+        opset: of the ONNX file.
+        classes: names in the order of the outputs.
+        source: config, config_hash, checkpoint, checkpoint_hash.
+
+    Raises:
+        UserError: if the detector or the size cannot be exported.
+    """
+    divisor = pad_divisor(cfg)
+    if size[0] % divisor or size[1] % divisor:
+        raise UserError(f"input size {size[0]}x{size[1]}: expected multiples of {divisor}")
+    example = torch.zeros(batch or 2, 3, *size)  # 2: a batch of 1 may become a constant
+    try:
+        level_sizes = module.level_sizes(example[:1])
+    except RuntimeError as error:  # feature maps that do not join
+        raise UserError(
+            f"the detector does not take inputs of {size[0]}x{size[1]} (H x W): {error}; "
+            "try multiples of 32"
+        ) from error
+    onnx_from_model(
+        module,
+        example,
+        folder / MODEL_FILE,
+        input_name=INPUT_NAME,
+        output_names=module.output_names,
+        opset=opset,
+        dynamic_batch=batch is None,
+    )
+    write_text(folder / CONFIG_FILE, cfg.pretty_text)
+    torch.save(module.detector.state_dict(), folder / WEIGHTS_FILE)
+    manifest = Manifest(
+        input_name=INPUT_NAME,
+        input_size=size,
+        batch=batch,
+        output_names=module.output_names,
+        level_sizes=level_sizes,
+        preprocessing=describe_preprocessing(cfg),
+        postprocessing=post_processing(module.detector.bbox_head),
+        classes=list(classes),
+        opset=opset,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        config=source["config"],
+        config_hash=source["config_hash"],
+        checkpoint=source["checkpoint"],
+        checkpoint_hash=source["checkpoint_hash"],
+        versions=_versions(),
+    )
+    manifest.write(folder)
+    return manifest
+
+
+@contextmanager
+def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
+    """A temporary folder that becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: must not exist, or be empty, or (with ``force``) be an export folder.
+        force: replace an earlier export.
+
+    Raises:
+        UserError: if ``target`` may not be replaced.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        if not force:
+            raise UserError(f"{target} exists; replace it with --force or choose another --out")
+        if not (target / FILE_NAME).is_file():
+            raise UserError(f"{target} is no export folder, so --force does not replace it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        yield temporary
+        if temporary.is_dir():  # else the caller has moved it elsewhere
+            _replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_rejected(folder: Path, target: Path) -> Path:
+    """Moves a failed export to ``target``.rejected, in the place of an earlier failure."""
+    rejected = target.with_name(f"{target.name}.rejected")
+    _replace(folder, rejected)
+    return rejected
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Renames ``source`` to ``target``; an older ``target`` is removed after that."""
+    source.chmod(0o755)
+    if not target.exists():
+        source.rename(target)
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
+        target.rename(Path(aside) / "old")
+        source.rename(target)
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "mmengine", "mmcv", "mmdet", "onnx", "onnxruntime", "kd3d", "commit")
+    found = environment()
+    return {name: found[name] for name in names}

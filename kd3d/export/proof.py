@@ -1,0 +1,136 @@
+"""Proof that an exported file is right: parity with PyTorch, kept as a Record."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.parity import BoxArrays, Detect, Parity, parity
+from kd3d.export.deployable import Deployable
+from kd3d.export.final_boxes import final_boxes
+from kd3d.export.manifest import MODEL_FILE, WEIGHTS_FILE, Manifest
+from kd3d.export.open_backend import backend_from_module
+from kd3d.profiling.environment import environment
+from kd3d.report.record import Record
+
+RECORD = "record-export.json"
+Images = NDArray[np.float32]
+
+
+def export_parity(
+    module: Deployable, folder: Path, manifest: Manifest, images: Sequence[Images]
+) -> Parity:
+    """Compares model.onnx in ONNX Runtime with the PyTorch module, tensors and final boxes.
+
+    Args:
+        module: the detector that was exported.
+        folder: holds model.onnx.
+        manifest: of the folder.
+        images: network inputs (B, 3, H, W).
+    """
+    reference = backend_from_module(module, manifest)
+    with reference:
+        scores = [reference.infer({manifest.input_name: image})["scores"] for image in images]
+    candidate = OnnxRuntimeBackend(folder / MODEL_FILE)
+    detect = _detect(manifest, _threshold(scores, manifest))
+    return parity(
+        reference, candidate, [{manifest.input_name: image} for image in images], detect=detect
+    )
+
+
+def random_images(manifest: Manifest, count: int, seed: int = 0) -> list[Images]:
+    """Network inputs of coloured noise in the range that the preprocessing gives.
+
+    Where the file takes any batch, every second input has two images.
+    """
+    generator = np.random.default_rng(seed)
+    mean, std = (manifest.preprocessing[key] for key in ("mean", "std"))
+    offset, scale = (np.array(v or d).reshape(-1, 1, 1) for v, d in ((mean, [0.0]), (std, [1.0])))
+    return [
+        ((generator.uniform(0, 255, (batch, 3, *manifest.input_size)) - offset) / scale).astype(
+            np.float32
+        )
+        for batch in (manifest.batch or 1 + index % 2 for index in range(count))
+    ]
+
+
+def write_export_record(
+    folder: Path, manifest: Manifest, result: Parity, *, role: str = "", name: str = ""
+) -> Path:
+    """Writes record-export.json: file size and how far the file is from PyTorch.
+
+    Args:
+        folder: the export.
+        manifest: of the folder.
+        result: of ``export_parity``.
+        role: "teacher", "baseline", "control", "distilled" or "".
+        name: of the run, such as "distilled/seed0".
+    """
+    metrics = {
+        "file_size_mb": (folder / MODEL_FILE).stat().st_size / 1e6,
+        "max_abs_difference": max(d.max_abs for d in result.tensors.values()),
+        "max_relative_difference": max(d.max_relative for d in result.tensors.values()),
+        "boxes": float(result.reference_boxes),
+        "boxes_matched": result.matched,
+    }
+    for tensor, difference in result.tensors.items():
+        metrics[f"max_abs_difference/{tensor}"] = difference.max_abs
+        metrics[f"max_relative_difference/{tensor}"] = difference.max_relative
+    limits = result.tolerances
+    record = Record(
+        kind="export",
+        role=role,
+        name=name,
+        metrics={key: value for key, value in metrics.items() if np.isfinite(value)},
+        config=manifest.config,
+        config_hash=manifest.config_hash,
+        checkpoint=manifest.checkpoint,
+        checkpoint_hash=manifest.checkpoint_hash,
+        parameters=manifest.parameters,
+        files={"model": MODEL_FILE, "weights": WEIGHTS_FILE},
+        environment=environment(),
+        conditions={
+            "passed": result.passed,
+            "input": "x".join(str(size) for size in manifest.input_size),
+            "batch": manifest.batch or "dynamic",
+            "opset": manifest.opset,
+            "parity_inputs": result.inputs,
+            "tolerance_relative": limits.relative,
+            "tolerance_iou": limits.iou,
+            "tolerance_score": limits.score,
+            "tolerance_matched": limits.matched,
+        },
+    )
+    return record.write(folder / RECORD)
+
+
+def _detect(manifest: Manifest, threshold: float) -> Detect:
+    settings = manifest.postprocessing
+
+    def detect(outputs: Mapping[str, NDArray[np.generic]]) -> list[BoxArrays]:
+        tensors = {name: torch.from_numpy(array) for name, array in outputs.items()}
+        found = []
+        for index in range(len(tensors["boxes"])):
+            detections = final_boxes(
+                tensors["boxes"][index],
+                tensors["scores"][index],
+                settings.with_threshold(threshold),
+                factors=tensors["factors"][index] if "factors" in tensors else None,
+                level_sizes=manifest.level_sizes,
+                image_shape=manifest.input_size,
+            )
+            found.append(
+                (detections.boxes.numpy(), detections.scores.numpy(), detections.labels.numpy())
+            )
+        return found
+
+    return detect
+
+
+def _threshold(scores: Sequence[NDArray[np.generic]], manifest: Manifest) -> float:
+    """The detector's own threshold, or one that an untrained detector's best scores pass."""
+    best = min(float(array.max()) for array in scores)
+    return min(manifest.postprocessing.score_threshold, best / 2)

@@ -1,0 +1,184 @@
+"""Export folders: written, read back, run and measured, through the tool's own functions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from kd3d.backends.parity import Parity, TensorDifference, Tolerances
+from kd3d.errors import UserError
+from kd3d.export.benchmark import benchmark_export, latency_file
+from kd3d.export.deployable import deployable
+from kd3d.export.final_boxes import post_processing
+from kd3d.export.folder import replace_rejected, whole_folder, write_export
+from kd3d.export.manifest import Manifest
+from kd3d.export.open_backend import open_backend
+from kd3d.export.proof import export_parity, random_images, write_export_record
+from kd3d.report.record import Record
+
+FILES = {"model.onnx", "export.json", "config.py", "weights.pth"}
+SOURCE = {"config": "c.py", "config_hash": "1", "checkpoint": "w.pth", "checkpoint_hash": "2"}
+
+
+def write(build, folder, family="retinanet", *, size=(64, 96), batch=None):
+    detector, cfg = build(family)
+    module = deployable(detector)
+    names = ["car", "person", "bicycle"]
+    manifest = write_export(
+        module, cfg, folder, size=size, batch=batch, opset=17, classes=names, source=SOURCE
+    )
+    return module, manifest
+
+
+def test_folder_holds_everything_and_reads_back(build, tmp_path):
+    module, manifest = write(build, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    read = Manifest.read(tmp_path)
+    assert read.postprocessing == post_processing(module.detector.bbox_head)
+    assert read.input_size == (64, 96)
+    assert read.batch is None
+    assert list(read.level_sizes) == [96, 24]
+    assert read.classes == ["car", "person", "bicycle"]
+    assert read.parameters == sum(p.numel() for p in module.parameters())
+    state = torch.load(tmp_path / "weights.pth", weights_only=True)
+    assert list(state) == list(module.detector.state_dict())
+    text = json.loads((tmp_path / "export.json").read_text())
+    assert any("NMS" in step for step in text["postprocessing"]["steps"])
+    assert manifest.versions["torch"]
+
+
+def test_both_backends_agree_and_the_record_says_so(family, build, tmp_path):
+    module, manifest = write(build, tmp_path, family)
+    result = export_parity(module, tmp_path, manifest, random_images(manifest, 2))
+    assert result.passed
+    assert result.inputs == 2
+    assert result.reference_boxes > 5
+    record = Record.read(write_export_record(tmp_path, manifest, result, role="teacher", name="t"))
+    assert (record.kind, record.role, record.name) == ("export", "teacher", "t")
+    assert record.metrics["boxes_matched"] >= 0.98
+    size = (tmp_path / "model.onnx").stat().st_size
+    assert record.metrics["file_size_mb"] == pytest.approx(size / 1e6)
+    assert record.conditions["passed"] is True
+
+
+def test_pytorch_from_the_folder_equals_onnxruntime(build, tmp_path):
+    write(build, tmp_path, "fcos", batch=2)
+    feeds = {"images": random_images(Manifest.read(tmp_path), 1)[0]}
+    assert feeds["images"].shape == (2, 3, 64, 96)
+    with open_backend(tmp_path, "onnxruntime", threads=1) as backend:
+        found = backend.infer(feeds)
+    with open_backend(tmp_path, "pytorch") as backend:
+        expected = backend.infer(feeds)
+    assert set(found) == {"boxes", "scores", "factors"}
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-3, atol=1e-4)
+
+
+def test_changed_weights_fail_parity(build, tmp_path):
+    module, manifest = write(build, tmp_path)
+    bias = module.detector.bbox_head.retina_reg.bias
+    with torch.no_grad():
+        bias += 0.1
+        result = export_parity(module, tmp_path, manifest, random_images(manifest, 1))
+        bias -= 0.1
+    assert not result.passed
+    assert result.tensors["boxes"].max_relative > 1e-3 >= result.tensors["scores"].max_relative
+
+
+def test_infinite_difference_is_still_a_record(build, tmp_path):
+    _, manifest = write(build, tmp_path)
+    worst = {"boxes": TensorDifference(float("inf"), float("nan"))}
+    result = Parity(worst, 1, 0, 0, 0, Tolerances())
+    assert not result.passed
+    record = Record.read(write_export_record(tmp_path, manifest, result))
+    assert "max_abs_difference" not in record.metrics
+    assert record.conditions["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [((60, 96), "multiples of 32"), ((64, 90), "multiples of 32")]
+)
+def test_size_that_does_not_fit(build, tmp_path, size, words):
+    with pytest.raises(UserError, match=words):
+        write(build, tmp_path, size=size)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_size_whose_feature_maps_do_not_join(build, tmp_path):
+    with pytest.raises(UserError, match=r"does not take inputs of 40x96 .*multiples of 32"):
+        write(build, tmp_path, "rtmdet", size=(40, 96))
+
+
+def test_whole_folder_appears_only_without_an_error(tmp_path):
+    target = tmp_path / "deep" / "export"
+
+    def fail_half_way():
+        with whole_folder(target, force=False) as folder:
+            (folder / "export.json").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert list(target.parent.iterdir()) == []
+    with whole_folder(target, force=False) as folder:
+        (folder / "export.json").touch()
+    assert [path.name for path in target.iterdir()] == ["export.json"]
+
+
+def test_existing_folder_is_replaced_only_on_request_and_if_an_export(tmp_path):
+    target = tmp_path / "export"
+    target.mkdir()
+    (target / "thesis.tex").touch()
+    for force, words in ((False, "--force"), (True, "is no export folder")):
+        with pytest.raises(UserError, match=words), whole_folder(target, force=force):
+            pass
+    (target / "export.json").touch()
+    with whole_folder(target, force=True) as folder:
+        (folder / "new").touch()
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_rejected_export_lies_beside_and_leaves_the_target(tmp_path):
+    target = tmp_path / "export"
+    for name in ("first", "second"):
+        with whole_folder(target, force=False) as folder:
+            (folder / name).touch()
+            rejected = replace_rejected(folder, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["export.rejected"]
+    assert [path.name for path in rejected.iterdir()] == ["second"]
+
+
+def test_damaged_and_absent_manifest(build, tmp_path):
+    with pytest.raises(UserError, match="is no export folder"):
+        Manifest.read(tmp_path)
+    (tmp_path / "export.json").write_text('{"input_name": "images"}')
+    with pytest.raises(UserError, match="damaged"):
+        Manifest.read(tmp_path)
+
+
+def test_unknown_backend(build, tmp_path):
+    write(build, tmp_path)
+    with pytest.raises(UserError, match="expected one of onnxruntime, pytorch"):
+        open_backend(tmp_path, "tensorrt")
+
+
+def test_benchmark_record_with_a_fake_clock(build, tmp_path):
+    write(build, tmp_path)
+    now = iter(range(0, 10**12, 5_000_000))  # each look at the clock is 5 ms after the last
+    record = benchmark_export(tmp_path, "onnxruntime", batch=2, threads=1, clock=lambda: next(now))
+    assert record.kind == "latency"
+    assert record.metrics["p50_ms"] == record.metrics["p99_ms"] == 5.0
+    assert record.metrics["throughput_fps"] == pytest.approx(2 / 0.005)
+    assert record.metrics["iterations"] == 200
+    assert record.conditions["batch"] == 2
+    assert record.conditions["warmup_runs"] == 20  # two equal windows of ten
+    assert latency_file(tmp_path, "onnxruntime").name == "record-latency-onnxruntime.json"
+
+
+def test_benchmark_refuses_another_batch_and_few_iterations(build, tmp_path):
+    write(build, tmp_path, batch=1)
+    with pytest.raises(UserError, match="takes 1; export it with --batch 4"):
+        benchmark_export(tmp_path, "onnxruntime", batch=4)
+    with pytest.raises(UserError, match="at least 200"):
+        benchmark_export(tmp_path, "onnxruntime", iterations=10)

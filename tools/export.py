@@ -1,0 +1,115 @@
+"""Exports a single-stage detector to ONNX and proves that the file equals PyTorch.
+
+python tools/export.py CONFIG CHECKPOINT --out work_dirs/export/student
+python tools/export.py mmdet::yolox/yolox_nano_8xb8-300e_coco.py nano.pth --out nano --batch 1
+
+DIR receives model.onnx, export.json (inputs, outputs, pre- and post-processing, classes),
+config.py, weights.pth and record-export.json (parity with PyTorch). NMS is not in the file;
+export.json says how to do it. If parity fails, all of it goes to DIR.rejected, exit code 1.
+
+The input size is fixed in the file (a vehicle's camera has one size, and TensorRT is fastest so).
+Default: what the config's test pipeline makes of an image: the size it pads to (416x416 for
+YOLOX-nano), or else the landscape size of its Resize rounded up to the pad divisor (800x1344 for
+a scale of 1333x800). With images of one size give theirs after resizing: --input-size H W.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from kd3d.backends.parity import Parity
+from kd3d.checkpoints import load_checkpoint
+from kd3d.configs import load_config
+from kd3d.errors import user_errors
+from kd3d.evaluation.accuracy import config_hash
+from kd3d.export.deployable import deployable
+from kd3d.export.detector import build_detector, class_names, load_weights
+from kd3d.export.folder import replace_rejected, whole_folder, write_export
+from kd3d.export.preprocessing import image_input, input_size, sample_image
+from kd3d.export.proof import export_parity, random_images, write_export_record
+from kd3d.files import sha256_of
+from kd3d.report.record import ROLES
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config of the detector, a path or mmdet::...")
+    parser.add_argument("checkpoint", help="its weights")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="export folder")
+    parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="px")
+    parser.add_argument("--batch", type=int, help="images a run; default: any number")
+    parser.add_argument("--opset", type=int, default=17, help="13 to 17 (default %(default)s)")
+    parser.add_argument("--image", nargs="*", default=[], help="real images for the parity check")
+    parser.add_argument("--role", default="", choices=ROLES, help="for the record")
+    parser.add_argument("--name", default="", help="of the run, for the record")
+    parser.add_argument("--force", action="store_true", help="replace an earlier export")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes the export folder, or exits with 1 if the file is not equal to PyTorch."""
+    args = parse_args()
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        with whole_folder(args.out, force=args.force) as folder:
+            result = export(args, cfg, folder)
+            if not result.passed:
+                rejected = replace_rejected(folder, args.out)
+    print(describe(result))
+    if not result.passed:
+        raise SystemExit(f"parity failed; the files are in {rejected}")
+    print(f"wrote {args.out}")
+
+
+def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Parity:
+    """Fills ``folder``, its record included."""
+    detector = build_detector(cfg)
+    checkpoint = load_checkpoint(args.checkpoint)
+    load_weights(detector, checkpoint["state_dict"], args.checkpoint)
+    module = deployable(detector)
+    manifest = write_export(
+        module,
+        cfg,
+        folder,
+        size=tuple(args.input_size or input_size(cfg)),
+        batch=args.batch,
+        opset=args.opset,
+        classes=class_names(cfg, checkpoint, detector),
+        source={
+            "config": args.config,
+            "config_hash": config_hash(cfg),
+            "checkpoint": args.checkpoint,
+            "checkpoint_hash": sha256_of(args.checkpoint),
+        },
+    )
+    images = random_images(manifest, count=3)
+    for path in args.image or sample_image(cfg):
+        image = image_input(cfg, detector, path, manifest.input_size)
+        images.append(image.repeat(manifest.batch or 1, axis=0))
+    result = export_parity(module, folder, manifest, images)
+    write_export_record(folder, manifest, result, role=args.role, name=args.name)
+    return result
+
+
+def describe(result: Parity) -> str:
+    """The parity as a small table."""
+    lines = [f"parity over {result.inputs} inputs: {'passed' if result.passed else 'FAILED'}"]
+    for name, difference in result.tensors.items():
+        lines.append(
+            f"  {name:8} max difference {difference.max_abs:.2e}, "
+            f"relative {difference.max_relative:.2e} (limit {result.tolerances.relative:.0e})"
+        )
+    lines.append(
+        f"  final boxes {result.matched_boxes} of {result.reference_boxes} matched "
+        f"(limit {result.tolerances.matched:.0%})"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
