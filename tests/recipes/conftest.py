@@ -53,7 +53,8 @@ FAKE_TRAIN = """
     if order == "fail":
         sys.exit("error: the toy was told to fail")
     (work / "iter_100.pth").write_text(args.name)
-    (work / "last_checkpoint").write_text("/moved/since/iter_100.pth")
+    (work / "note").write_text("/moved/since/iter_100.pth")
+    (work / "note").rename(work / "last_checkpoint")  # whole, for a test that waits for it
     while order == "hang" and not (here / "go").exists():
         time.sleep(0.005)
     metrics = {"iterations": 100, "seconds_per_iter": 0.2}

@@ -1,4 +1,5 @@
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -155,7 +156,10 @@ def test_two_jobs_run_beside_each_other(carry_out, tools, work, monkeypatch):
     tools.order({"baseline/seed0": "hang", "baseline/seed1": "hang"})
     begun = [work / f"baseline/seed{seed}/last_checkpoint" for seed in (0, 1)]
 
+    deadline_s = time.monotonic() + 20
+
     def look(_):
+        assert time.monotonic() < deadline_s, "one waits for the other to end"
         if all(path.exists() for path in begun):  # only now may either end
             (tools.folder / "go").touch()
 
