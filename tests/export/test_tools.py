@@ -1,0 +1,129 @@
+"""The three tools as a user calls them, in this process."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kd3d.export.proof
+from kd3d.backends.parity import Tolerances
+from kd3d.export.deployable import deployable
+from kd3d.export.onnx_model import onnx_from_model
+from kd3d.report.record import Record
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a tool; answers (exit code, output, errors)."""
+
+    def run(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(TOOLS / tool), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_export_then_benchmark(call, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    arguments = (*checkpoint("gfl"), "--out", out, "--role", "baseline", "--name", "b/seed0")
+    code, text, _ = call("export.py", *arguments)
+    assert code == 0
+    assert "parity over 3 inputs: passed" in text
+    assert text.endswith(f"wrote {out}\n")
+    exported = Record.read(out / "record-export.json")
+    assert (exported.role, exported.conditions["input"]) == ("baseline", "64x96")
+
+    code, _, errors = call("export.py", *arguments)
+    assert (code, errors) == (
+        2,
+        f"error: {out} exists; replace it with --force or choose another --out\n",
+    )
+    assert call("export.py", *arguments, "--force")[0] == 0
+
+    code, text, _ = call("benchmark.py", out, "--backend", "onnxruntime", "--threads", 1)
+    assert code == 0
+    assert "p50_ms" in text
+    latency = Record.read(out / "record-latency-onnxruntime.json")
+    assert (latency.role, latency.name) == ("baseline", "b/seed0")
+    assert latency.metrics["iterations"] == 200
+    code, _, errors = call("benchmark.py", out, "--backend", "onnxruntime")
+    assert code == 2
+    assert "--force" in errors
+
+
+def test_failed_parity_leaves_only_the_rejected_folder(call, checkpoint, tmp_path, monkeypatch):
+    unreachable = Tolerances(relative=-1.0)
+    original = kd3d.export.proof.parity
+    monkeypatch.setattr(
+        kd3d.export.proof,
+        "parity",
+        lambda *args, **options: original(*args, **options, tolerances=unreachable),
+    )
+    out = tmp_path / "exports" / "student"
+    code, text, _ = call("export.py", *checkpoint("retinanet"), "--out", out)
+    assert code == f"parity failed; the files are in {out}.rejected"  # exit code 1, on stderr
+    assert "FAILED" in text
+    assert [path.name for path in out.parent.iterdir()] == ["student.rejected"]
+    rejected = Record.read(out.parent / "student.rejected" / "record-export.json")
+    assert rejected.conditions["passed"] is False
+
+
+def test_mistakes_are_one_line(call, checkpoint, tmp_path):
+    config, weights = checkpoint("retinanet")
+    out = ("--out", tmp_path / "out")
+    for arguments, words in (
+        ((tmp_path / "absent.py", weights, *out), "no such file"),
+        ((config, tmp_path / "absent.pth", *out), "no such file"),
+        ((config, weights, *out, "--input-size", 50, 50), "multiples of 32"),
+        ((config, weights, *out, "--opset", 20), "expected 13 to 17"),
+        ((config, weights, *out, "--image", tmp_path / "absent.jpg"), "no image at"),
+        (("mmdet::detr/detr_r50_8xb2-150e_coco.py", weights, *out), "weights of another detector"),
+    ):
+        code, text, errors = call("export.py", *arguments)
+        assert (code, text) == (2, "")
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        assert words in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_from_onnx(call, build, checkpoint, tmp_path):
+    detector, _ = build("yolox")
+    config, _ = checkpoint("yolox")
+    source = onnx_from_model(
+        deployable(detector),
+        torch.zeros(1, 3, 64, 96),
+        tmp_path / "m.onnx",
+        output_names=["boxes", "scores"],
+        dynamic_batch=False,
+    )
+    out = tmp_path / "found.pth"
+    code, text, _ = call("weights_from_onnx.py", config, source, "--out", out)
+    assert code == 0
+    assert text.endswith(f"wrote {out}\n")
+    saved = torch.load(out, weights_only=True)
+    assert list(saved["state_dict"]) == list(detector.state_dict())
+    assert saved["meta"]["dataset_meta"]["classes"] == ["car", "person", "bicycle"]
+    code, _, errors = call("weights_from_onnx.py", config, source, "--out", out)
+    assert (code, errors) == (2, f"error: {out} exists; replace it with --force\n")
+    code, _, errors = call(
+        "weights_from_onnx.py", config, tmp_path / "no.onnx", "--out", out, "--force"
+    )
+    assert (code, errors) == (2, f"error: no ONNX file at {tmp_path / 'no.onnx'}\n")
+
+
+@pytest.mark.parametrize("tool", ["export.py", "benchmark.py", "weights_from_onnx.py"])
+def test_help_shows_a_command(call, tool):
+    code, text, _ = call(tool, "--help")
+    assert code == 0
+    assert f"python tools/{tool} " in text
