@@ -199,7 +199,7 @@ def test_a_gradient_that_does_not_reach_the_student(tmp_path, teacher):
 
 def test_a_frozen_stage_is_no_place_to_learn(tmp_path, teacher):
     student = toys.retinanet()
-    student["backbone"]["frozen_stages"] = 4
+    student["backbone"]["frozen_stages"] = 3
     pair = toys.neck_pair(student="backbone[1]", teacher="backbone[1]")
     text = refusal(tmp_path, toys.distill_hook(teacher, [pair]), student=student)
     assert "tap 'backbone[1]' is detached or frozen" in text
