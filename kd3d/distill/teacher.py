@@ -92,7 +92,7 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
 
     Args:
         config: with a ``model``.
-        checkpoint: path or URL; ``"random"`` initialises it as its config says, for tests and
+        checkpoint: path or URL; ``"random"`` initialises it from scratch, for tests and
             benchmarks only.
         device: where it runs.
 
@@ -100,8 +100,7 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
         UserError: the checkpoint does not fit, lacks a part, or holds an untrained part.
     """
     settings = config.model.copy()
-    if checkpoint != RANDOM:
-        _drop_pretrained(settings)
+    drop_pretrained(settings)
     with DefaultScope.overwrite_default_scope(config.get("default_scope", "mmdet")):
         model: Any = MODELS.build(settings)  # Any: init_weights is MMEngine's
     if checkpoint == RANDOM:
@@ -173,12 +172,11 @@ def check_trained(model: nn.Module, *, where: str) -> None:
             )
 
 
-def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
-    return model.eval().requires_grad_(False).to(device)
+def drop_pretrained(settings: Any) -> None:  # Any: nested config values
+    """Removes from a model's config, in place, what would fetch weights of a backbone.
 
-
-def _drop_pretrained(settings: Any) -> None:  # Any: nested config values
-    """Removes ``init_cfg`` of type Pretrained: the teacher's own checkpoint brings all weights."""
+    A teacher's own checkpoint brings all weights, and a random one needs none.
+    """
     if isinstance(settings, dict):
         init = settings.get("init_cfg")
         if isinstance(init, dict) and init.get("type") == "Pretrained":
@@ -186,10 +184,14 @@ def _drop_pretrained(settings: Any) -> None:  # Any: nested config values
         if "pretrained" in settings:
             settings["pretrained"] = None
         for value in settings.values():
-            _drop_pretrained(value)
+            drop_pretrained(value)
     elif isinstance(settings, list | tuple):
         for value in settings:
-            _drop_pretrained(value)
+            drop_pretrained(value)
+
+
+def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.eval().requires_grad_(False).to(device)
 
 
 def _summary(keys: list[str]) -> str:

@@ -1,0 +1,67 @@
+"""Every config is read, its pairs parse, and what it names is there."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmengine.hub import get_config
+
+import kd3d.distill  # noqa: F401  (registers the hook)
+from kd3d.configs import load_config
+from kd3d.distill.pair import pair_from_config
+from kd3d.distill.preflight import check_custom_hooks
+from kd3d.recipes.recipe import read_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
+RECIPES = [path for path in CONFIGS if path.parent.name == "recipes"]
+DISTILLED = [path for path in CONFIGS if "_from_" in path.stem]
+
+
+def name(path):
+    return path.stem
+
+
+read = cache(load_config)
+
+
+def distill_hooks(path):
+    hooks = read(path).get("custom_hooks") or []
+    return [hook for hook in hooks if hook["type"] == "DistillHook"]
+
+
+def test_none_is_overlooked():
+    assert len(CONFIGS) >= 15
+    assert len(RECIPES) >= 1
+    assert len(DISTILLED) >= 10
+    assert sum(len(hook["pairs"]) for path in DISTILLED for hook in distill_hooks(path)) >= 18
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name)
+def test_a_config_distils_if_its_name_says_so(path):
+    assert bool(distill_hooks(path)) == (path in DISTILLED)
+    check_custom_hooks(read(path))
+
+
+@pytest.mark.parametrize("path", DISTILLED, ids=name)
+def test_pairs_parse_and_are_told_apart(path):
+    hooks = distill_hooks(path)
+    pairs = [pair_from_config(pair) for hook in hooks for pair in hook["pairs"]]
+    assert len({pair.name for pair in pairs}) == len(pairs) > 0
+    assert all(pair.weight.at(0.5) > 0 for pair in pairs)
+
+
+@pytest.mark.parametrize("path", DISTILLED, ids=name)
+def test_the_teachers_config_is_there_and_the_checkpoint_belongs_to_it(path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # paths of our own configs start at the repository
+    for hook in distill_hooks(path):
+        source, checkpoint = hook["teacher"]["config"], hook["teacher"]["checkpoint"]
+        assert load_config(source).model
+        if "::" in source:
+            assert checkpoint == get_config(source, pretrained=True).model_path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_recipes_name_configs_that_distil(path):
+    recipe = read_recipe(path)
+    assert Path(recipe.distilled.filename).resolve() in DISTILLED
