@@ -65,6 +65,12 @@ class DistillHook(Hook):
         self._randomness = ResumedRandomness()
         self.reports: list[PairReport] = []
 
+    @property
+    def distiller(self) -> Distiller:
+        """What trains beside the student; it exists from ``before_run`` on."""
+        assert self._distiller is not None, "before_run comes first"
+        return self._distiller
+
     def before_run(self, runner: Any) -> None:
         """Builds teacher and connectors, while the optimizer can still take a group."""
         if not isinstance(runner._train_loop, BaseLoop):
@@ -126,7 +132,7 @@ class DistillHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Preflight on one batch, then attaches to the student."""
-        distiller = self._ready()
+        distiller = self.distiller
         distiller.progress = runner.iter / runner.max_iters
         if not distiller.stopped:
             batch = training_batch(runner, distiller.student)
@@ -144,7 +150,7 @@ class DistillHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Moves the schedules on and drops the teacher once they have all stopped."""
         self._randomness.before_train_iter()
-        distiller = self._ready()
+        distiller = self.distiller
         distiller.progress = runner.iter / runner.max_iters
         if distiller.teacher is not None and distiller.stopped:
             distiller.teacher = None
@@ -159,7 +165,7 @@ class DistillHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Hands what was measured to the message hub, which a checkpoint carries."""
-        distiller = self._ready()
+        distiller = self.distiller
         for key, value in distiller.measured.items():
             runner.message_hub.update_scalar(f"{self.name}/{key}", float(value))
         distiller.measured = {}
@@ -174,13 +180,9 @@ class DistillHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         """Leaves no hook on the student and no teacher in memory."""
-        distiller = self._ready()
+        distiller = self.distiller
         distiller.detach()
         distiller.teacher = None
-
-    def _ready(self) -> Distiller:
-        assert self._distiller is not None, "before_run comes first"
-        return self._distiller
 
     def _check_unique(self, runner: Any) -> None:
         hooks = [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
@@ -198,13 +200,13 @@ class DistillHook(Hook):
     def _build_connectors(self, runner: Any, student: nn.Module, device: torch.device) -> None:
         """One dry forward of both models shows the shapes that connectors have to join."""
         batch = training_batch(runner, student)
-        with recorded_copy(self._ready()) as twin, torch.no_grad():
+        with recorded_copy(self.distiller) as twin, torch.no_grad():
             assert twin.teacher is not None
             teacher_values = twin.teacher.features(batch["inputs"], batch["data_samples"])
             twin._recorder.start()
             twin.student(**batch, mode="loss")
             student_values = twin._recorder.finish()
-        for pair, config in zip(self._ready().pairs, self._pair_configs, strict=True):
+        for pair, config in zip(self.distiller.pairs, self._pair_configs, strict=True):
             pair.build_connectors(
                 config.get("connector", "auto"),
                 student_values[pair.student],
