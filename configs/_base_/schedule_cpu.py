@@ -1,5 +1,5 @@
 # A few hundred iterations on a CPU: AdamW, warm-up, then cosine down to 0.
-max_iters = 600
+max_iters = 800
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=100000)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

@@ -5,3 +5,9 @@ model = dict(
     neck=dict(in_channels=[32, 64, 128], out_channels=32),
     bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
 )
+max_iters = 500
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
+]
