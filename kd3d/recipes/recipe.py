@@ -94,12 +94,10 @@ def read_recipe(
     content = load_config(path)
     if "recipe" in content:
         entries = content.recipe.to_dict()
-        distilled = load_config(path.parent / _required(entries, "distilled", path))
+        distilled = load_config(path.parent / _required(entries, "distilled", path), cfg_options)
     else:
-        entries, distilled = {}, content
+        entries, distilled = {}, load_config(path, cfg_options)
     entries.update(changes or {})
-    if cfg_options:
-        distilled.merge_from_dict(dict(cfg_options))
     _refuse_unknown(entries, Recipe, where=f"{path}: recipe")
     values = {key: _PARSERS[key](value, path) for key, value in entries.items()}
     recipe = Recipe(name=path.stem, distilled=distilled, **values)

@@ -6,7 +6,7 @@ from kd3d.recipes.recipe import Control, Preparation, read_recipe
 
 HOOK = """
 custom_hooks = [dict(type="DistillHook", teacher=dict(config="t.py"), pairs=[])]
-lr = 0.1
+optim_wrapper = dict(lr=0.1)
 """
 
 
@@ -53,9 +53,9 @@ def test_a_distilled_config_alone_is_a_recipe(tmp_path):
 
 
 def test_options_change_the_distilled_config(write):
-    recipe = read_recipe(write('distilled="students/small.py"'), cfg_options={"lr": 0.5})
+    recipe = read_recipe(write('distilled="students/small.py"'), cfg_options={"optim_wrapper.lr": 0.5})
     assert isinstance(recipe.distilled, Config)
-    assert recipe.distilled.lr == 0.5
+    assert recipe.distilled.optim_wrapper.lr == 0.5
 
 
 @pytest.mark.parametrize(
