@@ -42,6 +42,7 @@ class EfficientNetLite(BaseModule):
     Args:
         out_indices: stages to return, of 0..6. Their strides are 2, 4, 8, 16, 16, 32, 32 and
             their channels 16, 24, 40, 80, 112, 192, 320.
+        frozen_stages: stages 0..frozen_stages and the stem are not trained; -1 trains everything.
         norm_eval: keep batch norm at its running statistics while training, as is right for
             pretrained weights and small batches.
         pretrained: let ``init_weights`` load ImageNet weights from the package
@@ -53,6 +54,7 @@ class EfficientNetLite(BaseModule):
         self,
         out_indices: tuple[int, ...] = (2, 4, 6),
         *,
+        frozen_stages: int = -1,
         norm_eval: bool = True,
         pretrained: bool = False,
         init_cfg: dict[str, Any] | None = None,
@@ -73,6 +75,9 @@ class EfficientNetLite(BaseModule):
                 stage.append(_Block(in_channels, channels, kernel, block_stride, expansion))
                 in_channels = channels
             self.stages.append(stage)
+        if frozen_stages >= 0:
+            self.stem.requires_grad_(False)
+            self.stages[: frozen_stages + 1].requires_grad_(False)
 
     def init_weights(self) -> None:
         """Loads ImageNet weights where ``pretrained`` asks for them."""

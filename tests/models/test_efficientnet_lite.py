@@ -56,6 +56,16 @@ def test_stages_after_the_last_output_are_not_built():
     assert len(EfficientNetLite(out_indices=(1, 3)).stages) == 4
 
 
+@pytest.mark.parametrize(("frozen_stages", "first_trained"), [(-1, "stem"), (1, "stages.2")])
+def test_frozen_stages_are_the_first_ones(frozen_stages, first_trained):
+    model = EfficientNetLite(frozen_stages=frozen_stages)
+
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+    assert trained[0].startswith(first_trained)
+    assert trained[-1].startswith("stages.6")
+
+
 def test_batch_norm_stays_in_eval_mode_only_when_asked():
     frozen = EfficientNetLite(out_indices=(0,)).train()
     learning = EfficientNetLite(out_indices=(0,), norm_eval=False).train()
