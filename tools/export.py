@@ -104,10 +104,14 @@ def describe(result: Parity) -> str:
             f"  {name:8} max difference {difference.max_abs:.2e}, "
             f"relative {difference.max_relative:.2e} (limit {result.tolerances.relative:.0e})"
         )
-    lines.append(
-        f"  final boxes {result.matched_boxes} of {result.reference_boxes} matched "
-        f"(limit {result.tolerances.matched:.0%})"
-    )
+    if not result.reference_boxes:
+        lines.append("  final boxes: none, no score reaches the threshold of test_cfg")
+    else:
+        lines.append(
+            f"  final boxes: {result.matched_boxes} of {result.reference_boxes} matched "
+            f"(limit {result.tolerances.matched:.0%})"
+            + ("" if result.boxes_decide else "; not counted, their scores tie")
+        )
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from kd3d.configs import building
+from kd3d.building import building
 from kd3d.errors import UserError
 
 

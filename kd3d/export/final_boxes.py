@@ -5,7 +5,7 @@ This is what a vehicle has to redo after the network; ``STEPS`` says it in words
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -53,10 +53,6 @@ class PostProcessing:
     def as_json(self) -> dict[str, Any]:
         """Plain values for export.json."""
         return asdict(self) | {"nms": dict(self.nms)}
-
-    def with_threshold(self, score_threshold: float) -> "PostProcessing":
-        """The same with another score threshold."""
-        return replace(self, score_threshold=score_threshold)
 
 
 @dataclass(frozen=True)

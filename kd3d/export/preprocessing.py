@@ -80,10 +80,12 @@ def describe_preprocessing(cfg: Config) -> dict[str, Any]:
 def image_input(
     cfg: Config, detector: nn.Module, path: str | Path, size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """(1, 3, H, W) network input from an image file, as in the test loop, padded to ``size``.
+    """(1, 3, H, W) network input from an image file as in the test loop, cut or padded to size.
+
+    Cut, because comparing two programs needs real pixels but not the whole scene.
 
     Raises:
-        UserError: if the pipeline makes a larger image than ``size``.
+        UserError: if there is no such image.
     """
     from mmcv.transforms import Compose
     from mmengine.dataset import pseudo_collate
@@ -96,8 +98,9 @@ def image_input(
         {"img_path": str(path), "img_id": 0}
     )
     processor: Any = detector.data_preprocessor
-    images = processor(pseudo_collate([data]), False)["inputs"]
-    padded = pad_to_size(images.float(), size, float(describe_preprocessing(cfg)["pad_value"]))
+    images = processor(pseudo_collate([data]), False)["inputs"].float()
+    images = images[..., : size[0], : size[1]]
+    padded = pad_to_size(images, size, float(describe_preprocessing(cfg)["pad_value"]))
     array: NDArray[np.float32] = padded.cpu().numpy()
     return array
 

@@ -32,10 +32,8 @@ def export_parity(
         images: network inputs (B, 3, H, W).
     """
     reference = backend_from_module(module, manifest)
-    with reference:
-        scores = [reference.infer({manifest.input_name: image})["scores"] for image in images]
     candidate = OnnxRuntimeBackend(folder / MODEL_FILE)
-    detect = _detect(manifest, _threshold(scores, manifest))
+    detect = _detect(manifest)
     return parity(
         reference, candidate, [{manifest.input_name: image} for image in images], detect=detect
     )
@@ -94,6 +92,7 @@ def write_export_record(
         environment=environment(),
         conditions={
             "passed": result.passed,
+            "boxes_decide": result.boxes_decide,
             "input": "x".join(str(size) for size in manifest.input_size),
             "batch": manifest.batch or "dynamic",
             "opset": manifest.opset,
@@ -107,9 +106,7 @@ def write_export_record(
     return record.write(folder / RECORD)
 
 
-def _detect(manifest: Manifest, threshold: float) -> Detect:
-    settings = manifest.postprocessing
-
+def _detect(manifest: Manifest) -> Detect:
     def detect(outputs: Mapping[str, NDArray[np.generic]]) -> list[BoxArrays]:
         tensors = {name: torch.from_numpy(array) for name, array in outputs.items()}
         found = []
@@ -117,7 +114,7 @@ def _detect(manifest: Manifest, threshold: float) -> Detect:
             detections = final_boxes(
                 tensors["boxes"][index],
                 tensors["scores"][index],
-                settings.with_threshold(threshold),
+                manifest.postprocessing,
                 factors=tensors["factors"][index] if "factors" in tensors else None,
                 level_sizes=manifest.level_sizes,
                 image_shape=manifest.input_size,
@@ -128,9 +125,3 @@ def _detect(manifest: Manifest, threshold: float) -> Detect:
         return found
 
     return detect
-
-
-def _threshold(scores: Sequence[NDArray[np.generic]], manifest: Manifest) -> float:
-    """The detector's own threshold, or one that an untrained detector's best scores pass."""
-    best = min(float(array.max()) for array in scores)
-    return min(manifest.postprocessing.score_threshold, best / 2)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from kd3d.backends.base import TensorSpec
@@ -76,3 +77,24 @@ def test_too_few_matched_boxes_fail():
     assert (result.reference_boxes, result.candidate_boxes, result.matched_boxes) == (10, 9, 9)
     assert result.matched == 0.9
     assert not result.passed
+
+
+def first_wins(outputs):
+    """One box, at the place of the largest value, as NMS keeps one of two that overlap."""
+    best = int(outputs["y"].argmax())
+    return [(np.float32([[20 * best, 0, 20 * best + 10, 10]]), np.float32([0.5]), np.zeros(1))]
+
+
+class Shift(nn.Module):
+    def forward(self, x):
+        return x - torch.tensor([1e-6, 0.0])
+
+
+@pytest.mark.parametrize(("gap", "decide"), [(5e-7, False), (0.1, True)])
+def test_boxes_do_not_decide_where_scores_tie_within_the_difference(gap, decide):
+    shifted = PytorchBackend(Shift(), [TensorSpec("x", (None,), "float32")], ["y"])
+    feeds = [{"x": np.float32([0.5 + gap, 0.5])}] * 20
+    result = parity(backend(1.0), shifted, feeds, detect=first_wins)
+    assert result.matched == (1.0 if decide else 0.0)
+    assert result.boxes_decide == decide
+    assert result.passed

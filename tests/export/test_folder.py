@@ -89,7 +89,7 @@ def test_changed_weights_fail_parity(build, tmp_path):
 def test_infinite_difference_is_still_a_record(build, tmp_path):
     _, manifest = write(build, tmp_path)
     worst = {"boxes": TensorDifference(float("inf"), float("nan"))}
-    result = Parity(worst, 1, 0, 0, 0, Tolerances())
+    result = Parity(worst, 1, 0, 0, 0, 0, Tolerances())
     assert not result.passed
     record = Record.read(write_export_record(tmp_path, manifest, result))
     assert "max_abs_difference" not in record.metrics

@@ -61,6 +61,8 @@ def test_image_is_what_the_test_loop_gives(build, tmp_path):
     np.testing.assert_allclose(red[:height, :width], (200 - 123.675) / 58.395, rtol=1e-5)
     np.testing.assert_allclose(green[:height, :width], (0 - 116.28) / 57.12, rtol=1e-5)
     assert (array[..., height:, :] == 0).all()
+    cut = image_input(cfg, detector, path, (32, 96))
+    np.testing.assert_array_equal(cut, array[:, :, :32])
     with pytest.raises(UserError, match="no image at"):
         image_input(cfg, detector, tmp_path / "absent.png", (96, 96))
 
