@@ -11,3 +11,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
 ]
+optim_wrapper = dict(optimizer=dict(lr=0.004))  # tuned on the traffic scenes without a teacher
