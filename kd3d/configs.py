@@ -1,16 +1,35 @@
 """Reading configs for the commands, with errors that name the line to mend."""
 
+import argparse
 import difflib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.config.config import ConfigParsingError
+from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
+from mmengine.runner import Runner
 
 from kd3d.errors import UserError
+
+# The entries of a config that take effect; all other names in it are variables of the file.
+_ENTRIES = {*inspect.signature(Runner.__init__).parameters} - {"self"}
+_ENTRIES |= {"auto_scale_lr", "compile", "custom_imports"}
+
+
+class Options(DictAction):
+    """``--cfg-options key=value ...``: MMEngine's action, with errors of argparse's kind."""
+
+    def __call__(self, *given: Any, **named: Any) -> None:  # Any: as argparse calls it
+        """Reads the pairs."""
+        try:
+            super().__call__(*given, **named)
+        except (ValueError, AssertionError) as error:
+            raise argparse.ArgumentError(
+                self, f"expected key=value with balanced brackets ({error})"
+            ) from None
 
 
 def load_config(source: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -21,41 +40,38 @@ def load_config(source: str | Path, options: Mapping[str, Any] | None = None) ->
         options: dotted keys to new values, as ``--cfg-options`` gives them.
 
     Raises:
-        UserError: no such file (near names are offered), or it is not valid.
+        UserError: no such file (near names are offered), it is not valid, or an override's key
+            is misspelt or has no effect on any config.
     """
     text = str(source)
     if "::" not in text and not Path(text).is_file():
-        raise UserError(f"config {text}: no such file{_near(Path(text))}")
+        raise UserError(f"config {text}: no such file{_near_files(Path(text))}")
     try:
         config = get_config(text) if "::" in text else Config.fromfile(text)
-        if options:
-            config.merge_from_dict(dict(options))
     except FileNotFoundError as error:
         raise UserError(f"config {text}: {error}") from None
-    except (ConfigParsingError, SyntaxError, NameError, KeyError, AttributeError) as error:
-        raise UserError(f"config {text}: cannot be read: {_line(error)}") from None
     except ImportError as error:
         raise UserError(f"config {text}: an import it asks for fails: {_line(error)}") from None
+    except Exception as error:  # a config is a program of the user's
+        kind = type(error).__name__
+        raise UserError(f"config {text}: cannot be read: {kind}: {_line(error)}") from None
+    for key in options or {}:
+        _check_option(config, key)
+    try:
+        config.merge_from_dict(dict(options or {}))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"--cfg-options does not fit config {text}: {_line(error)}") from None
     return config
 
 
-@contextmanager
-def building(source: str | Path) -> Iterator[None]:
-    """Turns MMEngine's complaints about a config (unknown type, wrong argument) into UserErrors.
-
-    Args:
-        source: the config, named in the message.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        text = _line(error)
-        from_registry = "registry" in text or text.startswith("class `")
-        if not from_registry:
-            raise
-        raise UserError(f"config {source}: {text}") from None
+def require_entries(config: Config, names: Iterable[str], source: str | Path) -> None:
+    """Raises a UserError if a config lacks what a command cannot do without."""
+    absent = [name for name in names if not config.get(name)]
+    if absent:
+        raise UserError(
+            f"config {source}: it has no {', '.join(absent)}; add them, or take them from a base "
+            "config by _base_ = [...]"
+        )
 
 
 def default_work_dir(config: Config, source: str | Path, given: str | None) -> str:
@@ -64,12 +80,49 @@ def default_work_dir(config: Config, source: str | Path, given: str | None) -> s
     return given or own or str(Path("work_dirs") / Path(str(source).rsplit("::")[-1]).stem)
 
 
+def _check_option(config: Config, key: str) -> None:
+    """Refuses keys that nothing would read, or that miss an existing one by a letter or two."""
+    parts = key.split(".")
+    if parts[0] not in _ENTRIES:
+        if parts[0] not in config:
+            known = {*_ENTRIES, *config}
+            raise UserError(f"--cfg-options {key}: no {parts[0]!r}{_near(parts[0], known, 0.6)}")
+        warnings.warn(
+            f"--cfg-options {key}: {parts[0]!r} is a variable of the config file; entries made "
+            "from it keep their values, set them instead",
+            stacklevel=3,
+        )
+    node: Any = config  # Any: nested config values
+    for part in parts:
+        if isinstance(node, dict | Config) and part not in node:
+            near = _near(part, node.keys(), 0.85) if parts[0] in config else ""
+            if near:
+                raise UserError(f"--cfg-options {key}: no {part!r} there{near}")
+            return  # a new entry, such as optim_wrapper.clip_grad.max_norm
+        if isinstance(node, list | tuple):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(
+                    f"--cfg-options {key}: {part!r} is in a list of {len(node)}; write the number "
+                    f"of an entry, from 0"
+                )
+            node = node[int(part)]
+        elif isinstance(node, dict | Config):
+            node = node[part]
+        else:
+            return
+
+
 def _line(error: BaseException) -> str:
     text = str(error.args[0]) if error.args else type(error).__name__
     return " ".join(text.split())[:400]
 
 
-def _near(path: Path) -> str:
+def _near(name: str, known: Iterable[str], cutoff: float) -> str:
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=cutoff)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _near_files(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f" (there is no folder {folder})"

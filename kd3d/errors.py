@@ -6,21 +6,41 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: says where, what was received, what was expected, what next."""
+    """A mistake in what the user gave.
+
+    The message says where it is, what was received, what was expected, and what to do next.
+    """
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
-    """Ends a command with one clear line and exit code 2 where the user can mend the cause.
+def user_errors(go_on: str = "run the same command again to go on") -> Iterator[None]:
+    """Ends a command with one clear message and exit code 2 where the user can mend the cause.
 
     Everything else keeps its traceback: it is a defect of ours and should be reported.
     An interrupt ends with exit code 130, as a shell expects.
+
+    Args:
+        go_on: what to do after an interrupt.
     """
     try:
         yield
-    except (UserError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (
+        UserError,
+        FileExistsError,
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+        PermissionError,
+    ) as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print(f"interrupted; {go_on}", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _message(error: Exception) -> str:
+    text = str(error)
+    if "\nOriginal Traceback" in text:  # as torch brings it from a worker of a data loader
+        return text.rstrip().rpartition("\n")[2].partition(": ")[2]
+    return text

@@ -6,11 +6,10 @@ python tools/check.py configs/demo/CONFIG.py --modules     # what a tap can name
 
 import argparse
 
-from mmengine.config import DictAction
-
 import kd3d.distill  # noqa: F401  (registers the hook)
+from kd3d.building import building
 from kd3d.checkpoints import use_safe_loading
-from kd3d.configs import building, load_config
+from kd3d.configs import Options, load_config, require_entries
 from kd3d.distill.inspection import inspect_modules, inspect_pairs
 from kd3d.distill.preflight import check_custom_hooks, table
 from kd3d.errors import user_errors
@@ -25,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--modules", action="store_true", help="list the modules of student and teacher"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     return parser.parse_args()
 
 
@@ -35,6 +34,7 @@ def main() -> None:
     with user_errors(), building(args.config):
         use_safe_loading()
         config = load_config(args.config, args.cfg_options)
+        require_entries(config, ["model", "train_dataloader", "train_cfg"], args.config)
         config.log_level = "ERROR"
         check_custom_hooks(config)
         if args.modules:

@@ -8,13 +8,14 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 import kd3d.distill  # noqa: F401  (registers the hook)
+from kd3d.building import building
 from kd3d.checkpoints import load_checkpoint, use_safe_loading
-from kd3d.configs import building, default_work_dir, load_config
+from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.distill.teacher import check_weights_fit
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import prepare_test, write_accuracy_record
@@ -35,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="the run was trained with, for the record")
     parser.add_argument("--role", default="", help="teacher, baseline, control or distilled")
     parser.add_argument("--name", default="", help="of the run in its record")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
     return parser.parse_args()
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 def configured(args: argparse.Namespace) -> Config:
     """The config with the command line's settings in it."""
     config = load_config(args.config, args.cfg_options)
+    require_entries(config, ["model", "test_dataloader", "test_cfg"], args.config)
     config.launcher = args.launcher
     config.work_dir = default_work_dir(config, args.config, args.work_dir)
     config.resume = False
@@ -72,8 +74,8 @@ def build_runner(config: Config, args: argparse.Namespace) -> Runner:
             )
         config.model = backend_detector(args.checkpoint, args.backend, config)
         return Runner.from_cfg(config)
-    runner = Runner.from_cfg(config)
     state = load_checkpoint(args.checkpoint)["state_dict"]
+    runner = Runner.from_cfg(config)
     model = getattr(runner.model, "module", runner.model)
     check_weights_fit(model, state, where=f"checkpoint {args.checkpoint}")
     return runner

@@ -7,13 +7,16 @@ torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 import argparse
 import os
 
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner, find_latest_checkpoint
 
 import kd3d.distill  # noqa: F401  (registers the hook)
-from kd3d.checkpoints import use_safe_loading
-from kd3d.configs import building, default_work_dir, load_config
+from kd3d.building import building
+from kd3d.checkpoints import load_checkpoint, use_safe_loading
+from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.distill.preflight import check_custom_hooks
+from kd3d.distill.teacher import check_weights_fit
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.training import write_training_record
 
@@ -38,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="seed of all generators")
     parser.add_argument("--role", default="", help="teacher, baseline, control or distilled")
     parser.add_argument("--name", default="", help="of the run in its record")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
     return parser.parse_args()
@@ -47,12 +50,19 @@ def parse_args() -> argparse.Namespace:
 def configured(args: argparse.Namespace) -> Config:
     """The config with the command line's settings in it."""
     config = load_config(args.config, args.cfg_options)
+    require_entries(
+        config, ["model", "train_dataloader", "train_cfg", "optim_wrapper"], args.config
+    )
     check_custom_hooks(config)
+    if args.launcher == "pytorch" and "RANK" not in os.environ:
+        raise UserError("--launcher pytorch: start with torchrun --nproc_per_node N tools/train.py")
     config.launcher = args.launcher
     config.work_dir = default_work_dir(config, args.config, args.work_dir)
     if args.seed is not None:
         config.randomness = {**(config.get("randomness") or {}), "seed": args.seed}
     if args.amp:
+        if get_device() == "cpu":
+            raise UserError("--amp needs a GPU, this machine has none; leave it out")
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.loss_scale = "dynamic"
     if args.auto_scale_lr:
@@ -68,13 +78,33 @@ def configured(args: argparse.Namespace) -> Config:
     return config
 
 
+def check_resumable(runner: Runner) -> None:
+    """MMEngine would load what fits and only log the rest."""
+    path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+    if path is None:
+        print(f"nothing to resume in {runner.work_dir}: starting at iteration 0")
+        return
+    checkpoint = load_checkpoint(path)
+    model = getattr(runner.model, "module", runner.model)
+    check_weights_fit(model, checkpoint["state_dict"], where=f"checkpoint {path}")
+    absent = {"meta", "optimizer"} - set(checkpoint)
+    if absent:
+        raise UserError(
+            f"checkpoint {path}: it holds weights but no {', '.join(sorted(absent))}, so no "
+            "training can be resumed from it; start from it by --cfg-options load_from=..."
+        )
+
+
 def main() -> None:
     """Trains and prints where the result lies."""
     args = parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    with user_errors(), building(args.config):
+    resume = "add --resume to the same command to go on from the last checkpoint"
+    with user_errors(go_on=resume), building(args.config):
         use_safe_loading()
         runner = Runner.from_cfg(configured(args))
+        if args.resume:
+            check_resumable(runner)
         runner.train()
         record = write_training_record(runner, runner.work_dir, role=args.role, name=args.name)
         if record is not None:

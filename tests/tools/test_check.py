@@ -1,0 +1,56 @@
+"""tools/check.py: prints the pairs or the modules, trains nothing, and refuses mistakes."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, written):
+    return written(tmp_path_factory.mktemp("toy"), distilled=True)
+
+
+def test_the_pairs_are_printed_and_nothing_is_written(start, config):
+    before = sorted(config.parent.rglob("*"))
+    process = start("check.py", config)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    lines = [line.strip() for line in out.splitlines()]
+    assert "DistillHook 'distill'" in lines
+    assert "pair 'neck': FeatureL2, weight 1" in lines
+    assert "student    neck [tensor (2, 8, 8, 8), tensor (2, 8, 4, 4)]" in lines
+    assert "teacher    neck [tensor (2, 16, 8, 8), tensor (2, 16, 4, 4)]" in lines
+    assert "pair 'response': DenseResponse, weight 1" in lines
+    assert sum("% of the task's" in line for line in lines) == 2
+    assert lines[-1] == "preflight passed"
+    assert sorted(config.parent.rglob("*")) == before
+
+
+def test_modules_are_listed_for_student_and_teacher(run, config):
+    done = run("check.py", config, "--modules")
+    assert done.returncode == 0
+    student, teacher = done.stdout.split("teacher of distill:")
+    assert "student:" in student
+    for part, width in ((student, 8), (teacher, 16)):
+        necks = [line for line in part.splitlines() if line.split()[:1] == ["neck"]]
+        assert len(necks) == 1
+        assert f"[tensor (2, {width}, 8, 8), tensor (2, {width}, 4, 4)]" in necks[0]
+        assert "bbox_head.retina_cls" in part
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("custom_hooks.0.pairs.0.student=nek", "no module 'nek' (tap 'nek'); did you mean 'neck'?"),
+        ("custom_hooks.0.pairs.0.weigth=2", "pair 'neck': unknown ['weigth']"),
+        ("custom_hooks.0.pairs.1.name=neck", "pair names must be unique"),
+        ("custom_hooks=[]", "no DistillHook"),
+        ("train_dataloader=None", "it has no train_dataloader"),
+        ("model.neck.type=FPNN", "did you mean 'FPN'"),
+    ],
+)
+def test_mistakes(refused, config, option, says):
+    assert says in refused("check.py", config, "--cfg-options", option)
+
+
+def test_a_wrong_path(refused, config):
+    text = refused("check.py", config.with_name("distiled.py"))
+    assert text.endswith(f"no such file; did you mean {config}?")
