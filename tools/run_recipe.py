@@ -10,9 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from kd3d.configs import load_config
+from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.recipes.crew import Crew, Machine, ended_by_signals
 from kd3d.recipes.deliver import export_roles, report
@@ -38,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     add("--equal-wall-clock", action="store_true", default=None, help="twins that train as long")
     add("--train-teacher", action="store_true", default=None, help="train the teacher's config")
     add("--only", nargs="+", default=[], metavar="ROLE", help="teacher, baseline, distilled, ...")
-    add("--cfg-options", nargs="+", action=DictAction, help="key=value for the distilled config")
+    add("--cfg-options", nargs="+", action=Options, help="key=value for the distilled config")
     add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
     add("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: torchrun")
     add("--nproc", type=int, default=1, help="processes of one training, with --launcher pytorch")
