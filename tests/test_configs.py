@@ -1,0 +1,86 @@
+import argparse
+
+import pytest
+
+from kd3d.configs import Options, default_work_dir, load_config, require_entries
+from kd3d.errors import UserError
+
+CONTENT = """
+width = 8
+model = dict(type="RetinaNet", neck=dict(out_channels=width))
+param_scheduler = [dict(end=3), dict(end=9)]
+optim_wrapper = dict(optimizer=dict(lr=0.1))
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "student.py"
+    path.write_text(CONTENT)
+    return path
+
+
+def test_overrides_reach_dicts_lists_and_new_branches(path):
+    config = load_config(
+        path,
+        {
+            "model.neck.out_channels": 16,
+            "param_scheduler.1.end": 12,
+            "optim_wrapper.clip_grad.max_norm": 35,
+            "randomness.seed": 3,
+        },
+    )
+    assert config.model.neck.out_channels == 16
+    assert [step.end for step in config.param_scheduler] == [3, 12]
+    assert config.optim_wrapper.clip_grad.max_norm == 35
+    assert config.randomness.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("modle.type", "no 'modle'; did you mean model"),
+        ("model.nneck.x", "no 'nneck' there; did you mean neck?"),
+        ("model.neck.out_chanels", "did you mean out_channels?"),
+        ("param_scheduler.end", "'end' is in a list of 2"),
+        ("param_scheduler.2.end", "'2' is in a list of 2"),
+        ("qqq", "no 'qqq'"),
+    ],
+)
+def test_keys_that_nothing_would_read_are_refused(path, key, says):
+    with pytest.raises(UserError) as error:
+        load_config(path, {key: 1})
+    assert str(error.value).startswith(f"--cfg-options {key}: ")
+    assert says in str(error.value)
+
+
+def test_a_variable_of_the_file_is_warned_about(path):
+    with pytest.warns(UserWarning, match="'width' is a variable of the config file"):
+        config = load_config(path, {"width": 16})
+    assert config.model.neck.out_channels == 8
+
+
+def test_a_work_dir_is_the_flag_the_configs_or_its_names(path):
+    config = load_config(path)
+    assert default_work_dir(config, path, "here") == "here"
+    assert default_work_dir(config, path, None) == "work_dirs/student"
+    assert default_work_dir(config, "mmdet::a/b.py", None) == "work_dirs/b"
+    config.work_dir = "there"
+    assert default_work_dir(config, path, None) == "there"
+
+
+def test_missing_entries_are_named_together(path):
+    config = load_config(path)
+    require_entries(config, ["model"], path)
+    with pytest.raises(UserError, match="it has no train_cfg, test_cfg;"):
+        require_entries(config, ["train_cfg", "model", "test_cfg"], path)
+
+
+def test_options_are_pairs():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--cfg-options", nargs="+", action=Options)
+    read = parser.parse_args(["--cfg-options", "a.b=1", "c=[1,2]"])
+    assert read.cfg_options == {"a.b": 1, "c": [1, 2]}
+    for wrong in ("a.b", "c=[1,(2]"):
+        with pytest.raises(argparse.ArgumentError, match="expected key=value"):
+            parser.parse_args(["--cfg-options", wrong])
