@@ -28,6 +28,8 @@ def test_runs_with_specs_of_the_file(doubling):
         with backend:
             outputs = backend.infer({"x": np.float32([[1, 2]])})
     np.testing.assert_array_equal(outputs["y"], [[2, 4]])
+    with pytest.raises(AssertionError, match="inside its with block"):  # the session is released
+        backend.infer({"x": np.float32([[1, 2]])})
 
 
 def test_missing_and_broken_files_are_user_errors(tmp_path):
