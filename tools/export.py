@@ -16,11 +16,11 @@ a scale of 1333x800). With images of one size give theirs after resizing: --inpu
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from kd3d.backends.parity import Parity
 from kd3d.checkpoints import load_checkpoint
-from kd3d.configs import load_config
+from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.export.deployable import deployable
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--role", default="", choices=ROLES, help="for the record")
     parser.add_argument("--name", default="", help="of the run, for the record")
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     return parser.parse_args()
 
 

@@ -11,9 +11,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 
-from kd3d.configs import load_config
+from kd3d.configs import Options, load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.export.detector import build_detector, class_names, load_weights
 from kd3d.export.onnx_weights import fixed_size, largest_difference, load_onnx, weights_from_onnx
@@ -31,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("onnx", type=Path, help="ONNX file of the same network")
     parser.add_argument("--out", required=True, type=Path, metavar="PTH", help="checkpoint")
     parser.add_argument("--force", action="store_true", help="replace an existing checkpoint")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="key=value overrides")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     return parser.parse_args()
 
 
