@@ -57,7 +57,7 @@ class Recipe:
             a checkpoint.
         control: how the control twin is made.
         equal_wall_clock: also train baseline and control for as long as the distilled run took.
-        export: also export and time the first seed of every role.
+        export: also export and time the teacher and the first distilled student.
         input_size: (H, W) in pixels, of the exported network.
         prepare: commands that make the data.
     """

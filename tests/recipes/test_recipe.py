@@ -53,7 +53,9 @@ def test_a_distilled_config_alone_is_a_recipe(tmp_path):
 
 
 def test_options_change_the_distilled_config(write):
-    recipe = read_recipe(write('distilled="students/small.py"'), cfg_options={"optim_wrapper.lr": 0.5})
+    recipe = read_recipe(
+        write('distilled="students/small.py"'), cfg_options={"optim_wrapper.lr": 0.5}
+    )
     assert isinstance(recipe.distilled, Config)
     assert recipe.distilled.optim_wrapper.lr == 0.5
 
