@@ -39,9 +39,9 @@ def test_an_unknown_type_and_the_near_ones_of_the_whole_family():
 
 
 def test_the_innermost_type_is_named():
-    inner = {"type": "Stem", "wide": 3}
+    inner = {"type": "Branch", "wide": 3}
     text = refusal({"type": "Stem", "width": 1, "inner": inner})
-    assert text.startswith("Stem cannot be built: ")
+    assert text.startswith("Branch cannot be built: ")
     assert "unexpected keyword argument 'wide'" in text
 
 
