@@ -38,7 +38,7 @@ format: install
 	$(BIN)/ruff format $(CODE)
 
 bench: install
-	$(BIN)/python tools/benchmark_training.py
+	$(BIN)/python tools/benchmark_training.py --force
 
 install: $(STAMPS)/mmcv $(STAMPS)/kd3d
 
