@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import linecache
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,10 @@ def _complaint(error: Exception, build: dict[str, Any], *, innermost: FrameType)
             f"{name}: no image of {file} is left; compare metainfo.classes with the categories "
             "in the file, and look at filter_cfg"
         )
-    place = f"{Path(innermost.f_code.co_filename).name}:{innermost.f_lineno}"
-    return f"{name} cannot be built: {' '.join(str(error).split())[:400]} ({place})"
+    path, line = innermost.f_code.co_filename, innermost.f_lineno
+    text = str(error) or linecache.getline(path, line)  # mmdet asserts without a message
+    place = f"{Path(path).name}:{line}"
+    return f"{name} cannot be built: {' '.join(text.split())[:400]} ({place})"
 
 
 def _names(registry: Registry) -> list[str]:

@@ -15,6 +15,8 @@ class Stem:
     def __init__(self, width, inner=None):
         if width < 0:
             raise ValueError(f"expected a width above 0,\n  got {width}")
+        if width == 0:
+            raise AssertionError
         self.inner = OURS.build(inner) if inner else None
 
 
@@ -50,6 +52,11 @@ def test_a_value_that_a_constructor_refuses_is_shown_with_its_place():
     assert text.startswith(
         "Stem cannot be built: expected a width above 0, got -1 (test_building.py:"
     )
+
+
+def test_an_error_without_text_is_quoted_from_its_line():
+    text = refusal({"type": "Stem", "width": 0})
+    assert text.startswith("Stem cannot be built: raise AssertionError (test_building.py:")
 
 
 def test_an_annotation_file_that_is_no_json():

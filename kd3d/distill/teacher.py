@@ -1,17 +1,15 @@
 """The Teacher: a frozen detector outside the student's module tree."""
 
-import difflib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from kd3d.checkpoints import load_checkpoint
+from kd3d.configs import load_config
 from kd3d.distill.normalization import Normalization, Renormalizer
 from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
 from kd3d.errors import UserError
@@ -75,16 +73,14 @@ def teacher_config(source: str | Config) -> Config:
     """Reads a teacher's config: a path, or ``mmdet::retinanet/...py`` from an installed package.
 
     Raises:
-        UserError: no such config; near names are offered.
+        UserError: no such config (near names are offered), or it cannot be read.
     """
     if isinstance(source, Config):
         return source
     try:
-        if "::" in source:
-            return get_config(source)
-        return Config.fromfile(source)
-    except FileNotFoundError:
-        raise UserError(f"teacher config {source!r}: no such file{_near_configs(source)}") from None
+        return load_config(source)
+    except UserError as error:
+        raise UserError(f"teacher {error}") from None
 
 
 def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device) -> nn.Module:
@@ -200,12 +196,3 @@ def _summary(keys: list[str]) -> str:
         parts[key.split(".", 1)[0]] = parts.get(key.split(".", 1)[0], 0) + 1
     counts = ", ".join(f"{count} in {part}" for part, count in parts.items())
     return f"{len(keys)} ({counts}), such as {keys[0]}"
-
-
-def _near_configs(source: str) -> str:
-    folder = Path(source).parent
-    if not folder.is_dir():
-        return f" (there is no folder {folder})"
-    names = [path.name for path in folder.glob("*.py")]
-    near = difflib.get_close_matches(Path(source).name, names, n=2, cutoff=0.5)
-    return f"; did you mean {folder / near[0]}?" if near else f" in {folder}"

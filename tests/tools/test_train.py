@@ -123,13 +123,18 @@ def test_a_wrong_path_in_a_process_of_its_own(start, error_of, tmp_path):
         ("train_cfg=None", "it has no train_cfg"),
         ("custom_hooks.0.pairs.0.wieght=1.0", "pair 'neck': unknown ['wieght']"),
         ("custom_hooks.0.pairs.0.loss.type=FeatureL3", "no type 'FeatureL3'"),
-        ("custom_hooks.0.teacher.config=no.py", "teacher config 'no.py': no such file"),
+        ("custom_hooks.0.teacher.config=no.py", "teacher config no.py: no such file"),
+        ("custom_hooks.0.teacher.config=mmdet::retinanet/no.py", "retinanet/no.py"),
+        ("custom_hooks.0.teacher.config=LICENSE", "teacher config LICENSE: cannot be read"),
+        ("custom_hooks.0.type=DistilHook", "did you mean 'DistillHook'"),
+        ("model.neck.in_channels=[8,16,32]", "FPN cannot be built: assert"),
         ("custom_hooks.0.teacher.checkpoint=no.pth", "checkpoint no.pth: no such file"),
         ("train_dataloader.dataset.ann_file=no.json", "No such file or directory: 'no.json'"),
         ("train_dataloader.dataset.data_prefix.img=no", "No such file or directory: 'no/"),
     ],
 )
-def test_mistakes_in_a_config(refused, config, tmp_path, option, says):
+def test_mistakes_in_a_config(refused, config, tools, tmp_path, option, says, monkeypatch):
+    monkeypatch.chdir(tools.parent)
     text = refused("train.py", config, "--work-dir", tmp_path, "--cfg-options", option)
     assert says in text
     assert len(text.splitlines()) <= 4
