@@ -9,8 +9,8 @@ metainfo = dict(classes=("Car", "Van", "Cyclist", "Pedestrian"))
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(416, 128), keep_ratio=True),  # 1242x375 becomes 416x126
     dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="Resize", scale=(416, 128), keep_ratio=True),  # 1242x375 becomes 416x126
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]

@@ -65,3 +65,23 @@ def test_the_teachers_config_is_there_and_the_checkpoint_belongs_to_it(path, mon
 def test_recipes_name_configs_that_distil(path):
     recipe = read_recipe(path)
     assert Path(recipe.distilled.filename).resolve() in DISTILLED
+
+
+GEOMETRIC = {"Resize", "RandomResize", "RandomChoiceResize", "RandomFlip", "RandomCrop", "Pad"}
+
+
+def training_pipelines(dataset):
+    if "pipeline" in dataset:
+        yield [step["type"] for step in dataset["pipeline"]]
+    if "dataset" in dataset:
+        yield from training_pipelines(dataset["dataset"])
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p not in RECIPES], ids=name)
+def test_boxes_are_loaded_before_the_image_changes_shape(path):
+    """Otherwise they stay where they were, and training runs without an error and in vain."""
+    pipelines = list(training_pipelines(read(path).train_dataloader.dataset))
+    loading = [steps for steps in pipelines if "LoadAnnotations" in steps]
+    assert loading
+    for steps in loading:
+        assert not GEOMETRIC & set(steps[: steps.index("LoadAnnotations")])
