@@ -139,6 +139,8 @@ def _run_until_training(config: Config, look: Callable[[Any], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Config(config._cfg_dict.copy(), filename=config.filename)
         config.work_dir = folder
+        for part in ("dataloader", "cfg", "evaluator"):  # only the training set is looked at
+            config[f"val_{part}"] = None
         runner = Runner.from_cfg(config)
         runner.register_hook(_StopBeforeTraining(look))
         with contextlib.suppress(_BeforeTrainingReached):
