@@ -6,25 +6,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-# Seconds on a busy machine of two cores: about ten times what the slowest test of the folder needs.
+# Seconds by the clock, on a machine that does other work too: they end what hangs, no more.
 LIMITS_S = {
-    "": 30.0,
-    "backends": 30.0,
-    "configs": 120.0,  # builds each detector with its teacher
-    "connectors": 30.0,
-    "datasets": 30.0,
-    "distill": 120.0,  # trains with MMEngine's Runner; some in two processes
-    "evaluation": 30.0,
-    "export": 60.0,
-    "heads": 30.0,
-    "losses": 30.0,
-    "models": 60.0,
-    "profiling": 30.0,
-    "recipes": 120.0,  # starts training processes
-    "report": 30.0,
-    "tools": 120.0,  # starts the tools as a user does
+    "": 60.0,
+    "backends": 60.0,
+    "configs": 300.0,  # builds each detector with its teacher
+    "connectors": 60.0,
+    "datasets": 60.0,
+    "distill": 300.0,  # trains with MMEngine's Runner; some in two processes
+    "evaluation": 60.0,
+    "export": 120.0,
+    "heads": 60.0,
+    "losses": 60.0,
+    "models": 120.0,
+    "profiling": 60.0,
+    "recipes": 300.0,  # starts training processes
+    "report": 60.0,
+    "tools": 300.0,  # starts the tools as a user does
 }
-SLOW_LIMIT_S = 600.0  # tests marked slow
+SLOW_LIMIT_S = 900.0  # tests marked slow
 
 
 class TimeLimitError(BaseException):
