@@ -82,6 +82,24 @@ class Distiller:
             self.measured = self._measure(losses, added)
         return {**losses, **added}
 
+    def run_once(self, batch: dict[str, Any]) -> tuple[Losses, dict[Tap, Any], dict[Tap, Any]]:
+        """One forward of both models outside of training, whatever the weights are.
+
+        Args:
+            batch: ``inputs`` and ``data_samples``.
+
+        Returns:
+            The student's own losses, what its taps read, and what the teacher's taps read.
+
+        Raises:
+            UserError: a tap was never reached.
+        """
+        assert self.teacher is not None
+        taught = self.teacher.features(batch["inputs"], batch["data_samples"])
+        self._recorder.start()
+        losses = self.student(**batch, mode="loss")
+        return losses, self._recorder.finish(), taught
+
     def pair_losses(
         self,
         student_values: Mapping[Tap, Any],

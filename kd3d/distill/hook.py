@@ -201,11 +201,7 @@ class DistillHook(Hook):
         """One dry forward of both models shows the shapes that connectors have to join."""
         batch = training_batch(runner, student)
         with recorded_copy(self.distiller) as twin, torch.no_grad():
-            assert twin.teacher is not None
-            teacher_values = twin.teacher.features(batch["inputs"], batch["data_samples"])
-            twin._recorder.start()
-            twin.student(**batch, mode="loss")
-            student_values = twin._recorder.finish()
+            _, student_values, teacher_values = twin.run_once(batch)
         for pair, config in zip(self.distiller.pairs, self._pair_configs, strict=True):
             pair.build_connectors(
                 config.get("connector", "auto"),

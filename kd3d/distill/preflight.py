@@ -56,11 +56,7 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
             reach the student.
     """
     with recorded_copy(distiller) as twin:
-        assert twin.teacher is not None
-        teacher_values = twin.teacher.features(batch["inputs"], batch["data_samples"])
-        twin._recorder.start()
-        task_losses = twin.student(**batch, mode="loss")
-        student_values = twin._recorder.finish()
+        task_losses, student_values, teacher_values = twin.run_once(batch)
         check_names(twin.pairs, task_losses)
         losses = twin.pair_losses(student_values, teacher_values, local=True, weighted=False)
         parameters = trainable(twin.student)

@@ -1,5 +1,6 @@
 """The Teacher: a frozen detector outside the student's module tree."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
     Raises:
         UserError: the checkpoint does not fit, lacks a part, or holds an untrained part.
     """
-    settings = config.model.copy()
+    settings = copy.deepcopy(config.model)
     drop_pretrained(settings)
     with DefaultScope.overwrite_default_scope(config.get("default_scope", "mmdet")):
         model: Any = MODELS.build(settings)  # Any: init_weights is MMEngine's

@@ -57,11 +57,7 @@ def distiller():
     teacher = Teacher(built(toys.retinanet(8, 16), 1), [pair.teacher for pair in pairs])
     made = Distiller(student, teacher, pairs)
     batch = images(2)
-    values = made._recorder
-    values.start()
-    student(**batch, mode="loss")
-    seen = values.finish()
-    taught = teacher.features(images=batch["inputs"], samples=batch["data_samples"])
+    _, seen, taught = made.run_once(batch)
     torch.manual_seed(2)
     for pair in pairs:
         pair.build_connectors("auto", seen[pair.student], taught[pair.teacher], torch.device("cpu"))
