@@ -21,7 +21,7 @@ CODE := kd3d tools tests configs
 STAMPS := $(VENV)/stamps
 
 demo: install
-	$(BIN)/python tools/run_recipe.py configs/recipes/demo.py --work-dir $(DEMO_DIR)
+	$(BIN)/python tools/run_recipe.py configs/recipes/demo.py --work-dir $(DEMO_DIR) --jobs 2
 	@echo "report: $(CURDIR)/$(DEMO_DIR)/report/index.html"
 
 test: install
