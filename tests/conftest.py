@@ -1,5 +1,6 @@
-"""Holds every test to the time limit of its folder."""
+"""Holds every test to the time limit of its folder, and to one thread."""
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 from time_limits import LIMITS_S, SLOW_LIMIT_S, folder_of, folders_without_limit, time_limit
 
 TESTS = Path(__file__).parent
+
+# Before torch is imported, and for the processes that tests start: on toys, threads wait for each
+# other longer than they work, and on a busy machine by far.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_sessionstart() -> None:
