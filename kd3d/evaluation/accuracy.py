@@ -102,7 +102,8 @@ def write_accuracy_record(
             "img_prefix": str(getattr(dataset, "data_prefix", {}).get("img", "")),
             "split": "test",
         },
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        # an exported file in the detector's place has none to count
+        parameters=sum(parameter.numel() for parameter in model.parameters()) or None,
         twin=dict(twin or {}),
         files={} if metric.predictions is None else {"predictions": PREDICTIONS},
         environment=environment(),
