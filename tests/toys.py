@@ -1,6 +1,7 @@
 """Tiny real detectors and datasets: mmdet's own classes, trained in milliseconds a step."""
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,8 @@ def training(
     return Config(
         {
             "default_scope": "mmdet",
+            # by default all runs of one second share MMEngine's message hub and visualizer
+            "experiment_name": uuid.uuid4().hex,
             "model": model,
             "test_dataloader": {
                 "batch_size": 2,

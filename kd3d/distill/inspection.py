@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,6 +140,8 @@ def _run_until_training(config: Config, look: Callable[[Any], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Config(config._cfg_dict.copy(), filename=config.filename)
         config.work_dir = folder
+        # MMEngine shares a visualizer among runs of one name, and names them by the second
+        config.experiment_name = Path(folder).name
         for part in ("dataloader", "cfg", "evaluator"):  # only the training set is looked at
             config[f"val_{part}"] = None
         runner = Runner.from_cfg(config)

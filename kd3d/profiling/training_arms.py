@@ -7,6 +7,7 @@ last tap lies), and kd3d as a Runner trains with it.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -88,6 +89,7 @@ def with_comparison(
         runner = Runner(
             model=settings["model"],
             work_dir=folder,
+            experiment_name=Path(folder).name,  # by default runs of one second share a visualizer
             train_dataloader=DataLoader(data, batch_size=batch, collate_fn=pseudo_collate),
             train_cfg={"type": "IterBasedTrainLoop", "max_iters": _ITERATIONS},
             optim_wrapper=settings["optim_wrapper"],

@@ -17,7 +17,7 @@ needs_weights = pytest.mark.skipif(
 
 
 def test_outputs_have_the_strides_and_channels_of_the_table():
-    model = MODELS.build({"type": "EfficientNetLite", "out_indices": (0, 1, 2, 4, 6)})
+    model = MODELS.build({"type": "kd3d.EfficientNetLite", "out_indices": (0, 1, 2, 4, 6)})
 
     outputs = model.eval()(torch.zeros(1, 3, 64, 96))
 
