@@ -24,19 +24,31 @@ def user_errors(go_on: str = "run the same command again to go on") -> Iterator[
     """
     try:
         yield
-    except (
-        UserError,
-        FileExistsError,
-        FileNotFoundError,
-        IsADirectoryError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(f"interrupted; {go_on}", file=sys.stderr)
-        raise SystemExit(130) from None
+    except (KeyboardInterrupt, Exception) as error:
+        if _interrupted(error):
+            print(f"interrupted; {go_on}", file=sys.stderr)
+            raise SystemExit(130) from None
+        if isinstance(error, _MENDABLE):
+            print(f"error: {_message(error)}", file=sys.stderr)
+            raise SystemExit(2) from None
+        raise
+
+
+_MENDABLE = (
+    UserError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt started it: MMEngine's config formatter turns one into a SyntaxError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _message(error: Exception) -> str:

@@ -40,3 +40,17 @@ def test_an_interrupt_says_how_to_go_on(capsys):
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted; add --resume\n"
+
+
+def interrupted_in_a_library():
+    try:
+        raise KeyboardInterrupt
+    except BaseException:
+        raise SyntaxError("failed to format") from None
+
+
+def test_an_interrupt_that_a_library_turned_into_its_own_error_is_one(capsys):
+    with pytest.raises(SystemExit) as end, user_errors("go on"):
+        interrupted_in_a_library()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted; go on\n"
