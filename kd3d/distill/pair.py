@@ -243,4 +243,4 @@ def build(registry: Any, config: Any, *, where: str) -> Any:  # Any: registries 
 
 
 def _text(module: nn.Module) -> str:
-    return "none" if isinstance(module, nn.Identity) else str(module).replace("\n", " ")
+    return "none" if isinstance(module, nn.Identity) else " ".join(str(module).split())
