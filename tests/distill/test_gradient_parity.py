@@ -156,7 +156,7 @@ def test_two_processes_are_one(whole, tmp_path):
         "-m",
         "torch.distributed.run",
         "--nproc_per_node=2",
-        "--master_port=29517",
+        "--standalone",
         __file__,
         str(tmp_path),
     ]
