@@ -34,6 +34,16 @@ SCHEDULES = {
             "by_epoch": False,
         },
     ],
+    # computed from the base values, where the others go on from the last value
+    "cosine restarts": [
+        {
+            "type": "CosineRestartLR",
+            "periods": [4, 8],
+            "restart_weights": [1.0, 0.5],
+            "eta_min": 1e-5,
+            "by_epoch": False,
+        }
+    ],
     "poly": [{"type": "PolyLR", "power": 0.9, "eta_min": 1e-5, "by_epoch": False}],
     "exponential": [{"type": "ExponentialLR", "gamma": 0.8, "by_epoch": False}],
     "one cycle": [{"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 12, "by_epoch": False}],
