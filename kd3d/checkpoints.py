@@ -7,6 +7,7 @@ NumPy arrays), so that resuming works on torch 2.6 and later without turning the
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
 
 from kd3d.errors import UserError
 
@@ -78,6 +80,33 @@ def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint
     return loaded if "state_dict" in loaded else {"state_dict": loaded}
 
 
+def check_weights_fit(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Compares the checkpoint's keys and shapes with the model's.
+
+    Raises:
+        UserError: names how many differ, in which parts, with examples.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    extra = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if not (missing or extra or shapes):
+        return
+    found = []
+    if missing:
+        found.append(f"missing: {_summary(missing)}")
+    if extra:
+        found.append(f"unexpected: {_summary(extra)}")
+    if shapes:
+        got, expected = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
+        others = f" and {len(shapes) - 1} more shapes" if len(shapes) > 1 else ""
+        found.append(f"shape: {shapes[0]} is {got}, expected {expected}{others}")
+    raise UserError(
+        f"{where} does not fit {type(model).__name__} of its config: {'; '.join(found)}; "
+        "give the checkpoint that belongs to this config"
+    )
+
+
 def use_safe_loading() -> None:
     """Makes MMEngine itself (``--resume``, ``load_from``) load local files through this module.
 
@@ -114,3 +143,11 @@ def _refusal(path: Path, error: Exception) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _summary(keys: list[str]) -> str:
+    parts: dict[str, int] = {}
+    for key in keys:
+        parts[key.split(".", 1)[0]] = parts.get(key.split(".", 1)[0], 0) + 1
+    counts = ", ".join(f"{count} in {part}" for part, count in parts.items())
+    return f"{len(keys)} ({counts}), such as {keys[0]}"

@@ -13,10 +13,9 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.building import building
-from kd3d.checkpoints import load_checkpoint, use_safe_loading
+from kd3d.checkpoints import check_weights_fit, load_checkpoint, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.distill.preflight import check_custom_hooks
-from kd3d.distill.teacher import check_weights_fit
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.training import write_training_record
 

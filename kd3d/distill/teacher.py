@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from kd3d.checkpoints import load_checkpoint
+from kd3d.checkpoints import check_weights_fit, load_checkpoint
 from kd3d.configs import load_config
 from kd3d.distill.normalization import Normalization, Renormalizer
 from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
@@ -124,32 +124,6 @@ def renormalizer_between(student: nn.Module, teacher: nn.Module) -> Renormalizer
     return None if renormalizer.is_identity else renormalizer
 
 
-def check_weights_fit(model: nn.Module, state: dict[str, Tensor], *, where: str) -> None:
-    """Compares the checkpoint's keys and shapes with the model's.
-
-    Raises:
-        UserError: names how many differ, in which parts, with examples.
-    """
-    own = model.state_dict()
-    missing = [key for key in own if key not in state]
-    extra = [key for key in state if key not in own]
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if not (missing or extra or shapes):
-        return
-    lines = [f"{where} does not fit {type(model).__name__} of its config:"]
-    if missing:
-        lines.append(f"  missing:    {_summary(missing)}")
-    if extra:
-        lines.append(f"  unexpected: {_summary(extra)}")
-    for key in shapes[:3]:
-        got, expected = tuple(state[key].shape), tuple(own[key].shape)
-        lines.append(f"  shape:      {key} is {got}, expected {expected}")
-    if len(shapes) > 3:
-        lines.append(f"              and {len(shapes) - 3} more shapes")
-    lines.append("  give the checkpoint that belongs to this config")
-    raise UserError("\n".join(lines))
-
-
 def check_trained(model: nn.Module, *, where: str) -> None:
     """Refuses a model with a part that still holds its initial values.
 
@@ -189,11 +163,3 @@ def drop_pretrained(settings: Any) -> None:  # Any: nested config values
 
 def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
     return model.eval().requires_grad_(False).to(device)
-
-
-def _summary(keys: list[str]) -> str:
-    parts: dict[str, int] = {}
-    for key in keys:
-        parts[key.split(".", 1)[0]] = parts.get(key.split(".", 1)[0], 0) + 1
-    counts = ", ".join(f"{count} in {part}" for part, count in parts.items())
-    return f"{len(keys)} ({counts}), such as {keys[0]}"

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from kd3d.building import building
-from kd3d.errors import UserError
+from kd3d.checkpoints import check_weights_fit
 
 
 def build_detector(cfg: Config) -> nn.Module:
@@ -27,29 +27,14 @@ def build_detector(cfg: Config) -> nn.Module:
 
 
 def load_weights(detector: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Loads every weight, or raises a UserError that names the first that do not fit.
+    """Loads every weight, or raises the UserError of ``check_weights_fit``.
 
     Args:
         detector: receives the weights.
         weights: state dict with exactly the detector's keys.
         source: of the weights, for the message.
     """
-    own = detector.state_dict()
-    problems = {
-        "missing": [key for key in own if key not in weights],
-        "unknown": [key for key in weights if key not in own],
-        "of another shape": [
-            f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in weights and own[key].shape != weights[key].shape
-        ],
-    }
-    found = [f"{len(keys)} {kind} ({keys[0]})" for kind, keys in problems.items() if keys]
-    if found:
-        raise UserError(
-            f"{source} holds the weights of another detector than the config's: "
-            f"{', '.join(found)}; use the config it was trained with"
-        )
+    check_weights_fit(detector, weights, where=str(source))
     detector.load_state_dict(dict(weights))
 
 

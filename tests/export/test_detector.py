@@ -23,10 +23,11 @@ def test_weights_of_another_detector_are_named(build):
     with pytest.raises(UserError) as error:
         load_weights(detector, weights, "other.pth")
     text = str(error.value)
-    assert text.startswith("other.pth holds the weights of another detector")
-    assert "1 missing (neck.lateral_convs.0.conv.bias)" in text
-    assert "1 unknown (head.extra)" in text
-    assert "1 of another shape (backbone.conv1.weight (1,) instead of" in text
+    assert text.startswith("other.pth does not fit RetinaNet of its config")
+    assert "missing: 1 (1 in neck), such as neck.lateral_convs.0.conv.bias" in text
+    assert "unexpected: 1 (1 in head), such as head.extra" in text
+    expected = tuple(detector.backbone.conv1.weight.shape)
+    assert f"shape: backbone.conv1.weight is (1,), expected {expected}" in text
 
 
 def test_unknown_type_in_config_is_a_user_error(build):

@@ -87,7 +87,10 @@ def test_mistakes_are_one_line(call, checkpoint, tmp_path):
         ((config, weights, *out, "--input-size", 50, 50), "multiples of 32"),
         ((config, weights, *out, "--opset", 20), "expected 13 to 17"),
         ((config, weights, *out, "--image", tmp_path / "absent.jpg"), "no image at"),
-        (("mmdet::detr/detr_r50_8xb2-150e_coco.py", weights, *out), "weights of another detector"),
+        (
+            ("mmdet::detr/detr_r50_8xb2-150e_coco.py", weights, *out),
+            "does not fit DETR of its config",
+        ),
     ):
         code, text, errors = call("export.py", *arguments)
         assert (code, text) == (2, "")
