@@ -1,15 +1,25 @@
 """The registries kd3d owns, children of MMEngine's (scope ``kd3d``).
 
-Losses and connectors are ours alone and are found without a prefix. Models join mmdet's configs
-as ``type="kd3d.EfficientNetLite"``. Hooks, datasets, transforms and metrics are registered with
-MMEngine's root registries, so that a config names them without a prefix, as it names stock ones.
+Losses, masks and connectors are ours alone and are found without a prefix. Models join mmdet's
+configs as ``type="kd3d.EfficientNetLite"``. Hooks, datasets, transforms and metrics are registered
+with MMEngine's root registries, so that a config names them without a prefix, as stock ones.
 """
 
 from mmengine.registry import DATASETS, HOOKS, METRICS, TRANSFORMS, Registry
 from mmengine.registry import MODELS as ROOT_MODELS
 
 LOSSES = Registry("distillation loss", scope="kd3d", locations=["kd3d.losses"])
+MASKS = Registry("mask", scope="kd3d", locations=["kd3d.losses"])
 CONNECTORS = Registry("connector", scope="kd3d", locations=["kd3d.connectors"])
 MODELS = Registry("model", parent=ROOT_MODELS, scope="kd3d", locations=["kd3d.models"])
 
-__all__ = ["CONNECTORS", "DATASETS", "HOOKS", "LOSSES", "METRICS", "MODELS", "TRANSFORMS"]
+__all__ = [
+    "CONNECTORS",
+    "DATASETS",
+    "HOOKS",
+    "LOSSES",
+    "MASKS",
+    "METRICS",
+    "MODELS",
+    "TRANSFORMS",
+]

@@ -8,7 +8,7 @@ from module_imports import MODULES, ROOT, TOOLS, imports_at_start, imports_of
 
 # kd3d itself and its single-file modules, then its packages.
 LAYERS = [
-    {"", "registry", "errors", "files", "configs", "building", "checkpoints"},
+    {"", "registry", "errors", "files", "configs", "building", "checkpoints", "bev_grid"},
     {"losses", "connectors", "heads", "backends"},
     {"distill", "evaluation", "export", "profiling", "report", "datasets", "models"},
     {"recipes"},
