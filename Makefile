@@ -8,6 +8,7 @@ SHELL := bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
+SPCONV ?= spconv==2.3.8
 EXTRAS ?= test,dev
 PIP_VERSION := 25.3
 DEMO_DIR := work_dirs/demo
@@ -64,6 +65,7 @@ $(STAMPS)/kd3d: pyproject.toml | $(STAMPS)/torch
 	@$(PIP) --group build
 	@$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
 	@$(PIP) --no-deps --group mm
+	@$(PIP) '$(SPCONV)'
 	@touch $@
 
 $(STAMPS)/mmcv: pyproject.toml $(STAMPS)/kd3d
@@ -89,6 +91,8 @@ help:
 	@echo "               seen through --system-site-packages (NVIDIA containers, Jetson)"
 	@echo "  TORCH_INDEX  index for torch alone, e.g. https://download.pytorch.org/whl/cpu (small, no GPU)"
 	@echo "               or https://download.pytorch.org/whl/cu128"
+	@echo "  SPCONV       sparse convolutions of voxel detectors [spconv==2.3.8: on a CPU, forward only, enough"
+	@echo "               for a teacher]; on a GPU the build for its CUDA, e.g. spconv-cu126==2.3.8"
 	@echo "  PYTHON       interpreter, 3.10 to 3.12 [python3]"
 	@echo "  EXTRAS       extras of pyproject.toml [test,dev]; add bccd for the BCCD recipe"
 	@echo "  MAX_JOBS     files of mmcv compiled at once [cores, at most one for each 2 GB of memory]"
