@@ -8,7 +8,18 @@ from module_imports import MODULES, ROOT, TOOLS, imports_at_start, imports_of
 
 # kd3d itself and its single-file modules, then its packages.
 LAYERS = [
-    {"", "registry", "errors", "files", "configs", "building", "checkpoints", "bev_grid"},
+    {
+        "",
+        "registry",
+        "errors",
+        "files",
+        "configs",
+        "building",
+        "checkpoints",
+        "bev_grid",
+        "bev_boxes",
+        "bev_sampling",
+    },
     {"losses", "connectors", "heads", "backends"},
     {"distill", "evaluation", "export", "profiling", "report", "datasets", "models"},
     {"recipes"},

@@ -2,6 +2,9 @@
 
 from torch import nn
 
+from kd3d.bev_grid import BevGrid
+from kd3d.bev_sampling import same_grid
+from kd3d.connectors.bev import BevAlign
 from kd3d.connectors.channels import Conv1x1, Linear
 from kd3d.connectors.spatial import Conv1x1Resize, Resize
 from kd3d.errors import UserError
@@ -9,14 +12,22 @@ from kd3d.errors import UserError
 Shape = tuple[int, ...]
 
 
-def connector_for(student_shape: Shape, teacher_shape: Shape) -> nn.Module | None:
+def connector_for(
+    student_shape: Shape,
+    teacher_shape: Shape,
+    student_grid: BevGrid | None = None,
+    teacher_grid: BevGrid | None = None,
+) -> nn.Module | None:
     """Chooses the connector of one level from the shapes seen in a dry forward.
 
     Args:
         student_shape: (B, C, H, W) of a map, or (B, N, C) of tokens.
         teacher_shape: likewise.
+        student_grid: where a BEV map lies in metres; None for images.
+        teacher_grid: likewise.
 
     Returns:
+        ``BevAlign`` for maps on two grids that differ, also where their shapes do not. Else
         None for equal shapes; for maps ``Conv1x1``, ``Resize`` or ``Conv1x1Resize``, as channels,
         size or both differ; ``Linear`` for tokens whose channels differ.
 
@@ -25,12 +36,19 @@ def connector_for(student_shape: Shape, teacher_shape: Shape) -> nn.Module | Non
             them: they may be logits, and a layer between different classes would hide an error.
     """
     student_shape, teacher_shape = tuple(student_shape), tuple(teacher_shape)
-    if student_shape == teacher_shape:
+    moved = (
+        student_grid is not None
+        and teacher_grid is not None
+        and not same_grid(student_grid, teacher_grid)
+    )
+    if student_shape == teacher_shape and not moved:
         return None
     same_kind = len(student_shape) == len(teacher_shape)
     if not same_kind or student_shape[0] != teacher_shape[0]:
         raise UserError(_advice(student_shape, teacher_shape))
     if len(student_shape) == 4:
+        if moved:
+            return BevAlign(student_shape[1], teacher_shape[1])
         in_channels, out_channels = student_shape[1], teacher_shape[1]
         if student_shape[2:] == teacher_shape[2:]:
             return Conv1x1(in_channels, out_channels)
