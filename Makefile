@@ -64,8 +64,8 @@ $(STAMPS)/kd3d: pyproject.toml | $(STAMPS)/torch
 	@echo "== installing kd3d and what it needs (1 to 5 minutes, silent)"
 	@$(PIP) --group build
 	@$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
-	@$(PIP) --no-deps --group mm
 	@$(PIP) '$(SPCONV)'
+	@$(PIP) --no-deps --group mm
 	@touch $@
 
 $(STAMPS)/mmcv: pyproject.toml $(STAMPS)/kd3d
