@@ -11,6 +11,7 @@ ON_VEHICLE = [
     "kd3d.profiling.environment",
     "kd3d.profiling.latency",
     "kd3d.backends.trt",
+    "kd3d.export.voxelization",
 ]
 OTHER_PACKAGES = {"kd3d", "numpy", "tensorrt"}
 NEWER_THAN_PYTHON_3_8 = {"graphlib", "tomllib", "zoneinfo"}

@@ -1,0 +1,166 @@
+"""Points to pillars, as a vehicle does it before the network: NumPy only, Python 3.8.
+
+The result equals mmdet3d's hard voxelisation on a CPU (``VoxelizationByGridShape``), pillar by
+pillar and point by point; ``STEPS`` says it in words for a program in another language.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Dict, Sequence, Tuple  # noqa: UP035  (the vehicle runs Python 3.8)
+
+import numpy as np
+
+STEPS = (
+    "1. Per point and axis, in float32: index = floor((value - range minimum) / voxel size). A "
+    "point is used if every index is at least 0 and below the grid size, which is "
+    "round((range maximum - range minimum) / voxel size); so a point on the upper edge is not.",
+    "2. Walk through the points in their order. The first point of a cell opens a pillar; pillars "
+    "are numbered in that order. Once max_pillars are open, points of other cells are dropped.",
+    "3. A pillar takes the first max_num_points of its points, in order; the rest are dropped. "
+    "Unused places are 0 and num_points counts the used ones.",
+    "4. coordinates are (frame, z, y, x): the index of the frame in the batch, then the cell. "
+    "Frames follow one another. Pillars whose frame or cell is negative or outside are ignored by "
+    "the network: use -1 to fill up to a fixed number, with num_points 0. There is always at "
+    "least one pillar, if need be such a filled one.",
+)
+
+
+@dataclass(frozen=True)
+class Voxelization:
+    """The grid and its limits.
+
+    Attributes:
+        voxel_size_m: x, y, z.
+        range_m: x y z minimum, then x y z maximum, in the LiDAR frame.
+        max_num_points: points a pillar.
+        max_pillars: pillars a frame.
+    """
+
+    voxel_size_m: Tuple[float, ...]  # noqa: UP006
+    range_m: Tuple[float, ...]  # noqa: UP006
+    max_num_points: int
+    max_pillars: int
+
+    @property
+    def grid(self) -> Tuple[int, ...]:  # noqa: UP006
+        """Cells along x, y, z."""
+        low, high, size = _float32(self.range_m[:3], self.range_m[3:], self.voxel_size_m)
+        return tuple(int(cells) for cells in np.round((high - low) / size))
+
+
+def voxelize(points: Any, settings: Voxelization) -> Tuple[Any, Any, Any]:  # noqa: UP006
+    """Pillars of one frame.
+
+    Args:
+        points: (N, C) float32 with C >= 3: x y z in metres, LiDAR frame, then other features.
+        settings: the grid and its limits.
+
+    Returns:
+        pillars (P, max_num_points, C) float32, num_points (P,) int32, cells (P, 3) int32 z y x.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    inside, cells = _cells(points, settings)
+    pillar_of_point, first_points = _number_pillars(cells, settings)
+    kept = pillar_of_point >= 0
+    rows, owners = inside[kept], pillar_of_point[kept]
+    place = _place_in_pillar(owners, len(first_points))
+    taken = place < settings.max_num_points
+    shape = (len(first_points), settings.max_num_points, points.shape[1])
+    pillars = np.zeros(shape, dtype=np.float32)
+    pillars[owners[taken], place[taken]] = points[rows[taken]]
+    counts = np.minimum(
+        np.bincount(owners, minlength=len(first_points)), settings.max_num_points
+    ).astype(np.int32)
+    return pillars, counts, np.stack(_unravel(cells[first_points], settings), axis=1)
+
+
+def network_feeds(frames: Sequence[Any], settings: Voxelization) -> Dict[str, Any]:  # noqa: UP006
+    """Inputs of the exported network for a batch of frames.
+
+    Args:
+        frames: of each frame, its points (N, C).
+        settings: the grid and its limits.
+
+    Returns:
+        pillars (P, M, C) float32, num_points (P,) int32, coordinates (P, 4) int32: frame z y x.
+    """
+    parts = [voxelize(points, settings) for points in frames]
+    pillars, counts, cells = (np.concatenate(column) for column in zip(*parts))  # noqa: B905
+    numbers = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part[1]) for part in parts])
+    feeds = {
+        "pillars": pillars,
+        "num_points": counts,
+        "coordinates": np.concatenate([numbers[:, None], cells], axis=1),
+    }
+    return feeds if len(counts) else pad_feeds(feeds, 1)
+
+
+def pad_feeds(feeds: Dict[str, Any], count: int) -> Dict[str, Any]:  # noqa: UP006
+    """Adds pillars that the network ignores until there are ``count``.
+
+    For a TensorRT engine of a fixed number of pillars, and for frames without a point.
+
+    Raises:
+        ValueError: if there are more already.
+    """
+    missing = count - len(feeds["num_points"])
+    if missing < 0:
+        raise ValueError(
+            "expected at most {} pillars, got {}; lower max_pillars or the batch".format(
+                count, len(feeds["num_points"])
+            )
+        )
+    fill = {"pillars": 0, "num_points": 0, "coordinates": -1}
+    return {
+        name: np.concatenate(
+            [feeds[name], np.full((missing, *feeds[name].shape[1:]), value, feeds[name].dtype)]
+        )
+        for name, value in fill.items()
+    }
+
+
+def _cells(points: Any, settings: Voxelization) -> Tuple[Any, Any]:  # noqa: UP006
+    """Rows of the points inside, and the cell of each as one number (z is the slowest)."""
+    low, size = _float32(settings.range_m[:3], settings.voxel_size_m)
+    with np.errstate(invalid="ignore"):
+        index = np.floor((points[:, :3] - low) / size)
+        inside = np.flatnonzero(
+            ((index >= 0) & (index < np.array(settings.grid, dtype=np.float32))).all(axis=1)
+        )
+    x, y, z = index[inside].astype(np.int64).T
+    columns, rows, _ = settings.grid
+    return inside, (z * rows + y) * columns + x
+
+
+def _number_pillars(cells: Any, settings: Voxelization) -> Tuple[Any, Any]:  # noqa: UP006
+    """Of each point its pillar (-1: none is left for it), and the first point of each pillar."""
+    order = np.arange(len(cells))
+    first = np.empty(int(np.prod(settings.grid)), dtype=np.int64)
+    first[cells[::-1]] = order[::-1]  # of equal cells the last assignment stays: the first point
+    opens = first[cells] == order
+    number = np.cumsum(opens) - 1
+    pillar = number[first[cells]]
+    pillar[pillar >= settings.max_pillars] = -1
+    return pillar, order[opens][: settings.max_pillars]
+
+
+def _place_in_pillar(owners: Any, pillars: int) -> Any:
+    """How many earlier points the pillar of each point has."""
+    # uint16 makes NumPy's stable sort a radix sort, many times faster
+    keys = owners.astype(np.uint16) if pillars <= 65536 else owners
+    order = np.argsort(keys, kind="stable")
+    counts = np.bincount(owners, minlength=pillars)
+    starts = np.cumsum(counts) - counts
+    place = np.empty(len(owners), dtype=np.int64)
+    place[order] = np.arange(len(owners)) - starts[owners[order]]
+    return place
+
+
+def _unravel(cells: Any, settings: Voxelization) -> Tuple[Any, Any, Any]:  # noqa: UP006
+    columns, rows, _ = settings.grid
+    z, rest = np.divmod(cells, rows * columns)
+    y, x = np.divmod(rest, columns)
+    return z.astype(np.int32), y.astype(np.int32), x.astype(np.int32)
+
+
+def _float32(*values: Sequence[float]) -> Tuple[Any, ...]:  # noqa: UP006
+    return tuple(np.asarray(value, dtype=np.float32) for value in values)
