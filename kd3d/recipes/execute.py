@@ -68,8 +68,9 @@ def execute(
         for name, duration_s in crew.wait(clock.text).items():
             finished.add(name)
             clock.ended += next(run.train is not None for run in selected if run.name == name)
-            ap = Record.read(folders[name].path / ACCURACY).metrics.get("AP")
-            score = "no AP" if ap is None else f"AP {ap:.1f}"
+            record = Record.read(folders[name].path / ACCURACY)
+            value = record.metrics.get(record.headline)
+            score = f"no {record.headline}" if value is None else f"{record.headline} {value:.1f}"
             crew.say(f"{name}: {score}, took {_minutes(duration_s)}")
 
 

@@ -10,8 +10,6 @@ from kd3d.recipes.progress import ACCURACY
 from kd3d.report.record import Record, find_records
 from kd3d.report.summary import Summary, summarize
 
-METRIC = "AP"
-
 
 def link_twins(runs: Sequence[Run], work_dir: Path) -> Summary:
     """Writes its twins and the gap closed into the record of every distilled run.
@@ -41,19 +39,27 @@ def link_twins(runs: Sequence[Run], work_dir: Path) -> Summary:
         }
         record = Record.read(paths[run.name])
         own = {k: v for k, v in record.metrics.items() if not k.startswith("gap_closed")}
-        metrics = {**own, **_gap_metrics(summary.gaps, run.seed)}
+        gaps = summary.variants.get(run.group, summary.gaps)
+        metrics = {**own, **_gap_metrics(gaps, run.seed)}
         replace(record, twin=twin, metrics=metrics).write(paths[run.name])
     return summary
 
 
 def gap_table(summary: Summary) -> str:
-    """AP of every kind of run at every seed, and the gap closed against each twin, as text."""
-    lines = [f"{'':30}{'AP of each seed':34}gap closed"]
+    """NDS or AP of every kind of run at every seed, and the gap closed against each twin.
+
+    A variant of the distilled run stands with the gaps that it closed itself.
+    """
+    lines = [f"{'':30}{f'{summary.metric} of each seed':34}gap closed"]
     for key, group in summary.groups.items():
-        each = " / ".join(f"{value:.1f}" for value in group.values(METRIC).values())
+        each = " / ".join(f"{value:.1f}" for value in group.values(summary.metric).values())
         gap = _gap_text(summary.gaps[key]) if key in summary.gaps else ""
+        if key in summary.variants:
+            own = summary.variants[key].items()
+            gap = ", ".join(f"vs {reference}: {_gap_text(closed)}" for reference, closed in own)
         lines.append(f"{group.label:30}{each:34}{gap}".rstrip())
-    return "\n".join([*lines, *filter(None, [summary.refusal])])
+    world = "measured in a synthetic world" if summary.is_synthetic else ""
+    return "\n".join([*lines, *filter(None, [world, summary.refusal])])
 
 
 def _gap_metrics(gaps: Mapping[str, GapClosed], seed: int) -> dict[str, float]:

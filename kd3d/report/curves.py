@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from kd3d.report.charts import Series, line_plot
-from kd3d.report.summary import WALL_CLOCK, Group, Summary
+from kd3d.report.summary import STUDENTS, Group, Summary
 
 MAX_POINTS = 150
 MAX_TASK_LOSSES = 6
@@ -44,7 +44,7 @@ def loss_charts(summary: Summary) -> tuple[list[str], list[str]]:
     logs = {
         group.role: [read_losses(folder) for folder in group.folders.values()]
         for group in summary.groups.values()
-        if group.role in ("baseline", "control", "distilled") and WALL_CLOCK not in group.key
+        if group.role in STUDENTS and group.is_main
     }
     pairs = _pair_losses(logs, summary)
     everything = dict.fromkeys(name for runs in logs.values() for run in runs for name in run)

@@ -2,7 +2,7 @@
 
 from statistics import mean
 
-from kd3d.report.summary import WALL_CLOCK, Group, Summary
+from kd3d.report.summary import STUDENTS, WALL_CLOCK, Group, Summary, split_of
 from kd3d.report.table import gap_text, statistic_text
 
 ENOUGH_SEEDS = 3
@@ -13,26 +13,37 @@ def headline(summary: Summary) -> str:
     if summary.refusal:
         return summary.refusal[0].upper() + summary.refusal[1:] + "."
     baseline, control = summary.groups["baseline"], summary.groups["control"]
-    distilled = summary.groups["distilled"]
-    change = _mean_ap(distilled) - _mean_ap(baseline)
-    over_control = _mean_ap(distilled) - _mean_ap(control)
+    distilled, metric = summary.groups["distilled"], summary.metric
+    change = _mean(distilled, metric) - _mean(baseline, metric)
+    over_control = _mean(distilled, metric) - _mean(control, metric)
     seeds = len(distilled.runs)
     verb = "reached" if change > 0 else "was not helped: it reached"
+    world = "In a synthetic world, over" if summary.is_synthetic else "Over"
     return (
-        f"Over {seeds} seed{'s' if seeds != 1 else ''}, the distilled student {verb} "
-        f"AP {statistic_text(distilled.statistic('AP'))}, "
-        f"against {statistic_text(baseline.statistic('AP'))} for the baseline ({change:+.1f}) and "
-        f"{statistic_text(control.statistic('AP'))} for the control ({over_control:+.1f}). "
+        f"{world} {seeds} seed{'s' if seeds != 1 else ''}, the distilled student {verb} "
+        f"{metric} {statistic_text(distilled.statistic(metric))}, "
+        f"against {statistic_text(baseline.statistic(metric))} for the baseline ({change:+.1f}) "
+        f"and {statistic_text(control.statistic(metric))} for the control ({over_control:+.1f}). "
         f"Gap to the teacher closed: {gap_text(summary.gaps['baseline'])} vs baseline, "
         f"{gap_text(summary.gaps['control'])} vs control."
     )
 
 
 def caveats(summary: Summary) -> list[str]:
-    """What limits the result: seeds, schedule, split, classes where the teacher is no better."""
-    said = [_seed_sentence(summary), _schedule_sentence(summary), _wall_clock_sentence(summary)]
+    """What limits the result: the world, seeds, schedule, split, classes of a weak teacher."""
+    said = [_world_sentence(summary), _seed_sentence(summary), _schedule_sentence(summary)]
+    said += [_wall_clock_sentence(summary), _cache_sentence(summary)]
     said += [_split_sentence(summary), _teacher_sentence(summary)]
     return [sentence for sentence in said if sentence]
+
+
+def _world_sentence(summary: Summary) -> str:
+    if not summary.is_synthetic:
+        return ""
+    return (
+        "Every figure here comes from a synthetic world, made on the spot: it compares these "
+        "models with each other, and says nothing about real roads."
+    )
 
 
 def _seed_sentence(summary: Summary) -> str:
@@ -42,11 +53,11 @@ def _seed_sentence(summary: Summary) -> str:
     parts = []
     for key in summary.gaps:
         reference = summary.groups[key]
-        pairs = _paired(distilled, reference)
+        pairs = _paired(distilled, reference, summary.metric)
         above = sum(ours > theirs for ours, theirs in pairs)
         parts.append(f"the {reference.label} in {above} of {len(pairs)}")
     few = ""
-    seeds = len(distilled.values("AP"))
+    seeds = len(distilled.values(summary.metric))
     if seeds < ENOUGH_SEEDS:
         few = f" {seeds} seed{'s' if seeds != 1 else ''}: too few to know the spread."
     uneven = {tuple(summary.groups[key].runs) for key in ("distilled", *summary.gaps)}
@@ -59,7 +70,7 @@ def _schedule_sentence(summary: Summary) -> str:
     lengths = {
         f"{run.conditions[unit]} {unit.removeprefix('max_').replace('iters', 'iterations')}"
         for group in summary.groups.values()
-        if group.role in ("baseline", "control", "distilled") and WALL_CLOCK not in group.key
+        if group.role in STUDENTS and group.is_main
         for run in group.runs.values()
         for unit in ("max_epochs", "max_iters")
         if unit in run.conditions
@@ -94,17 +105,31 @@ def _wall_clock_sentence(summary: Summary) -> str:
     return f"Twins have equal iterations, not equal wall clock{longer}."
 
 
-def _split_sentence(summary: Summary) -> str:
-    images = {
-        run.conditions.get("images") for g in summary.groups.values() for run in g.runs.values()
-    }
-    files = {
-        run.dataset.get("ann_file", "") for g in summary.groups.values() for run in g.runs.values()
-    }
-    if not files or images == {None}:
+def _cache_sentence(summary: Summary) -> str:
+    """What the schedule of a distilled run leaves out: filling the cache of its teacher."""
+    distilled = summary.groups.get("distilled")
+    filled_s = [
+        float(record.conditions["cache_fill_seconds"])
+        for record in (distilled.training.values() if distilled else [])
+        if "cache_fill_seconds" in record.conditions
+    ]
+    if not filled_s:
         return ""
-    counts = ", ".join(str(count) for count in sorted(images - {None}, key=str))
-    return f"Evaluated on {counts} images of {', '.join(sorted(files))}."
+    return (
+        f"The teacher's cache was filled in {mean(filled_s):.0f} s (mean over seeds, once for all "
+        "iterations); no iteration's time counts it."
+    )
+
+
+def _split_sentence(summary: Summary) -> str:
+    runs = [run for group in summary.groups.values() for run in group.runs.values()]
+    splits = {split_of(run) for run in runs}
+    for unit in ("images", "frames"):
+        counts = {run.conditions[unit] for run in runs if unit in run.conditions}
+        if counts:
+            shown = ", ".join(str(count) for count in sorted(counts, key=str))
+            return f"Evaluated on {shown} {unit} of {', '.join(sorted(splits))}."
+    return ""
 
 
 def _teacher_sentence(summary: Summary) -> str:
@@ -119,10 +144,10 @@ def _teacher_sentence(summary: Summary) -> str:
     return f"The teacher is not better than the baseline in {len(weak)} class(es): {shown}."
 
 
-def _mean_ap(group: Group) -> float:
-    return mean(group.values("AP").values())
+def _mean(group: Group, metric: str) -> float:
+    return mean(group.values(metric).values())
 
 
-def _paired(group: Group, reference: Group) -> list[tuple[float, float]]:
-    ours, theirs = group.values("AP"), reference.values("AP")
+def _paired(group: Group, reference: Group, metric: str) -> list[tuple[float, float]]:
+    ours, theirs = group.values(metric), reference.values(metric)
     return [(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()]

@@ -19,7 +19,7 @@ from kd3d.report.headline import caveats, headline
 from kd3d.report.page_style import STYLE
 from kd3d.report.record import Record
 from kd3d.report.samples import MIN_IOU, MIN_SCORE, sample_pictures
-from kd3d.report.summary import WALL_CLOCK, Summary
+from kd3d.report.summary import Summary
 from kd3d.report.table import Table, summary_table
 
 MAX_CLASSES = 12
@@ -42,10 +42,10 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> s
         _section(
             "Result",
             _table(summary_table(summary)),
-            "AP in percent, mean and sample "
+            f"{summary.metric} in percent, mean and sample "
             "deviation over seeds. Gap closed: (distilled - twin) / (teacher - twin).",
         ),
-        _section("AP of each seed", _dots(summary)),
+        _section(f"{summary.metric} of each seed", _dots(summary)),
         _losses(summary),
         _section("AP of each class", _bars(summary)),
         _pictures(summary),
@@ -104,15 +104,18 @@ def _table(table: Table) -> str:
 
 
 def _dots(summary: Summary) -> str:
+    metric = summary.metric
     rows = [
         Series(_color(group.role).removeprefix("role-"), group.label, [(v, 0) for v in values])
         for group in summary.groups.values()
-        if (values := list(group.values("AP").values()))
+        if (values := list(group.values(metric).values()))
     ]
     if not rows:
-        return missing("No accuracy record has an AP; tools/test.py CONFIG CHECKPOINT makes one.")
-    teacher = summary.groups["teacher"].statistic("AP") if "teacher" in summary.groups else None
-    chart = dot_plot(rows, unit="AP", reference=teacher.mean if teacher else None)
+        return missing(
+            f"No accuracy record has an {metric}; tools/test.py CONFIG CHECKPOINT makes one."
+        )
+    teacher = summary.groups["teacher"].statistic(metric) if "teacher" in summary.groups else None
+    chart = dot_plot(rows, unit=metric, reference=teacher.mean if teacher else None)
     return f'<div class="scroll">{chart}</div>'
 
 
@@ -143,7 +146,7 @@ def _bars(summary: Summary) -> str:
     groups = {
         group.role: values
         for group in summary.groups.values()
-        if group.role in _ROLES and WALL_CLOCK not in group.key and (values := group.class_ap())
+        if group.role in _ROLES and group.is_main and (values := group.class_ap())
     }
     if not groups:
         return missing("No record has values per class; tools/test.py CONFIG CHECKPOINT does.")

@@ -16,8 +16,9 @@ from typing import Any
 from kd3d.errors import UserError
 from kd3d.files import write_json
 
-KINDS = ("accuracy", "latency", "training", "export")
+KINDS = ("accuracy", "latency", "training", "export", "recipe")
 ROLES = ("teacher", "baseline", "control", "distilled", "")
+HEADLINES = ("NDS", "AP")  # what ranks a result, in percent; the first that is there
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "object", "additionalProperties": _TEXT}
@@ -42,22 +43,26 @@ class Record:
     """One measured result.
 
     Attributes:
-        kind: "accuracy", "latency", "training" or "export".
+        kind: "accuracy", "latency", "training", "export" or "recipe".
         role: "teacher", "baseline", "control", "distilled", or "" where unknown.
         name: of the run, such as "distilled/seed0".
         metrics: finite numbers; a value that is undefined is left out.
-            accuracy: AP AP50 AP75 APs APm APl in percent.
+            accuracy, images: AP AP50 AP75 APs APm APl in percent.
+            accuracy, nuScenes: NDS mAP in percent; mATE (m) mASE mAOE (rad) mAVE (m/s) mAAE.
             latency: p50_ms p90_ms p99_ms mean_ms throughput_fps iterations.
             training: seconds_per_iter iterations peak_memory_mb gradient_share/<pair>.
             export: file_size_mb max_abs_difference.
-        per_class: class name -> {"AP", "AP50"} in percent.
+            recipe: wall_clock_s, and <stage>_s of data, training, evaluation, export.
+        per_class: class name -> {"AP", "AP50"} in percent; nuScenes: "AP", "AP@0.5" to "AP@4"
+            (by distance in m) in percent, "ATE" "ASE" "AOE" "AVE" "AAE".
         seed: of the run, None where it has none.
         config: path of the config; config_hash: of its text with all bases merged in.
         checkpoint: path of the weights; checkpoint_hash: of that file.
-        dataset: ann_file, img_prefix, split.
+        dataset: ann_file, img_prefix, split; nuScenes: dataroot, version, split, and
+            synthetic="yes" where the world is made up.
         parameters: number of the measured model's parameters.
         twin: of a distilled run: the names of its "baseline", "control" and "teacher".
-        files: such as predictions -> path relative to the record's folder.
+        files: such as predictions, curves -> path relative to the record's folder.
         environment: what ``kd3d.profiling.environment.environment()`` answers.
         conditions: whatever else the number depends on (input size, threads, schedule).
         created: time in UTC, ISO 8601.
@@ -80,6 +85,11 @@ class Record:
     environment: dict[str, str] = field(default_factory=dict)
     conditions: dict[str, str | float | int | bool] = field(default_factory=dict)
     created: str = field(default_factory=_now)
+
+    @property
+    def headline(self) -> str:
+        """Name of the metric that ranks this result: "NDS" where it has one, else "AP"."""
+        return next((name for name in HEADLINES if name in self.metrics), HEADLINES[-1])
 
     def write(self, path: str | Path) -> Path:
         """Writes the record, whole or not at all, replacing an older one.

@@ -1,15 +1,19 @@
-"""From records to what is compared: one group of runs a role, and the gap that was closed."""
+"""From records to what is compared: one group of runs a role, and the gap that was closed.
 
-from collections.abc import Mapping
+Runs are compared by one metric: NDS where any of them has it, otherwise AP.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
 from kd3d.errors import UserError
 from kd3d.evaluation.gap import GapClosed, gap_closed
-from kd3d.report.record import ROLES, Record
+from kd3d.report.record import HEADLINES, ROLES, Record
 
 WALL_CLOCK = "-wall-clock"  # suffix of a twin trained for as long as the distilled run took
+VARIANT = "variant-"  # prefix of a distilled run with other pairs, for an ablation
 NO_SEED = -1
 STUDENTS = ("baseline", "control", "distilled")
 _ROLE_ORDER = tuple(key for role in ROLES for key in (role, f"{role}{WALL_CLOCK}"))
@@ -30,8 +34,8 @@ class Group:
     """All runs of one role at one schedule: a row of the table.
 
     Attributes:
-        key: "teacher", "baseline", "control", "distilled", such a role with "-wall-clock", or the
-            run's name where its role is unknown.
+        key: "teacher", "baseline", "control", "distilled", such a role with "-wall-clock",
+            "variant-<name>" of the distilled role, or the run's name where its role is unknown.
         role: one of the record's roles.
         runs: seed -> accuracy record (``NO_SEED`` where the record has none).
         folders: seed -> folder of that record.
@@ -51,7 +55,13 @@ class Group:
     @property
     def label(self) -> str:
         """The key in words."""
-        return self.key.replace(WALL_CLOCK, ", equal wall clock") or "unknown"
+        words = self.key.replace(WALL_CLOCK, ", equal wall clock") or "unknown"
+        return words.removeprefix(VARIANT)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether these are the runs of their role that are compared: no variant of them."""
+        return self.key == self.role
 
     @property
     def parameters(self) -> int | None:
@@ -91,11 +101,27 @@ class Summary:
         gaps: reference key ("baseline", "control", with "-wall-clock") -> gap closed by the
             distilled student; empty where ``refusal`` says why no gain may be shown.
         refusal: "no gain shown: ...", or empty.
+        variants: key of a distilled variant -> its own gaps, as ``gaps``.
     """
 
     groups: dict[str, Group]
     gaps: dict[str, GapClosed]
     refusal: str
+    variants: dict[str, dict[str, GapClosed]] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The metric that ranks all runs, in percent: "NDS" where one has it, else "AP"."""
+        return _metric(self.groups.values())
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any accuracy was measured on a made-up world."""
+        return any(
+            run.dataset.get("synthetic") == "yes"
+            for group in self.groups.values()
+            for run in group.runs.values()
+        )
 
     @property
     def latency_backend(self) -> str:
@@ -129,7 +155,23 @@ def summarize(records: Mapping[Path, Record]) -> Summary:
     groups.sort(key=lambda g: _ROLE_ORDER.index(g.key) if g.key in _ROLE_ORDER else 99)
     by_key = {group.key: group for group in groups}
     refusal = _refusal(by_key)
-    return Summary(by_key, {} if refusal else _gaps(by_key), refusal)
+    if refusal:
+        return Summary(by_key, {}, refusal)
+    variants = {key: _gaps(by_key, key) for key in by_key if key.startswith(VARIANT)}
+    return Summary(by_key, _gaps(by_key, "distilled"), "", variants)
+
+
+def split_of(record: Record) -> str:
+    """What an accuracy was measured on: the annotation file, or the split of a nuScenes root."""
+    dataset = record.dataset
+    if "dataroot" in dataset:
+        return f"{dataset.get('split', '')} of {dataset['dataroot']} ({dataset.get('version', '')})"
+    return dataset.get("ann_file", "")
+
+
+def _metric(groups: Iterable[Group]) -> str:
+    present = {name for group in groups for run in group.runs.values() for name in run.metrics}
+    return next((name for name in HEADLINES if name in present), HEADLINES[-1])
 
 
 def _statistic(values: list[float]) -> Statistic | None:
@@ -141,8 +183,9 @@ def _statistic(values: list[float]) -> Statistic | None:
 def _key(record: Record) -> str:
     if not record.role:
         return record.name
-    longer = record.name.split("/")[0] == f"{record.role}{WALL_CLOCK}"
-    return f"{record.role}{WALL_CLOCK}" if longer else record.role
+    first = record.name.split("/")[0]
+    variant = record.role == "distilled" and first.startswith(VARIANT)
+    return first if variant or first == f"{record.role}{WALL_CLOCK}" else record.role
 
 
 def _group(
@@ -176,21 +219,21 @@ def _refusal(groups: Mapping[str, Group]) -> str:
     missing = [key for key in ("teacher", "baseline", "control") if key not in groups]
     if missing:
         return f"no gain shown: {' and '.join(missing)} missing"
-    compared = {key: groups[key] for key in ("teacher", *STUDENTS)}
-    without = [key for key, group in compared.items() if not group.values("AP")]
+    variants = [key for key in groups if key.startswith(VARIANT)]
+    compared = {key: groups[key] for key in ("teacher", *STUDENTS, *variants)}
+    metric = _metric(groups.values())
+    without = [key for key, group in compared.items() if not group.values(metric)]
     if without:
-        return f"no gain shown: {' and '.join(without)} without an AP"
-    splits = {key: _ann_files(group) for key, group in compared.items()}
+        return f"no gain shown: {' and '.join(without)} without an {metric}"
+    splits = {
+        key: {split_of(run) for run in group.runs.values()} for key, group in compared.items()
+    }
     if len(set.union(*splits.values())) > 1:
         return f"no gain shown: tested on different splits ({_listed(splits)})"
-    sizes = {key: groups[key].parameters for key in STUDENTS}
+    sizes = {key: groups[key].parameters for key in (*STUDENTS, *variants)}
     if len(set(sizes.values())) > 1:
         return f"no gain shown: the students differ in parameters ({_listed(sizes)})"
     return ""
-
-
-def _ann_files(group: Group) -> set[str]:
-    return {run.dataset.get("ann_file", "") for run in group.runs.values()}
 
 
 def _listed(values: Mapping[str, object]) -> str:
@@ -200,13 +243,14 @@ def _listed(values: Mapping[str, object]) -> str:
     )
 
 
-def _gaps(groups: Mapping[str, Group]) -> dict[str, GapClosed]:
-    teacher = groups["teacher"].statistic("AP")
+def _gaps(groups: Mapping[str, Group], distilled: str) -> dict[str, GapClosed]:
+    metric = _metric(groups.values())
+    teacher = groups["teacher"].statistic(metric)
     assert teacher is not None, "_refusal has checked it"
     references = [f"{role}{suffix}" for suffix in ("", WALL_CLOCK) for role in STUDENTS[:2]]
-    distilled = groups["distilled"].values("AP")
+    ours = groups[distilled].values(metric)
     return {
-        key: gap_closed(distilled, groups[key].values("AP"), teacher.mean)
+        key: gap_closed(ours, groups[key].values(metric), teacher.mean)
         for key in references
         if key in groups
     }

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kd3d.evaluation.gap import GapClosed
-from kd3d.report.summary import STUDENTS, WALL_CLOCK, Group, Statistic, Summary
+from kd3d.report.summary import STUDENTS, VARIANT, WALL_CLOCK, Group, Statistic, Summary
 
 ABSENT = "-"
+_SECOND = {"NDS": "mAP", "AP": "AP50"}  # shown beside the metric that ranks
 PLUS_MINUS = "\u00b1"
 
 
@@ -28,20 +29,21 @@ class Table:
 
 
 def summary_table(summary: Summary) -> Table:
-    """Teacher, twins and distilled student side by side."""
+    """Teacher, twins and distilled student side by side; variants stand in the ablation."""
     latency = ", ".join(filter(None, ("latency p50", summary.latency_backend)))
     columns = [
         "",
         "parameters",
         "runs",
-        "AP",
-        "AP50",
+        summary.metric,
+        _SECOND[summary.metric],
         "gap closed vs baseline",
         "gap closed vs control",
         latency,
         "file",
     ]
-    rows = [Row(group, _cells(group, summary)) for group in summary.groups.values()]
+    shown = [group for group in summary.groups.values() if not group.key.startswith(VARIANT)]
+    rows = [Row(group, _cells(group, summary)) for group in shown]
     return Table(columns, rows, _notes(summary, rows))
 
 
@@ -87,8 +89,8 @@ def _cells(group: Group, summary: Summary) -> list[str]:
         group.label,
         parameters_text(group.parameters),
         str(len(group.runs)),
-        statistic_text(group.statistic("AP")),
-        statistic_text(group.statistic("AP50")),
+        statistic_text(group.statistic(summary.metric)),
+        statistic_text(group.statistic(_SECOND[summary.metric])),
         gap_text(summary.gaps.get("baseline")) if distilled else "",
         gap_text(summary.gaps.get("control")) if distilled else "",
         _measured_text(group, summary, _latency_ms, "ms"),
@@ -124,7 +126,8 @@ def _measured_text(
 
 
 def _notes(summary: Summary, rows: list[Row]) -> list[str]:
-    notes = [f"{summary.refusal}."] if summary.refusal else []
+    notes = ["Measured in a synthetic world."] if summary.is_synthetic else []
+    notes += [f"{summary.refusal}."] if summary.refusal else []
     for reference, gap in summary.gaps.items():
         name = reference.replace(WALL_CLOCK, " at equal wall clock")
         if gap.mean is None:

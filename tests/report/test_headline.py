@@ -61,3 +61,37 @@ def test_the_price_of_a_distilled_iteration_is_said(tmp_path, make_accuracy):
     }
     said = " ".join(caveats(summary_of(make_accuracy, tmp_path, aps, training)))
     assert "a distilled iteration took 1.25 times one of the baseline." in said  # 0.25 / 0.2
+
+
+def test_a_synthetic_world_is_named_first(tmp_path, make_accuracy):
+    world = {"dataroot": "w", "version": "v1.0-trainval", "split": "test", "synthetic": "yes"}
+    scores = {"teacher": 60.0, "baseline": 30.0, "control": 40.0, "distilled": 45.0}
+    records = {
+        tmp_path / role: make_accuracy(
+            role,
+            0,
+            0.0,
+            tmp_path,
+            parameters=7,
+            metrics={"NDS": nds, "mAP": 9.0},
+            dataset=world,
+            conditions={"frames": 40},
+        )
+        for role, nds in scores.items()
+    }
+    records[tmp_path / "training"] = Record(
+        kind="training",
+        role="distilled",
+        name="distilled",
+        seed=0,
+        metrics={},
+        conditions={"cache_fill_seconds": 31.6},
+    )
+    summary = summarize(records)
+    assert headline(summary).startswith(
+        "In a synthetic world, over 1 seed, the distilled student reached NDS 45.0, against 30.0 "
+    )
+    said = caveats(summary)
+    assert said[0].startswith("Every figure here comes from a synthetic world")
+    assert "Evaluated on 40 frames of test of w (v1.0-trainval)." in said
+    assert any("cache was filled in 32 s" in sentence for sentence in said)

@@ -4,7 +4,7 @@ import pytest
 
 from kd3d.errors import UserError
 from kd3d.report.record import Record, find_records
-from kd3d.report.summary import NO_SEED, summarize
+from kd3d.report.summary import NO_SEED, split_of, summarize
 
 
 def test_groups_statistics_and_gaps_of_a_recipe(tmp_path, make_work_dir):
@@ -88,3 +88,46 @@ def test_accuracy_of_another_backend_and_unknown_roles_stay_out_of_the_compariso
     unknown = make_accuracy("", None, 34.0, tmp_path, name="yolox-nano")
     records: dict[Path, Record] = {Path("a"): exported, Path("b"): unknown}
     assert list(summarize(records).groups) == ["yolox-nano"]
+
+
+def test_nds_ranks_where_a_record_has_it(tmp_path, make_accuracy):
+    scores = {"teacher": 60.0, "baseline": 30.0, "control": 40.0, "distilled": 45.0}
+    records = {
+        tmp_path / role: make_accuracy(
+            role, 0, 10.0, tmp_path, parameters=7, metrics={"NDS": nds, "AP": 10.0}
+        )
+        for role, nds in scores.items()
+    }
+    summary = summarize(records)
+    assert summary.metric == "NDS"
+    assert summary.gaps["baseline"].mean == pytest.approx(15 / 30)
+    assert summary.gaps["control"].mean == pytest.approx(5 / 20)
+    assert not summary.is_synthetic
+    control = tmp_path / "control"
+    records[control] = make_accuracy("control", 0, 40.0, tmp_path, parameters=7)
+    assert summarize(records).refusal == "no gain shown: control without an NDS"
+
+
+def test_the_split_of_a_nuscenes_root_is_its_name_version_and_root(tmp_path, make_accuracy):
+    world = {"dataroot": "data/world", "version": "v1.0-trainval", "split": "synthetic_test"}
+    record = make_accuracy("baseline", 0, 20.0, tmp_path, dataset={**world, "synthetic": "yes"})
+    assert split_of(record) == "synthetic_test of data/world (v1.0-trainval)"
+    other = make_accuracy("baseline", 1, 20.0, tmp_path)
+    assert split_of(other) == str(tmp_path / "data" / "test.json")
+    assert summarize({tmp_path: record}).is_synthetic
+
+
+def test_a_variant_is_compared_with_the_same_twins(tmp_path, make_work_dir, make_accuracy):
+    records = find_records(make_work_dir(tmp_path))
+    path = Path("variant/record-accuracy.json")
+    records[path] = make_accuracy("distilled", 2, 31.0, tmp_path, name="variant-less/seed2")
+    summary = summarize(records)
+    assert list(summary.groups)[-1] == "variant-less"
+    assert summary.groups["variant-less"].label == "less"
+    assert not summary.groups["variant-less"].is_main
+    # seed 2 alone has all: (31-22)/(40-22), (31-26)/(40-26)
+    assert summary.variants["variant-less"]["baseline"].mean == pytest.approx(9 / 18)
+    assert summary.variants["variant-less"]["control"].mean == pytest.approx(5 / 14)
+    assert summary.gaps["baseline"].mean == pytest.approx(0.5)
+    records[path] = make_accuracy("distilled", 2, 31.0, tmp_path, name="variant-x", parameters=1)
+    assert "differ in parameters" in summarize(records).refusal
