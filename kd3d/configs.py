@@ -55,13 +55,34 @@ def load_config(source: str | Path, options: Mapping[str, Any] | None = None) ->
     except Exception as error:  # a config is a program of the user's
         kind = type(error).__name__
         raise UserError(f"config {text}: cannot be read: {kind}: {_line(error)}") from None
-    for key in options or {}:
-        _check_option(config, key)
-    try:
-        config.merge_from_dict(dict(options or {}))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"--cfg-options does not fit config {text}: {_line(error)}") from None
+    merge_options(config, options or {}, source)
     return config
+
+
+def merge_options(
+    config: Config,
+    options: Mapping[str, Any],  # Any: config values
+    source: str | Path,
+    *,
+    where: str = "--cfg-options",
+) -> None:
+    """Merges overrides into a config, in place.
+
+    Args:
+        config: changed.
+        options: dotted keys to new values; a number selects an entry of a list.
+        source: of the config, for messages.
+        where: the options were given, for messages.
+
+    Raises:
+        UserError: a key is misspelt or has no effect on any config.
+    """
+    for key in options:
+        _check_option(config, key, where)
+    try:
+        config.merge_from_dict(dict(options))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{where} does not fit config {source}: {_line(error)}") from None
 
 
 def require_entries(config: Config, names: Iterable[str], source: str | Path) -> None:
@@ -80,29 +101,29 @@ def default_work_dir(config: Config, source: str | Path, given: str | None) -> s
     return given or own or str(Path("work_dirs") / Path(str(source).rsplit("::")[-1]).stem)
 
 
-def _check_option(config: Config, key: str) -> None:
+def _check_option(config: Config, key: str, where: str) -> None:
     """Refuses keys that nothing would read, or that miss an existing one by a letter or two."""
     parts = key.split(".")
     if parts[0] not in _ENTRIES:
         if parts[0] not in config:
             known = {*_ENTRIES, *config}
-            raise UserError(f"--cfg-options {key}: no {parts[0]!r}{_near(parts[0], known, 0.6)}")
+            raise UserError(f"{where} {key}: no {parts[0]!r}{_near(parts[0], known, 0.6)}")
         warnings.warn(
-            f"--cfg-options {key}: {parts[0]!r} is a variable of the config file; entries made "
+            f"{where} {key}: {parts[0]!r} is a variable of the config file; entries made "
             "from it keep their values, set them instead",
-            stacklevel=3,
+            stacklevel=4,
         )
     node: Any = config  # Any: nested config values
     for part in parts:
         if isinstance(node, dict | Config) and part not in node:
             near = _near(part, node.keys(), 0.85) if parts[0] in config else ""
             if near:
-                raise UserError(f"--cfg-options {key}: no {part!r} there{near}")
+                raise UserError(f"{where} {key}: no {part!r} there{near}")
             return  # a new entry, such as optim_wrapper.clip_grad.max_norm
         if isinstance(node, list | tuple):
             if not part.isdigit() or int(part) >= len(node):
                 raise UserError(
-                    f"--cfg-options {key}: {part!r} is in a list of {len(node)}; write the number "
+                    f"{where} {key}: {part!r} is in a list of {len(node)}; write the number "
                     f"of an entry, from 0"
                 )
             node = node[int(part)]

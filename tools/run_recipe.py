@@ -73,7 +73,7 @@ def main() -> None:
             prepare(recipe.prepare, work_dir, crew)
             execute(runs, select(runs, args.only), work_dir, crew=crew, force=args.force)
             summary = link_twins(runs, work_dir)
-            if recipe.export and recipe.input_size:
+            if recipe.export:
                 export_roles(runs, work_dir, input_size=recipe.input_size, crew=crew)
             page = report(work_dir, crew)
         print(gap_table(summary))

@@ -18,7 +18,7 @@ _RECORDS = ("record-export.json", "record-latency-onnxruntime.json")
 
 
 def export_roles(
-    runs: Sequence[Run], work_dir: Path, *, input_size: tuple[int, int], crew: Crew
+    runs: Sequence[Run], work_dir: Path, *, input_size: tuple[int, int] | None, crew: Crew
 ) -> None:
     """Exports and times the teacher and the first distilled student, one after the other.
 
@@ -27,7 +27,7 @@ def export_roles(
     Args:
         runs: the whole plan; roles whose first run has not finished are left out.
         work_dir: of the recipe; results go to ``export/<role>``.
-        input_size: (H, W) in pixels.
+        input_size: (H, W) in pixels; None leaves it to tools/export.py and the config.
         crew: idle, so that nothing disturbs the timing.
     """
     settings = all_settings(runs)
@@ -38,7 +38,7 @@ def export_roles(
             crew.say(f"export of {role}: left out, {run.name} is not finished")
             continue
         out = work_dir / "export" / role
-        origin = {"settings": settings[run.name], "input_size": list(input_size)}
+        origin = {"settings": settings[run.name], "input_size": input_size and list(input_size)}
         note = out / "origin.json"
         if all((out / record).is_file() for record in _RECORDS) and _read(note) == origin:
             continue
@@ -59,7 +59,7 @@ def report(work_dir: Path, crew: Crew) -> Path:
 
 
 def _export_commands(
-    run: Run, folder: RunFolder, out: Path, input_size: tuple[int, int], crew: Crew
+    run: Run, folder: RunFolder, out: Path, input_size: tuple[int, int] | None, crew: Crew
 ) -> list[Command]:
     config = folder.plan / f"{run.group}.py"
     checkpoint = run.published or run.checkpoint or folder.checkpoint()
@@ -69,7 +69,8 @@ def _export_commands(
     export = crew.machine.tool(
         "export.py",
         *(config, checkpoint, "--out", out, "--role", run.role, "--name", run.name),
-        *("--input-size", *input_size, "--force"),
+        *(("--input-size", *input_size) if input_size else ()),
+        "--force",
     )
     benchmark = crew.machine.tool("benchmark.py", out, "--backend", "onnxruntime")
     return [Command("export", export, log), Command("latency", benchmark, log)]

@@ -16,11 +16,14 @@ from kd3d.recipes.twins import (
     control_config,
     teacher_hook,
     teacher_test_config,
+    variant_config,
     with_teacher_checkpoint,
 )
 from kd3d.recipes.wall_clock import stretched
+from kd3d.report.summary import VARIANT, WALL_CLOCK
 
 RANDOM = "random"
+_TEACHER = ("teacher",)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +58,7 @@ class Run:
 
     @property
     def group(self) -> str:
-        """The name without the seed: "teacher", "baseline-wall-clock", ..."""
+        """The name without the seed: "teacher", "baseline-wall-clock", "variant-heatmap", ..."""
         return self.name.split("/")[0]
 
 
@@ -81,7 +84,7 @@ def plan_runs(recipe: Recipe, teacher: Config, work_dir: Path) -> list[Run]:
         work_dir: of the recipe.
 
     Raises:
-        UserError: the config cannot be compared with twins.
+        UserError: the config cannot be compared with twins, or a variant names what is not there.
     """
     runs = [_teacher_run(recipe, teacher, work_dir)]
     distilled = recipe.distilled
@@ -90,13 +93,18 @@ def plan_runs(recipe: Recipe, teacher: Config, work_dir: Path) -> list[Run]:
     baseline = baseline_config(distilled)
     # The teacher's evaluation comes first: it is short, and shows at once if it is no good.
     students = [_student("distilled", seed, distilled) for seed in recipe.seeds]
-    runs += [replace(run, needs=("teacher",)) for run in students]
+    runs += [replace(run, needs=_TEACHER) for run in students]
     runs += [_student("baseline", seed, baseline) for seed in recipe.seeds]
     runs += [_control(recipe, seed) for seed in recipe.seeds]
     if recipe.equal_wall_clock:
         stretched(baseline, 1.0)  # refuses now what could not be stretched after hours
         runs += [_as_long(_student("baseline", seed, baseline)) for seed in recipe.seeds]
         runs += [_as_long(_control(recipe, seed)) for seed in recipe.seeds]
+    for variant in recipe.variants:
+        changed = variant_config(distilled, variant.name, variant.pairs, variant.changes)
+        varied = [_student("distilled", seed, changed) for seed in recipe.seeds]
+        names = [f"{VARIANT}{variant.name}/seed{run.seed}" for run in varied]
+        runs += [replace(run, name=n, needs=_TEACHER) for run, n in zip(varied, names, strict=True)]
     return runs
 
 
@@ -178,5 +186,5 @@ def _control(recipe: Recipe, seed: int) -> Run:
 def _as_long(run: Run) -> Run:
     """The same run for as long as the distilled student of its seed took."""
     pace = (f"distilled/seed{run.seed}", f"baseline/seed{run.seed}")
-    name = f"{run.role}-wall-clock/seed{run.seed}"
+    name = f"{run.role}{WALL_CLOCK}/seed{run.seed}"
     return replace(run, name=name, needs=pace, pace_from=pace)

@@ -1,6 +1,7 @@
 """Reading a recipe: which distilled config is compared with its twins, and how."""
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,23 @@ class Control:
     scale: float | None = None
 
 
+@dataclass(frozen=True)
+class Variant:
+    """The distilled run with something left out or changed: a row of the ablation.
+
+    It shares teacher, baseline and control with the distilled run.
+
+    Attributes:
+        name: in tables and folders.
+        pairs: names of the pairs that stay, in all DistillHooks together; None for all.
+        changes: dotted keys of the distilled config -> values, as ``--cfg-options`` takes them.
+    """
+
+    name: str
+    pairs: tuple[str, ...] | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)  # Any: config values
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What to run and compare.
@@ -58,8 +76,10 @@ class Recipe:
         control: how the control twin is made.
         equal_wall_clock: also train baseline and control for as long as the distilled run took.
         export: also export and time the teacher and the first distilled student.
-        input_size: (H, W) in pixels, of the exported network.
+        input_size: (H, W) in pixels, of the exported network; None leaves it to the config (its
+            test pipeline's images, or its point cloud range).
         prepare: commands that make the data.
+        variants: distilled runs beside the main one, for an ablation.
     """
 
     name: str
@@ -72,6 +92,7 @@ class Recipe:
     export: bool = False
     input_size: tuple[int, int] | None = None
     prepare: tuple[Preparation, ...] = ()
+    variants: tuple[Variant, ...] = ()
 
 
 def read_recipe(
@@ -100,10 +121,7 @@ def read_recipe(
     entries.update(changes or {})
     _refuse_unknown(entries, Recipe, where=f"{path}: recipe")
     values = {key: _PARSERS[key](value, path) for key, value in entries.items()}
-    recipe = Recipe(name=path.stem, distilled=distilled, **values)
-    if recipe.export and recipe.input_size is None:
-        raise UserError(f"{path}: recipe has export=True but no size; add input_size=(H, W)")
-    return recipe
+    return Recipe(name=path.stem, distilled=distilled, **values)
 
 
 def _required(entries: dict[str, Any], key: str, path: Path) -> Any:  # Any: a config value
@@ -158,6 +176,28 @@ def _prepare(value: Sequence[Mapping[str, str]], path: Path) -> tuple[Preparatio
     return tuple(Preparation(**item) for item in value)
 
 
+def _variants(value: Mapping[str, Mapping[str, Any]], path: Path) -> tuple[Variant, ...]:
+    for name, entries in dict(value).items():
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise UserError(
+                f"{path}: recipe.variants has the name {name!r}, which becomes a folder; use "
+                "letters, digits, and . _ + -"
+            )
+        _refuse_unknown(entries, Variant, where=f"{path}: recipe.variants.{name}")
+        if not entries.get("pairs", True):
+            raise UserError(
+                f"{path}: recipe.variants.{name} keeps no pair, which is the baseline; name some"
+            )
+    return tuple(
+        Variant(
+            name,
+            None if entries.get("pairs") is None else tuple(entries["pairs"]),
+            entries.get("changes", {}),
+        )
+        for name, entries in value.items()
+    )
+
+
 def _teacher(value: str, path: Path) -> str:
     return str(value)
 
@@ -171,4 +211,5 @@ _PARSERS: dict[str, Callable[[Any, Path], Any]] = {  # Any: one kind of value fo
     "export": _flag,
     "input_size": _input_size,
     "prepare": _prepare,
+    "variants": _variants,
 }

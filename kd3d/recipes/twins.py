@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from kd3d.configs import merge_options
 from kd3d.errors import UserError
 
 # What evaluation needs of a student's config; the rest belongs to its training.
@@ -76,17 +77,62 @@ def control_config(
     return _importing(control, ["kd3d.distill.control"])
 
 
-def teacher_test_config(distilled: Config, teacher: Config) -> Config:
-    """The teacher's model on the student's test images, as the student's pipeline makes them.
+def variant_config(
+    distilled: Config,
+    name: str,
+    pairs: Sequence[str] | None,
+    changes: Mapping[str, Any],  # Any: config values
+) -> Config:
+    """The distilled config with some of its pairs only, or with other settings.
 
-    The teacher is measured as it taught: on the same images at the same size.
+    A DistillHook that keeps no pair is dropped, so that its teacher need not run.
+
+    Args:
+        distilled: config of the distilled student.
+        name: of the variant, for messages.
+        pairs: names of those that stay, over all DistillHooks; None for all.
+        changes: dotted keys -> values; a number selects from a list, such as
+            "custom_hooks.0.pairs.1.weight" (counted after ``pairs`` was applied).
 
     Raises:
-        UserError: the student's config has no test set.
+        UserError: a pair, or a key, that the config does not have.
+    """
+    varied = copy.deepcopy(distilled)
+    where = f"{distilled.filename}: recipe.variants.{name}"
+    if pairs is not None:
+        known = [pair.get("name") for hook in distill_hooks(varied) for pair in hook.pairs]
+        if strange := [pair for pair in pairs if pair not in known]:
+            raise UserError(f"{where} names the pair {strange[0]!r}; the config has {known}")
+        for hook in distill_hooks(varied):
+            hook.pairs = [pair for pair in hook.pairs if pair.get("name") in pairs]
+        varied.custom_hooks = [
+            hook for hook in varied.custom_hooks if not _is_distill_hook(hook) or hook.pairs
+        ]
+    merge_options(varied, changes, str(distilled.filename), where=f"{where}.changes")
+    return varied
+
+
+def teacher_test_config(distilled: Config, teacher: Config) -> Config:
+    """The teacher's model on the student's test set, as the student's pipeline makes it.
+
+    The teacher is measured as it taught. Of images: at the student's size. Of point clouds: from
+    the student's points, its sweeps and range filter included, which the teacher's own
+    preprocessor (``model.data_preprocessor``) turns into the teacher's voxels; what a teacher of
+    longer range would find beyond the student's filter neither taught nor counts.
+
+    Raises:
+        UserError: the student's config has no test set, or the two list other classes (or the
+            same in another order, which would turn every box into one of another class).
     """
     for key in ("test_dataloader", "test_evaluator"):
         if not distilled.get(key):
             raise UserError(f"{distilled.filename}: has no {key}, so nothing can be evaluated")
+    ours, theirs = _classes(distilled), _classes(teacher)
+    if ours and theirs and ours != theirs:
+        raise UserError(
+            f"{distilled.filename}: its classes are {ours}, those of the teacher "
+            f"{teacher.filename} are {theirs}; both must list the same in the same order"
+        )
     config = copy.deepcopy(distilled)
     for key in _TRAINING:
         config.pop(key, None)
@@ -107,6 +153,14 @@ def with_teacher_checkpoint(distilled: Config, name: str, checkpoint: str) -> Co
     changed = copy.deepcopy(distilled)
     teacher_hook(changed, name).teacher.checkpoint = checkpoint
     return changed
+
+
+def _classes(config: Config) -> list[str]:
+    """The class names that the config gives its test set; empty where it leaves them open."""
+    dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
+    while "dataset" in dataset and "metainfo" not in dataset:  # a wrapper
+        dataset = dataset["dataset"]
+    return list((dataset.get("metainfo") or {}).get("classes") or [])
 
 
 def _is_distill_hook(hook: Mapping[str, Any]) -> bool:  # Any: config values

@@ -72,6 +72,13 @@ def test_what_was_exported_stays_until_size_or_run_change(deliver, tmp_path):
     assert len(deliver(size=(32, 96))[0]) == 2
 
 
+def test_a_size_left_out_is_left_to_the_config(deliver):
+    calls, _ = deliver(size=None)
+    assert "--input-size" not in calls[0]
+    assert calls[0].endswith("--name teacher --force")
+    assert deliver(size=None)[0] == []
+
+
 def test_the_report_is_made_of_the_work_dir(deliver, tools, tmp_path):
     with Crew(tools.machine(), print) as crew:
         assert report(tmp_path, crew) == tmp_path / "report"

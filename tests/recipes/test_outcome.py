@@ -4,7 +4,7 @@ import pytest
 
 from kd3d.recipes.outcome import gap_table, link_twins
 from kd3d.recipes.plan import plan_runs
-from kd3d.recipes.recipe import Recipe
+from kd3d.recipes.recipe import Recipe, Variant
 from kd3d.report.record import Record
 
 SCORES = {
@@ -106,3 +106,21 @@ def test_the_table_shows_every_seed_and_the_gap(outcome):
         ["control", "28.0", "17", "%", "(1", "seeds)"],
         ["distilled", "30.0", "/", "34.0"],
     ]
+
+
+def test_a_variant_gets_the_gap_that_it_closed_itself(tmp_path, distilled, teacher):
+    recipe = Recipe(name="toy", distilled=distilled, seeds=(0,), variants=(Variant("less"),))
+    runs = plan_runs(recipe, teacher, tmp_path)
+    for run in runs:
+        score = {**SCORES, "variant-less/seed0": 22.0}[run.name]
+        labels = {"role": run.role, "name": run.name, "seed": run.seed}
+        record = Record(kind="accuracy", metrics={"NDS": score, "mAP": 1.0}, **labels)
+        record.write(tmp_path / run.name / "record-accuracy.json")
+    summary = link_twins(runs, tmp_path)
+    varied = read(tmp_path, "variant-less/seed0")
+    assert varied.metrics["gap_closed/baseline"] == pytest.approx(0.1)  # (22 - 20) / (40 - 20)
+    assert varied.twin["control"] == "control/seed0"
+    assert read(tmp_path, "distilled/seed0").metrics["gap_closed/baseline"] == pytest.approx(0.5)
+    lines = gap_table(summary).splitlines()
+    assert lines[0].split() == ["NDS", "of", "each", "seed", "gap", "closed"]
+    assert "vs baseline: 10 % (1 seeds), vs control: -50 % (1 seeds)" in lines[-1]

@@ -4,7 +4,7 @@ import pytest
 
 from kd3d.errors import UserError
 from kd3d.recipes.plan import Pace, complete, plan_runs, select
-from kd3d.recipes.recipe import Control, Recipe
+from kd3d.recipes.recipe import Control, Recipe, Variant
 
 WORK = Path("work")
 
@@ -118,3 +118,18 @@ def test_select_takes_whole_groups(distilled, teacher):
     ]
     with pytest.raises(UserError, match="--only student: expected one of teacher, distilled"):
         select(runs, ["student"])
+
+
+def test_variants_come_last_and_learn_from_the_same_teacher(distilled, teacher):
+    variants = (
+        Variant("none-but-neck", pairs=("neck",)),
+        Variant("hot", None, {"train_cfg.max_iters": 7}),
+    )
+    runs = plan(distilled, teacher, seeds=(0, 3), variants=variants, train_teacher=True)
+    last = [(run.name, run.role, run.group, run.seed, run.needs) for run in runs[-4:]]
+    assert last == [
+        (f"variant-{name}/seed{seed}", "distilled", f"variant-{name}", seed, ("teacher",))
+        for name in ("none-but-neck", "hot")
+        for seed in (0, 3)
+    ]
+    assert runs[-4].train.custom_hooks[1].teacher.checkpoint == "work/teacher/final.pth"

@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import Config
 
 from kd3d.errors import UserError
-from kd3d.recipes.recipe import Control, Preparation, read_recipe
+from kd3d.recipes.recipe import Control, Preparation, Variant, read_recipe
 
 HOOK = """
 custom_hooks = [dict(type="DistillHook", teacher=dict(config="t.py"), pairs=[])]
@@ -44,6 +44,20 @@ def test_a_recipe_is_read_with_paths_relative_to_it(write):
     )
 
 
+def test_variants_keep_some_pairs_or_change_the_config(write):
+    recipe = read_recipe(
+        write(
+            'distilled="students/small.py", export=True,'
+            'variants={"heatmap": dict(pairs=["response"]), "slow": dict(changes={"a.b": 1})}'
+        )
+    )
+    assert recipe.variants == (
+        Variant("heatmap", ("response",)),
+        Variant("slow", None, {"a.b": 1}),
+    )
+    assert recipe.input_size is None  # left to the config
+
+
 def test_a_distilled_config_alone_is_a_recipe(tmp_path):
     (tmp_path / "small.py").write_text(HOOK)
     recipe = read_recipe(tmp_path / "small.py", changes={"seeds": [5]})
@@ -68,12 +82,14 @@ def test_options_change_the_distilled_config(write):
         ('distilled="students/small.py", seed=[0]', "no entry 'seed'; did you mean 'seeds'"),
         ('distilled="students/small.py", seeds=[1, 1]', "different whole numbers"),
         ('distilled="students/small.py", seeds=[]', "different whole numbers"),
-        ('distilled="students/small.py", export=True', "add input_size"),
         ('distilled="students/small.py", export="yes"', "True or False"),
         ('distilled="students/small.py", input_size=64', "expected .H, W."),
         ('distilled="students/small.py", control=dict(scale=0)', "above 0"),
         ('distilled="students/small.py", control=dict(loss="x")', "no entry 'loss'"),
         ('distilled="students/small.py", prepare=["make data"]', "expected dict.run="),
+        ('distilled="students/small.py", variants={"a/b": {}}', "becomes a folder"),
+        ('distilled="students/small.py", variants=dict(a=dict(pair="x"))', "no entry 'pair'"),
+        ('distilled="students/small.py", variants=dict(a=dict(pairs=[]))', "keeps no pair"),
     ],
 )
 def test_a_wrong_recipe_is_refused(write, entries, message):

@@ -9,6 +9,7 @@ from kd3d.recipes.twins import (
     control_config,
     teacher_hook,
     teacher_test_config,
+    variant_config,
     with_teacher_checkpoint,
 )
 
@@ -84,3 +85,44 @@ def test_several_teachers_need_a_name(distilled):
 def test_a_config_without_a_distill_hook_is_refused():
     with pytest.raises(UserError, match="has no DistillHook"):
         teacher_hook(Config({"custom_hooks": [{"type": "EMAHook"}]}))
+
+
+def test_a_variant_keeps_the_named_pairs_and_takes_its_changes(distilled):
+    distilled.custom_hooks[1].pairs.append({"name": "response", "weight": 1.0})
+    before = distilled.to_dict()
+    changes = {"custom_hooks.1.pairs.0.weight": 4.0, "optim_wrapper.optimizer.lr": 0.2}
+    varied = variant_config(distilled, "hot", ["response"], changes)
+    assert varied.custom_hooks[1].pairs == [{"name": "response", "weight": 4.0}]
+    assert varied.optim_wrapper.optimizer.lr == 0.2
+    assert distilled.to_dict() == before
+
+
+def test_a_variant_drops_a_teacher_that_no_pair_asks(distilled):
+    second = copy.deepcopy(distilled.custom_hooks[1])
+    second.update(name="large", pairs=[{"name": "head"}])
+    distilled.custom_hooks.append(second)
+    assert types(variant_config(distilled, "a", ["neck"], {})) == ["EMAHook", "DistillHook"]
+    assert variant_config(distilled, "a", None, {}).to_dict() == distilled.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "changes", "message"),
+    [
+        (["nek"], {}, r"recipe.variants.a names the pair 'nek'; the config has \['neck'\]"),
+        (None, {"optim_wrapper.optimzer.lr": 1}, "variants.a.changes optim_wrapper.optimzer.lr"),
+    ],
+)
+def test_a_variant_of_what_is_not_there_is_refused(distilled, pairs, changes, message):
+    with pytest.raises(UserError, match=message):
+        variant_config(distilled, "a", pairs, changes)
+
+
+def test_a_teacher_with_its_classes_in_another_order_is_refused(distilled, teacher):
+    distilled.test_dataloader.dataset.metainfo = {"classes": ["car", "bus"]}
+    wrapped = {"type": "RepeatDataset", "dataset": {"metainfo": {"classes": ["bus", "car"]}}}
+    teacher.test_dataloader.dataset = wrapped
+    with pytest.raises(UserError, match="the same in the same order"):
+        teacher_test_config(distilled, teacher)
+    wrapped["dataset"]["metainfo"]["classes"] = ["car", "bus"]
+    teacher.test_dataloader.dataset = wrapped
+    assert teacher_test_config(distilled, teacher).model.channels == 64
