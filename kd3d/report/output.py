@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kd3d.errors import UserError
 from kd3d.files import write_json, write_text
+from kd3d.report.ablation import ablation_table
 from kd3d.report.headline import caveats, headline
 from kd3d.report.page import GENERATOR, page
 from kd3d.report.record import Record, find_records
@@ -42,11 +43,13 @@ def write_report(
     summary = summarize(records)
     folders = [str(folder) for folder in work_dirs]
     command = shlex.join(["python", "tools/report.py", *folders, "--out", str(out)])
+    ablation = ablation_table(summary)
     text = [
         "# kd3d report",
         headline(summary),
         "\n".join(f"- {sentence}" for sentence in caveats(summary)),
         markdown(summary_table(summary)).strip(),
+        "" if ablation is None else f"## Ablation\n\n{markdown(ablation).strip()}",
         f"Made by `{command}`; charts, images and conditions: [{PAGE}]({PAGE}).",
     ]
     return [

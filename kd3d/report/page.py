@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
+from kd3d.report.ablation import ablation_table
 from kd3d.report.charts import Series, bar_plot, dot_plot
 from kd3d.report.curves import loss_charts
 from kd3d.report.details import (
@@ -46,6 +47,7 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> s
             "deviation over seeds. Gap closed: (distilled - twin) / (teacher - twin).",
         ),
         _section(f"{summary.metric} of each seed", _dots(summary)),
+        _ablation(summary),
         _losses(summary),
         _section("AP of each class", _bars(summary)),
         _pictures(summary),
@@ -94,13 +96,18 @@ def _table(table: Table) -> str:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
         swatch = f'<span class="swatch {_color(row.group.role)}"></span>'
         rows.append(
-            f'<tr class="{escape(row.group.role)}"><td>{swatch}{escape(name)}</td>{cells}</tr>'
+            f'<tr class="{escape(row.group.key)}"><td>{swatch}{escape(name)}</td>{cells}</tr>'
         )
     notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in table.notes)
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>{notes}"
     )
+
+
+def _ablation(summary: Summary) -> str:
+    table = ablation_table(summary)
+    return "" if table is None else _section("Ablation", _table(table))
 
 
 def _dots(summary: Summary) -> str:
