@@ -12,10 +12,12 @@ from pathlib import Path
 
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
+from kd3d.recipes.clock import Clock
 from kd3d.recipes.crew import Crew, Machine, ended_by_signals
-from kd3d.recipes.deliver import export_roles, report
+from kd3d.recipes.deliver import EXPORTED, export_roles, report
 from kd3d.recipes.execute import execute, only_command_in
 from kd3d.recipes.outcome import gap_table, link_twins
+from kd3d.recipes.outlook import minutes
 from kd3d.recipes.plan import plan_runs, select
 from kd3d.recipes.prepare import prepare
 from kd3d.recipes.recipe import read_recipe
@@ -69,14 +71,21 @@ def main() -> None:
         work_dir = args.work_dir or Path("work_dirs") / recipe.name
         teacher = load_config(teacher_hook(recipe.distilled, recipe.teacher).teacher.config)
         runs = plan_runs(recipe, teacher, work_dir)
+        chosen, exports = select(runs, args.only), len(EXPORTED) if recipe.export else 0
+        say(f"data: {len(recipe.prepare)} commands, then {len(chosen)} runs, {exports} exports")
         with only_command_in(work_dir), Crew(machine, say) as crew:
-            prepare(recipe.prepare, work_dir, crew)
-            execute(runs, select(runs, args.only), work_dir, crew=crew, force=args.force)
+            clock = Clock(work_dir, recipe.name, jobs=args.jobs)
+            with clock.stage("data"):
+                prepare(recipe.prepare, work_dir, crew)
+            with clock.stage("runs"):
+                execute(runs, chosen, work_dir, crew=crew, force=args.force, exports=exports)
             summary = link_twins(runs, work_dir)
             if recipe.export:
-                export_roles(runs, work_dir, input_size=recipe.input_size, crew=crew)
+                with clock.stage("export"):
+                    export_roles(runs, work_dir, input_size=recipe.input_size, crew=crew)
             page = report(work_dir, crew)
         print(gap_table(summary))
+        print(f"took {minutes(clock.total_s)} in all")
         print(page / "index.html")
 
 

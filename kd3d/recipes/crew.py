@@ -12,9 +12,11 @@ from pathlib import Path
 from types import FrameType
 
 from kd3d.errors import UserError
-from kd3d.recipes.children import Child, Command, training_progress
+from kd3d.recipes.children import Child, Command, progress_of
+from kd3d.recipes.outlook import Activity, one_command
 
 Say = Callable[[str], None]
+Tell = Callable[[Sequence[Activity]], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +114,11 @@ class Crew:
         self._active.append(task)
         self._next(task)
 
-    def wait(self, outlook: Callable[[float], str] = lambda fraction: "") -> dict[str, float]:
+    def wait(self, outlook: Tell = one_command) -> dict[str, float]:
         """Waits until tasks end.
 
         Args:
-            outlook: says how long the rest takes, given how many tasks' worth of work the
-                active ones have done.
+            outlook: says how long the rest takes, given what is at work.
 
         Returns:
             Name -> duration in seconds, of the tasks that ended.
@@ -145,19 +146,18 @@ class Crew:
             self.say(f"{task.name}: {command.what}")
             task.child = Child(command, self.machine.environment)
 
-    def _report(self, outlook: Callable[[float], str]) -> None:
+    def _report(self, outlook: Tell) -> None:
         if time.monotonic() - self._said_s < self.machine.report_s:
             return
         self._said_s = time.monotonic()
-        texts, fraction = [], 0.0
+        texts, active = [], []
         for task in self._active:
             assert task.child is not None, "an ended task was left among the active"
-            text = task.child.command.what
-            if task.child.command.trains:
-                progress = training_progress(task.child.tail(), task.child.command.epochs)
-                text, fraction = progress.text, fraction + progress.fraction
-            texts.append(f"{task.name} {text}")
-        self.say(f"  {' | '.join(texts)}{outlook(fraction)}")
+            command, elapsed_s = task.child.command, task.child.elapsed_s
+            progress = progress_of(command, task.child.tail())
+            texts.append(f"{task.name} {progress.text}")
+            active.append(Activity(task.name, elapsed_s, progress.fraction, command.trains))
+        self.say(f"  {' | '.join(texts)}{outlook(active)}")
 
 
 def finish(crew: Crew, name: str, commands: Sequence[Command]) -> None:

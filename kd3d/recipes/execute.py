@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from kd3d.errors import UserError
 from kd3d.recipes.children import Command
 from kd3d.recipes.crew import Crew, Machine
+from kd3d.recipes.outlook import Outlook, minutes
 from kd3d.recipes.plan import Pace, Run, complete
 from kd3d.recipes.progress import (
     ACCURACY,
@@ -29,6 +29,7 @@ def execute(
     *,
     crew: Crew,
     force: bool = False,
+    exports: int = 0,
 ) -> None:
     """Runs what is selected and not finished.
 
@@ -38,6 +39,7 @@ def execute(
         work_dir: of the recipe.
         crew: starts and watches the children.
         force: delete and repeat selected runs that were made with other settings.
+        exports: that will follow, for the estimate of the rest.
 
     Raises:
         UserError: a selected run was made with other settings, needs one that is neither
@@ -56,7 +58,8 @@ def execute(
     pending = [run for run in selected if run.name not in finished]
     _check_needs(pending, finished)
     crew.say(f"runs: {len(selected)}, finished before: {len(selected) - len(pending)}")
-    clock = _Outlook(sum(run.train is not None for run in pending))
+    lengths = {run.name: _length(run) for run in pending}
+    outlook = Outlook(lengths, jobs=crew.machine.jobs, exports=exports)
     while pending or not crew.is_idle:
         for run in [run for run in pending if finished.issuperset(run.needs)]:
             if not crew.is_full:
@@ -65,13 +68,13 @@ def execute(
                 paces = {name: folders[name].pace() for name in _measuring(run)}
                 crew.start(run.name, _commands(run, folder, paces, crew.machine))
                 pending.remove(run)
-        for name, duration_s in crew.wait(clock.text).items():
+        for name, duration_s in crew.wait(outlook.text).items():
             finished.add(name)
-            clock.ended += next(run.train is not None for run in selected if run.name == name)
+            outlook.end(name, duration_s)
             record = Record.read(folders[name].path / ACCURACY)
             value = record.metrics.get(record.headline)
             score = f"no {record.headline}" if value is None else f"{record.headline} {value:.1f}"
-            crew.say(f"{name}: {score}, took {_minutes(duration_s)}")
+            crew.say(f"{name}: {score}, took {minutes(duration_s)}")
 
 
 def all_settings(runs: Sequence[Run]) -> dict[str, Settings]:
@@ -101,26 +104,10 @@ def only_command_in(work_dir: Path) -> Iterator[None]:
         yield
 
 
-class _Outlook:
-    """Estimates the rest from the trainings done since the start."""
-
-    def __init__(self, trainings: int) -> None:
-        self.trainings = trainings
-        self.ended = 0
-        self._started_s = time.monotonic()
-
-    def text(self, active: float) -> str:
-        done = self.ended + active
-        if done < 0.02:
-            return ""
-        passed_s = time.monotonic() - self._started_s
-        return f" | about {_minutes(passed_s / done * (self.trainings - done))} left"
-
-
-def _minutes(duration_s: float) -> str:
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+def _length(run: Run) -> float:
+    """Of its training, in iterations or epochs; 0 where there is none."""
+    loop = (run.train.get("train_cfg") if run.train is not None else None) or {}
+    return float(loop.get("max_iters") or loop.get("max_epochs") or 0)
 
 
 def _measuring(run: Run) -> set[str]:

@@ -18,7 +18,7 @@ def prepare(steps: Sequence[Preparation], work_dir: Path, crew: Crew) -> None:
     """
     log = work_dir / "prepare.log"
     commands = [
-        Command(step.run, argv_of(step.run, crew.machine), log)
+        Command(step.run, argv_of(step.run, crew.machine), log, speaks=True)
         for step in steps
         if not (step.makes and Path(step.makes).exists())
     ]

@@ -52,6 +52,20 @@ def training_table(summary: Summary) -> str:
     return _table(["", *_TRAINING.values(), *names], rows)
 
 
+def recipe_time(records: Iterable[Record]) -> str:
+    """How long the recipes took, stage by stage; empty where no record tells it."""
+    rows = []
+    for record in records:
+        if record.kind == "recipe":
+            stages = {k: v for k, v in record.metrics.items() if k != "wall_clock_s"}
+            each = ", ".join(f"{k.removesuffix('_s')} {v / 60:.1f}" for k, v in stages.items())
+            whole = f"{record.metrics.get('wall_clock_s', 0.0) / 60:.1f}"
+            machine = f"{record.environment.get('cores', '?')} cores"
+            rows.append([record.name, whole, each, f"{machine}, {_joined(record.conditions)}"])
+    columns = ["recipe", "minutes in all", "of which", "conditions"]
+    return _table(columns, rows, "latency") if rows else ""
+
+
 def latency_table(summary: Summary) -> str:
     """Percentiles of every role and backend, with the conditions of each."""
     rows = [

@@ -13,6 +13,7 @@ from kd3d.report.details import (
     environment_facts,
     latency_table,
     missing,
+    recipe_time,
     record_list,
     training_table,
 )
@@ -52,6 +53,7 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> s
         _section("AP of each class", _bars(summary)),
         _pictures(summary),
         _section("Training", training_table(summary), "Mean over seeds."),
+        _time(records),
         _section("Latency", latency_table(summary)),
         _section("Environment", environment_facts(records.values())),
         _section("Conditions", condition_facts(records.values())),
@@ -75,6 +77,12 @@ def _section(title: str, content: str, explained: str = "") -> str:
 def _caveats(summary: Summary) -> str:
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in caveats(summary))
     return f'<div class="caveats">What limits this result:<ul>{said}</ul></div>' if said else ""
+
+
+def _time(records: Mapping[Path, Record]) -> str:
+    table = recipe_time(records.values())
+    said = "By the clock, all commands that worked on it together; the report itself not counted."
+    return _section("Time", table, said) if table else ""
 
 
 def _color(role: str) -> str:

@@ -52,7 +52,7 @@ class Record:
             latency: p50_ms p90_ms p99_ms mean_ms throughput_fps iterations.
             training: seconds_per_iter iterations peak_memory_mb gradient_share/<pair>.
             export: file_size_mb max_abs_difference.
-            recipe: wall_clock_s, and <stage>_s of data, training, evaluation, export.
+            recipe: wall_clock_s, and <stage>_s of data, runs and export.
         per_class: class name -> {"AP", "AP50"} in percent; nuScenes: "AP", "AP@0.5" to "AP@4"
             (by distance in m) in percent, "ATE" "ASE" "AOE" "AVE" "AAE".
         seed: of the run, None where it has none.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kd3d.recipes.children import Child, Command, training_progress
+from kd3d.recipes.children import Child, Command, progress_of, training_progress
 
 
 def start(tmp_path, code, **environment):
@@ -73,3 +73,22 @@ def test_progress_is_that_of_the_last_line(printed, epochs, fraction, text):
     progress = training_progress(printed, epochs)
     assert progress.fraction == pytest.approx(fraction)
     assert progress.text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "printed", "fraction", "text"),
+    [
+        ({"trains": True}, "Iter(train) [ 10/40] loss: 3.0", 0.25, "10/40 loss 3"),
+        ({}, "Epoch(test) [ 20/50]  eta: 0:01\nsaved 3/4 files", 0.4, "evaluation 20/50"),
+        ({}, "reading 1/2", 0.0, "evaluation"),
+        ({"speaks": True}, "train [##  ] 1/4\rtrain [### ] 3/4\n", 0.75, "train [### ] 3/4"),
+        ({"speaks": True}, "made 12 of it", 0.0, "made 12 of it"),
+        ({"speaks": True}, "0/0", 0.0, "0/0"),
+        ({"speaks": True}, "", 0.0, "evaluation"),
+        # a training among the commands that prepare a recipe
+        ({"speaks": True}, "Iter(train) [ 10/40] loss: 3.0\nsaving", 0.25, "10/40 loss 3"),
+    ],
+)
+def test_progress_of_any_command(settings, printed, fraction, text):
+    progress = progress_of(Command("evaluation", (), Path("log"), **settings), printed)
+    assert (progress.fraction, progress.text) == (pytest.approx(fraction), text)

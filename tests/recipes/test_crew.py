@@ -47,9 +47,10 @@ def test_progress_is_said_with_the_outlook(tmp_path, tools):
     )
     said, seen = [], []
 
-    def outlook(fraction):
-        seen.append(fraction)
-        if fraction:
+    def outlook(active):
+        assert [(a.name, a.trains) for a in active] == [("run", True)]
+        seen.append(active[0].fraction)
+        if active[0].fraction:
             go.touch()
         return " | soon"
 

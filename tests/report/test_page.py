@@ -2,7 +2,7 @@ import re
 from html.parser import HTMLParser
 
 from kd3d.report.page import MAX_CLASSES, page
-from kd3d.report.record import find_records
+from kd3d.report.record import Record, find_records
 from kd3d.report.summary import summarize
 
 SECTIONS = [
@@ -109,3 +109,14 @@ def test_differing_environments_are_both_shown(tmp_path, make_accuracy):
         for seed, cpu in enumerate(("one", "two"))
     }
     assert "<dt>cpu</dt><dd>one; two</dd>" in page_of(records)
+
+
+def test_the_time_of_a_recipe_is_shown_where_a_record_tells_it(tmp_path, make_work_dir):
+    records = find_records(make_work_dir(tmp_path))
+    metrics = {"wall_clock_s": 690.0, "data_s": 30.0, "runs_s": 600.0, "export_s": 60.0}
+    records[tmp_path / "record-recipe.json"] = Record(
+        kind="recipe", role="", name="demo", metrics=metrics, conditions={"jobs": 2}
+    )
+    html = page_of(records)
+    assert "<td>demo</td><td>11.5</td><td>data 0.5, runs 10.0, export 1.0</td>" in html
+    assert "? cores, jobs 2" in html
