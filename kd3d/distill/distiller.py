@@ -8,11 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from kd3d.distill.bev import grid_of, point_cloud_range
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
-from kd3d.distill.pair import Pair
+from kd3d.distill.pair import Pair, Scene
 from kd3d.distill.recorder import FeatureRecorder, Tap
 from kd3d.distill.teacher import Teacher
+from kd3d.distill.teacher_input import Inputs
+from kd3d.distill.truth import Truth
 from kd3d.errors import UserError
+from kd3d.heads import prediction_of
 
 Losses = dict[str, Any]  # Any: mmdet gives tensors and lists of tensors
 
@@ -40,6 +44,7 @@ class Distiller:
             student, [pair.student for pair in self.pairs], owner="student"
         )
         self._teacher_values: dict[Tap, Any] = {}
+        self._truth: Truth | None = None
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -61,22 +66,24 @@ class Distiller:
             handle.remove()
         self._handles = []
         self._recorder.abandon()
-        self._teacher_values = {}
+        self._teacher_values, self._truth = {}, None
 
-    def before_forward(self, images: Tensor, samples: Sequence[Any]) -> None:
+    def before_forward(self, inputs: Inputs, samples: Sequence[Any]) -> None:
         """Runs the teacher and starts to record the student, where any pair has a weight."""
         if self.teacher is None or not any(pair.weight.at(self.progress) for pair in self.pairs):
             return
-        self._teacher_values = self.teacher.features(images, samples)
+        self._truth = self.truth_of(samples)
+        self._teacher_values = self.teacher.features(inputs, samples)
         self._recorder.start()
 
     def after_forward(self, losses: Losses | None) -> Losses | None:
         """Adds the pairs' losses; None leaves the student's output as it is."""
         teacher_values, self._teacher_values = self._teacher_values, {}
+        truth, self._truth = self._truth, None
         if losses is None or not teacher_values:
             self._recorder.abandon()
             return None
-        added = self.pair_losses(self._recorder.finish(), teacher_values)
+        added = self.pair_losses(self._recorder.finish(), teacher_values, truth)
         if self.measure_next:
             self.measure_next = False
             self.measured = self._measure(losses, added)
@@ -104,6 +111,7 @@ class Distiller:
         self,
         student_values: Mapping[Tap, Any],
         teacher_values: Mapping[Tap, Any],
+        truth: Truth | None = None,
         *,
         local: bool = False,
         weighted: bool = True,
@@ -119,9 +127,30 @@ class Distiller:
                     heads=self._heads(pair),
                     progress=self.progress,
                     local=local,
+                    scene=self.scene(pair, teacher_values, truth),
                 )
                 losses[f"loss_{pair.name}"] = value * weight
         return losses
+
+    def truth_of(self, samples: Sequence[Any]) -> Truth | None:
+        """Boxes and labels of a batch, where any pair reads them."""
+        if not any(pair.needs_truth for pair in self.pairs):
+            return None
+        return Truth.of(samples, next(self.student.parameters()).device)
+
+    def scene(
+        self, pair: Pair, teacher_values: Mapping[Tap, Any], truth: Truth | None = None
+    ) -> Scene:
+        """What the parts of a pair may ask for."""
+        assert self.teacher is not None
+        extent = point_cloud_range(self.teacher.model)
+        guide = None
+        if pair.mask is not None and pair.mask.teacher is not None:
+            tap = pair.mask.teacher
+            head, value = self.teacher.model.get_submodule(tap.module), teacher_values[tap]
+            with torch.no_grad():
+                guide = prediction_of(head, value, grid=grid_of(value, extent))
+        return Scene(truth, point_cloud_range(self.student), extent, guide)
 
     def _heads(self, pair: Pair) -> tuple[nn.Module, nn.Module]:
         assert self.teacher is not None
@@ -184,9 +213,9 @@ def _hooks(
     def before(module: nn.Module, args: Any, kwargs: Any) -> None:
         distiller = applies(module, args, kwargs)
         if distiller is not None and torch.is_grad_enabled():
-            images = kwargs["inputs"] if "inputs" in kwargs else args[0]
+            inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
             samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
-            distiller.before_forward(images, samples)
+            distiller.before_forward(inputs, samples)
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Losses | None:
         distiller = applies(module, args, kwargs)

@@ -14,16 +14,12 @@ from torch import nn
 from kd3d.distill import random_state
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
-from kd3d.distill.pair import pair_from_config
+from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.preflight import PairReport, check_classes, check_custom_hooks, preflight, table
 from kd3d.distill.probe import recorded_copy, training_batch
 from kd3d.distill.resume import ResumedRandomness
-from kd3d.distill.teacher import (
-    Teacher,
-    build_teacher_model,
-    renormalizer_between,
-    teacher_config,
-)
+from kd3d.distill.teacher import Teacher, build_teacher_model, teacher_config
+from kd3d.distill.teacher_input import TeacherInput
 from kd3d.errors import UserError
 from kd3d.registry import HOOKS
 
@@ -89,8 +85,8 @@ class DistillHook(Hook):
             check_classes(student, model, self._teacher_config.get("num_classes"))
             teacher = Teacher(
                 model,
-                [pair.teacher for pair in pairs],
-                renormalizer=renormalizer_between(student, model),
+                [tap for pair in pairs for tap in pair.teacher_taps],
+                prepare=TeacherInput(student.data_preprocessor, model.data_preprocessor),
             )
             self._distiller = Distiller(student, teacher, pairs)
             self._build_connectors(runner, student, device)
@@ -208,6 +204,7 @@ class DistillHook(Hook):
                 student_values[pair.student],
                 teacher_values[pair.teacher],
                 device,
+                self.distiller.scene(pair, teacher_values),
             )
 
 

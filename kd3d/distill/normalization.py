@@ -101,5 +101,16 @@ class Renormalizer:
         return out
 
 
+def renormalizer_between(student: Any, teacher: Any) -> Renormalizer:  # Any: untyped modules
+    """How images of one data preprocessor become those of another.
+
+    Raises:
+        UserError: one of the preprocessors cannot be understood.
+    """
+    return Renormalizer(
+        Normalization.of(student, owner="student"), Normalization.of(teacher, owner="teacher")
+    )
+
+
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)

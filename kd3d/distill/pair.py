@@ -1,24 +1,45 @@
-"""The Pair: student tap, teacher tap, connector, loss, weight and temperature."""
+"""The Pair: student tap, teacher tap, connector, mask, loss, weight and temperature."""
 
 import copy
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-import kd3d.losses  # noqa: F401  (registers them)
+from kd3d.bev_grid import BevGrid
 from kd3d.connectors import connector_for
-from kd3d.distill.recorder import Tap, describe
+from kd3d.distill.bev import Extent, grid_of
+from kd3d.distill.build_part import build_part
+from kd3d.distill.pair_mask import PairMask
+from kd3d.distill.recorder import Tap, describe, tensors_in
 from kd3d.distill.schedules import Schedule
+from kd3d.distill.truth import Truth
 from kd3d.errors import UserError
-from kd3d.heads.dense import dense_prediction
-from kd3d.registry import CONNECTORS, LOSSES
+from kd3d.heads import prediction_of
+from kd3d.registry import CONNECTORS
 
 ConnectorConfig = str | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a pair's parts may ask for by name, besides the two taps.
+
+    Attributes:
+        truth: boxes and labels of the batch; None where no part of any pair reads them.
+        student_extent: what the student's BEV maps cover; None for images.
+        teacher_extent: likewise of the teacher's.
+        guide: the teacher's decoded head for a mask that wants it.
+    """
+
+    truth: Truth | None = None
+    student_extent: Extent | None = None
+    teacher_extent: Extent | None = None
+    guide: Any = None  # Any: a prediction of the head's kind
 
 
 class Pair:
@@ -31,9 +52,15 @@ class Pair:
         loss: compares one level, or two head predictions where it says ``needs_prediction``.
         weight: factor of the loss over progress.
         temperature: of the loss over progress; None leaves the loss its own.
+        mask: where the loss looks; None for everywhere.
 
     A tap that gives a list (the levels of an FPN) is one pair: the loss is the mean over levels.
-    Connectors are made by :meth:`build_connectors` once the shapes are known.
+    Connectors are made by :meth:`build_connectors` once the shapes are known. What the ``forward``
+    of loss and connector names is passed to them: ``temperature, mask, boxes, labels, labelled,
+    student_grid, teacher_grid``.
+
+    Raises:
+        UserError: a mask for a loss that takes none.
     """
 
     def __init__(
@@ -45,12 +72,32 @@ class Pair:
         loss: nn.Module,
         weight: Schedule,
         temperature: Schedule | None = None,
+        mask: PairMask | None = None,
     ) -> None:
         self.name, self.student, self.teacher = name, student, teacher
         self.loss, self.weight, self.temperature = loss, weight, temperature
+        self.mask = mask
         self.connectors = nn.ModuleList()
         self.connector_text = "none"
         self._distributed: list[nn.Module] = []
+        self._wanted = parameters_of(loss)
+        if mask is not None and "mask" not in self._wanted:
+            raise UserError(
+                f"pair {name!r}: {type(loss).__name__} takes no mask; remove it from the pair, or "
+                "choose a loss that does"
+            )
+
+    @property
+    def teacher_taps(self) -> list[Tap]:
+        """All that has to be read from the teacher."""
+        guide = None if self.mask is None else self.mask.teacher
+        return [self.teacher] if guide is None else [self.teacher, guide]
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the loss or the mask reads boxes, labels, or which frames are labelled."""
+        wanted = self._wanted | (set() if self.mask is None else self.mask.wanted)
+        return bool(wanted & TRUTH)
 
     @property
     def needs_prediction(self) -> bool:
@@ -58,7 +105,12 @@ class Pair:
         return bool(getattr(self.loss, "needs_prediction", False))
 
     def build_connectors(
-        self, config: ConnectorConfig, student: Any, teacher: Any, device: torch.device
+        self,
+        config: ConnectorConfig,
+        student: Any,
+        teacher: Any,
+        device: torch.device,
+        scene: Scene | None = None,
     ) -> None:
         """Makes one connector a level from what a dry forward recorded.
 
@@ -68,6 +120,7 @@ class Pair:
             student: what the student's tap read.
             teacher: what the teacher's tap read.
             device: where the connectors live.
+            scene: says what BEV maps cover.
 
         Raises:
             UserError: the levels differ in number, or no connector joins the shapes.
@@ -82,7 +135,7 @@ class Pair:
         students, teachers = self._levels(student, teacher)
         built: list[nn.Module] = []
         for s, t in zip(students, teachers, strict=True):
-            connector = self._connector(config, s, t)
+            connector = self._connector(config, s, t, grids(s, t, scene or Scene()))
             built.append(nn.Identity() if connector is None else connector)
         self.connector_text = " ".join(dict.fromkeys(map(_text, built)))
         if any(not isinstance(module, nn.Identity) for module in built):
@@ -105,6 +158,7 @@ class Pair:
         heads: tuple[nn.Module, nn.Module],
         progress: float,
         local: bool = False,
+        scene: Scene | None = None,
     ) -> Tensor:
         """The unweighted loss.
 
@@ -114,25 +168,66 @@ class Pair:
             heads: the tapped modules of both, for losses over predictions.
             progress: fraction of training done.
             local: leave DDP out (a check on one rank, without a backward pass).
+            scene: what the parts may ask for besides.
 
         Returns:
             Scalar.
         """
-        extra = {} if self.temperature is None else {"temperature": self.temperature.at(progress)}
+        scene = scene or Scene()
+        given = {} if self.temperature is None else {"temperature": self.temperature.at(progress)}
         if self.needs_prediction:
-            with torch.no_grad():
-                target = dense_prediction(heads[1], teacher)
-            loss: Tensor = self.loss(dense_prediction(heads[0], student), target, **extra)
-            return loss
+            return self._of_predictions(student, teacher, heads, given, scene)
         students, teachers = self._levels(student, teacher)
         connectors = self._distributed if self._distributed and not local else self.connectors
-        if connectors:
-            students = [
-                c(s, t) if not isinstance(c, nn.Identity) else s
-                for c, s, t in zip(connectors, students, teachers, strict=True)
-            ]
-        losses = [self.loss(s, t, **extra) for s, t in zip(students, teachers, strict=True)]
+        losses = []
+        for level, (s, t) in enumerate(zip(students, teachers, strict=True)):
+            named = grids(s, t, scene)
+            inside = None
+            if connectors and not isinstance(self.connectors[level], nn.Identity):
+                own: Any = self.connectors[level]  # Any: inside() of some connectors
+                s = connectors[level](s, t, **_chosen(named, parameters_of(own)))
+                inside = own.inside(**named) if hasattr(own, "inside") else None
+            losses.append(self._compared(s, t, {**given, **named}, scene, inside))
         return torch.stack(losses).mean()
+
+    def _of_predictions(
+        self,
+        student: Any,
+        teacher: Any,
+        heads: tuple[nn.Module, nn.Module],
+        given: dict[str, Any],
+        scene: Scene,
+    ) -> Tensor:
+        named = grids(student, teacher, scene)
+        with torch.no_grad():
+            target = prediction_of(heads[1], teacher, grid=named.get("teacher_grid"))
+        own = prediction_of(heads[0], student, grid=named.get("student_grid"))
+        like = tensors_in(teacher)[0]
+        return self._compared(own, target, {**given, **named}, scene, None, like=like)
+
+    def _compared(
+        self,
+        student: Any,
+        teacher: Any,
+        named: dict[str, Any],
+        scene: Scene,
+        inside: Tensor | None,
+        like: Tensor | None = None,
+    ) -> Tensor:
+        """One level, with what the loss asks for; ``like`` has the shape a mask covers."""
+        if scene.truth is not None:
+            truth = scene.truth
+            named = {**named, **{name: getattr(truth, name) for name in TRUTH}}
+        mask = None
+        if self.mask is not None:
+            mask = self.mask(teacher if like is None else like, named, scene.guide)
+        if inside is not None and "mask" in self._wanted:
+            inside = inside.to(student.device).expand(len(student), -1, -1, -1)
+            mask = inside if mask is None else mask * inside
+        if mask is not None:
+            named = {**named, "mask": mask}
+        loss: Tensor = self.loss(student, teacher, **_chosen(named, self._wanted))
+        return loss
 
     def _levels(self, student: Any, teacher: Any) -> tuple[list[Tensor], list[Tensor]]:
         students, teachers = (
@@ -158,7 +253,9 @@ class Pair:
             f"tensor or a list of tensors, so add an index, such as {tap.text}[0]"
         )
 
-    def _connector(self, config: ConnectorConfig, s: Tensor, t: Tensor) -> nn.Module | None:
+    def _connector(
+        self, config: ConnectorConfig, s: Tensor, t: Tensor, named: Mapping[str, BevGrid]
+    ) -> nn.Module | None:
         if config is None:
             return None
         if isinstance(config, Mapping):
@@ -169,7 +266,8 @@ class Pair:
             for key, tensor in (("in_channels", s), ("out_channels", t)):
                 if key in wanted:
                     settings.setdefault(key, tensor.shape[axis])
-            built: nn.Module = build(CONNECTORS, settings, where=f"pair {self.name!r}: connector")
+            where = f"pair {self.name!r}: connector"
+            built: nn.Module = build_part(CONNECTORS, settings, where=where)
             return built
         if config != "auto":
             raise UserError(
@@ -177,69 +275,30 @@ class Pair:
                 f"got {config!r}"
             )
         try:
-            return connector_for(tuple(s.shape), tuple(t.shape))
+            return connector_for(tuple(s.shape), tuple(t.shape), **named)
         except ValueError as error:
             raise UserError(f"pair {self.name!r}: {error}") from None
 
 
-def pair_from_config(config: Mapping[str, Any]) -> Pair:
-    """Builds a pair from its dict in a config; shapes come later.
-
-    Args:
-        config: ``name, student, teacher, loss`` and optionally ``weight`` (1.0), ``temperature``,
-            ``connector`` ("auto").
-
-    Raises:
-        UserError: a key is missing or unknown, or a value cannot be read.
-    """
-    known = {"name", "student", "teacher", "loss", "weight", "temperature", "connector"}
-    name = config.get("name")
-    if not isinstance(name, str) or not name.isidentifier():
-        raise UserError(f"a pair needs a name of letters, digits and _, got {name!r} in {config}")
-    missing = {"student", "teacher", "loss"} - set(config)
-    unknown = set(config) - known - {"_scope_"}
-    if missing or unknown:
-        raise UserError(
-            f"pair {name!r}: "
-            + (f"missing {sorted(missing)} " if missing else "")
-            + (f"unknown {sorted(unknown)} " if unknown else "")
-            + f"(a pair has {sorted(known)})"
-        )
-    loss: nn.Module = build(LOSSES, config["loss"], where=f"pair {name!r}: loss")
-    temperature = config.get("temperature")
-    if temperature is not None:
-        if "temperature" not in inspect.signature(loss.forward).parameters:
-            raise UserError(
-                f"pair {name!r}: {type(loss).__name__} has no temperature; remove it from the pair"
-            )
-        temperature = Schedule.of(temperature, where=f"pair {name!r}: temperature")
-    return Pair(
-        name,
-        Tap.parse(config["student"]),
-        Tap.parse(config["teacher"]),
-        loss=loss,
-        weight=Schedule.of(config.get("weight", 1.0), where=f"pair {name!r}: weight"),
-        temperature=temperature,
-    )
+TRUTH = {"boxes", "labels", "labelled"}
 
 
-def build(registry: Any, config: Any, *, where: str) -> Any:  # Any: registries are untyped
-    """Builds from a registry; a wrong name or argument becomes a UserError that lists the names.
+def grids(student: Any, teacher: Any, scene: Scene) -> dict[str, BevGrid]:
+    """``student_grid`` and ``teacher_grid`` of two taps; empty unless both are BEV maps."""
+    own = grid_of(student, scene.student_extent)
+    other = grid_of(teacher, scene.teacher_extent)
+    if own is None or other is None:
+        return {}
+    return {"student_grid": own, "teacher_grid": other}
 
-    Raises:
-        UserError: no ``type``, an unknown one, or arguments it does not take.
-    """
-    names = sorted(registry.module_dict)
-    if not isinstance(config, Mapping) or "type" not in config:
-        raise UserError(f"{where}: expected dict(type=...) with one of {names}, got {config!r}")
-    settings = {key: value for key, value in config.items() if key != "_scope_"}
-    if settings["type"] not in names:
-        raise UserError(f"{where}: no type {settings['type']!r}; there are {names}")
-    try:
-        with DefaultScope.overwrite_default_scope("kd3d"):
-            return registry.build(settings)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {config!r} cannot be built: {error}") from None
+
+def parameters_of(module: nn.Module) -> set[str]:
+    """Names that a module's ``forward`` takes."""
+    return set(inspect.signature(module.forward).parameters)
+
+
+def _chosen(named: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in named.items() if name in wanted}
 
 
 def _text(module: nn.Module) -> str:

@@ -1,6 +1,6 @@
 """Preflight: what would silently ruin a distillation, found before the first iteration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from kd3d.bev_grid import BevGrid
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
+from kd3d.distill.pair import Pair, grids
 from kd3d.distill.probe import recorded_copy
-from kd3d.distill.recorder import describe
+from kd3d.distill.recorder import Tap, describe
 from kd3d.errors import UserError
 
 
@@ -25,6 +27,8 @@ class PairReport:
         student: the student's tap and shapes.
         teacher: the teacher's tap and shapes.
         connector: what joins them.
+        mask: where the loss looks.
+        grids: what the BEV maps of student and teacher cover; "" for images.
         loss: type of the loss.
         value: of the unweighted loss.
         weight: at progress 0 after any warm-up.
@@ -35,6 +39,8 @@ class PairReport:
     student: str
     teacher: str
     connector: str
+    mask: str
+    grids: str
     loss: str
     value: float
     weight: float
@@ -58,7 +64,8 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
     with recorded_copy(distiller) as twin:
         task_losses, student_values, teacher_values = twin.run_once(batch)
         check_names(twin.pairs, task_losses)
-        losses = twin.pair_losses(student_values, teacher_values, local=True, weighted=False)
+        truth = twin.truth_of(batch["data_samples"])
+        losses = twin.pair_losses(student_values, teacher_values, truth, local=True, weighted=False)
         parameters = trainable(twin.student)
         task = gradients(total_loss(task_losses), parameters)
         if task is None:
@@ -74,6 +81,8 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
                     f"{pair.student.text} {describe(student_values[pair.student])}",
                     f"{pair.teacher.text} {describe(teacher_values[pair.teacher])}",
                     pair.connector_text,
+                    "none" if pair.mask is None else pair.mask.text,
+                    _grids(student_values, teacher_values, twin, pair),
                     type(pair.loss).__name__,
                     float(value.detach()),
                     pair.weight.start,
@@ -81,6 +90,24 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
                 )
             )
     return reports
+
+
+def _grids(
+    student_values: Mapping[Tap, Any],
+    teacher_values: Mapping[Tap, Any],
+    distiller: Distiller,
+    pair: Pair,
+) -> str:
+    scene = distiller.scene(pair, teacher_values)
+    found = grids(student_values[pair.student], teacher_values[pair.teacher], scene)
+    return "; ".join(f"{name.removesuffix('_grid')} {_metres(g)}" for name, g in found.items())
+
+
+def _metres(grid: BevGrid) -> str:
+    return (
+        f"x {grid.x_min_m:g} to {grid.x_max_m:g} m, y {grid.y_min_m:g} to {grid.y_max_m:g} m, "
+        f"cells of {grid.cell_x_m:g} x {grid.cell_y_m:g} m"
+    )
 
 
 def _checked_gradient(
@@ -118,6 +145,12 @@ def check_classes(student: nn.Module, teacher: nn.Module, declared: int | None) 
         UserError: they differ and the config does not say so.
     """
     own, other = _num_classes(student), _num_classes(teacher)
+    names, theirs = _task_names(student), _task_names(teacher)
+    if names is not None and theirs is not None and own == other and names != theirs:
+        raise UserError(
+            f"the student's pts_bbox_head has the classes {names}, the teacher's {theirs}; their "
+            "outputs would be compared one by one: give both the same tasks"
+        )
     if declared is not None and declared != other:
         raise UserError(f"teacher: num_classes={declared} was declared, its head has {other}")
     if own is not None and other is not None and own != other and declared is None:
@@ -164,6 +197,8 @@ def table(reports: Sequence[PairReport]) -> str:
             f"  student    {r.student}",
             f"  teacher    {r.teacher}",
             f"  connector  {r.connector}",
+            *([f"  grids      {r.grids}"] if r.grids else []),
+            *([f"  mask       {r.mask}"] if r.mask != "none" else []),
             f"  loss       {r.value:.4g}; weighted, its gradient on the student is "
             f"{100 * r.gradient_share:.1f} % of the task's",
         ]
@@ -183,12 +218,19 @@ def _type(hook: Any) -> str:  # Any: a dict or a built hook
 
 
 def _num_classes(model: nn.Module) -> int | None:
-    for name in ("bbox_head", "roi_head.bbox_head"):
+    for name in ("bbox_head", "roi_head.bbox_head", "pts_bbox_head"):
         head: Any = model
         for part in name.split("."):
             head = getattr(head, part, None)
         if isinstance(head, nn.ModuleList):
             head = head[-1]
         if head is not None and hasattr(head, "num_classes"):
-            return int(head.num_classes)
+            classes = head.num_classes  # a list: CenterHead counts them by task
+            return sum(classes) if isinstance(classes, list | tuple) else int(classes)
     return None
+
+
+def _task_names(model: nn.Module) -> list[str] | None:
+    """CenterHead's classes in the order of its tasks, which is that of its outputs."""
+    tasks = getattr(getattr(model, "pts_bbox_head", None), "class_names", None)
+    return None if tasks is None else [str(name) for task in tasks for name in task]

@@ -84,7 +84,8 @@ class FeatureRecorder:
     Forward hooks exist between :meth:`start` and :meth:`finish` only, and nothing is kept
     afterwards, so the model can be copied, pickled and exported at any other time.
     A module that runs several times in a forward (a head shared by levels) gives the list of
-    its outputs in call order.
+    its outputs in call order. What is recorded inside a head whose own loss writes into its output
+    is a clone, so that a pair reads what the head predicted.
 
     Args:
         model: holds the tapped modules.
@@ -100,6 +101,7 @@ class FeatureRecorder:
         self.owner = owner
         modules = dict(model.named_modules())
         self._modules = {tap.module: _find(modules, tap, owner) for tap in self.taps}
+        self._cloned = {name for name in self._modules if _in_changing_head(modules, name)}
         self._outputs: dict[str, list[Any]] = {}
         self._versions: dict[str, list[tuple[Tensor, int]]] = {}
         self._handles: list[RemovableHandle] = []
@@ -157,8 +159,11 @@ class FeatureRecorder:
     def _hook(self, name: str, calls: dict[str, int] | None) -> Any:  # Any: torch's hook type
         # A closure over plain containers: copies of a module share it instead of copying us.
         outputs, versions = self._outputs, self._versions
+        cloned = name in self._cloned
 
         def record(module: nn.Module, args: Any, output: Any) -> None:
+            if cloned:
+                output = copied(output)
             outputs[name].append(output)
             versions.setdefault(name, []).extend((t, t._version) for t in tensors_in(output))
             if calls and all(len(outputs[other]) >= count for other, count in calls.items()):
@@ -176,6 +181,28 @@ def tensors_in(value: Any) -> list[Tensor]:  # Any: any nesting of tensors
     if isinstance(value, list | tuple):
         return [tensor for item in value for tensor in tensors_in(item)]
     return []
+
+
+def copied(value: Any) -> Any:  # Any: any nesting of tensors
+    """New containers around clones; gradients flow through the clones."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([copied(item) for item in value])
+    return value
+
+
+# mmdet3d's CenterHead replaces its logits in place by probabilities (clip_sigmoid) and adds
+# entries to its dicts while it computes the task loss, after every tap has been read.
+_CHANGING_HEADS = {"CenterHead"}
+
+
+def _in_changing_head(modules: dict[str, nn.Module], name: str) -> bool:
+    parts = name.split(".")
+    owners = [modules[".".join(parts[: i + 1])] for i in range(len(parts))]
+    return any(base.__name__ in _CHANGING_HEADS for o in owners for base in type(o).__mro__)
 
 
 def _find(modules: dict[str, nn.Module], tap: Tap, owner: str) -> nn.Module:

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
 from kd3d.checkpoints import check_weights_fit, load_checkpoint
 from kd3d.configs import load_config
-from kd3d.distill.normalization import Normalization, Renormalizer
 from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
+from kd3d.distill.teacher_input import Inputs, TeacherInput
 from kd3d.errors import UserError
+from kd3d.models.separate_heads import initialize
 
 RANDOM = "random"
 
@@ -27,23 +28,23 @@ class Teacher:
     Args:
         model: a detector; it is put into eval mode and frozen here.
         taps: what to read from it.
-        renormalizer: maps the student's batch to the teacher's input; None passes it on.
+        prepare: maps the student's batch to the teacher's input; None passes it on.
     """
 
     def __init__(
-        self, model: nn.Module, taps: Sequence[Tap], *, renormalizer: Renormalizer | None = None
+        self, model: nn.Module, taps: Sequence[Tap], *, prepare: TeacherInput | None = None
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.renormalizer = renormalizer
+        self.prepare = prepare
         self._recorder = FeatureRecorder(model, taps, owner="teacher")
         self._knows_last_tap = False
 
     @torch.no_grad()
-    def features(self, images: Tensor, samples: Sequence[Any]) -> dict[Tap, Any]:
+    def features(self, inputs: Inputs, samples: Sequence[Any]) -> dict[Tap, Any]:
         """Reads all taps.
 
         Args:
-            images: (B, C, H, W), the student's network input.
+            inputs: the student's network input: (B, C, H, W), or mmdet3d's dict.
             samples: B data samples of the student's batch.
 
         Returns:
@@ -53,11 +54,11 @@ class Teacher:
             UserError: a tap was never reached.
         """
         assert not self.model.training, "the teacher was put into train mode"
-        if self.renormalizer is not None:
-            images = self.renormalizer(images, samples)
+        if self.prepare is not None:
+            inputs = self.prepare(inputs, samples)
         self._recorder.start(stop_after_last=self._knows_last_tap)
         try:
-            self.model(images, list(samples), mode="loss")
+            self.model(inputs, list(samples), mode="loss")
         except LastTapReached:
             pass
         except Exception:
@@ -101,7 +102,7 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
     with DefaultScope.overwrite_default_scope(config.get("default_scope", "mmdet")):
         model: Any = MODELS.build(settings)  # Any: init_weights is MMEngine's
     if checkpoint == RANDOM:
-        model.init_weights()
+        initialize(model)
         return _frozen(model, device)
     state = load_checkpoint(checkpoint)["state_dict"]
     state = {key.removeprefix("module."): value for key, value in state.items()}
@@ -109,19 +110,6 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
     model.load_state_dict(state)
     check_trained(model, where=checkpoint)
     return _frozen(model, device)
-
-
-def renormalizer_between(student: nn.Module, teacher: nn.Module) -> Renormalizer | None:
-    """How the student's batch becomes the teacher's; None where they agree.
-
-    Raises:
-        UserError: one of the preprocessors cannot be understood and they are not the same.
-    """
-    renormalizer = Renormalizer(
-        Normalization.of(student.data_preprocessor, owner="student"),
-        Normalization.of(teacher.data_preprocessor, owner="teacher"),
-    )
-    return None if renormalizer.is_identity else renormalizer
 
 
 def check_trained(model: nn.Module, *, where: str) -> None:

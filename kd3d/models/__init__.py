@@ -1,5 +1,6 @@
 """Backbones and detectors that mmdet lacks; importing this package registers them."""
 
 from kd3d.models.efficientnet_lite import EfficientNetLite
+from kd3d.models.separate_heads import InitSeparateHeads
 
-__all__ = ["EfficientNetLite"]
+__all__ = ["EfficientNetLite", "InitSeparateHeads"]

@@ -8,7 +8,7 @@ from mmengine.hub import get_config
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.configs import load_config
-from kd3d.distill.pair import pair_from_config
+from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.preflight import check_custom_hooks
 from kd3d.recipes.recipe import read_recipe
 

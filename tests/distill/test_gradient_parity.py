@@ -12,7 +12,7 @@ import toys
 from mmengine.registry import MODELS, DefaultScope
 
 from kd3d.distill.distiller import Distiller
-from kd3d.distill.pair import pair_from_config
+from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.teacher import Teacher
 from kd3d.losses import __all__ as exported
 from kd3d.registry import LOSSES

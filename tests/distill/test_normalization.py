@@ -3,9 +3,10 @@ import torch
 import toys
 from mmengine.registry import MODELS, DefaultScope
 
-from kd3d.distill.normalization import Normalization, Renormalizer
+from kd3d.distill.normalization import Normalization, Renormalizer, renormalizer_between
 from kd3d.distill.recorder import Tap
-from kd3d.distill.teacher import Teacher, renormalizer_between
+from kd3d.distill.teacher import Teacher
+from kd3d.distill.teacher_input import TeacherInput
 from kd3d.errors import UserError
 
 
@@ -23,6 +24,10 @@ def batch(model, pictures):
     samples = [DetDataSample(metainfo={"img_shape": tuple(p.shape[1:])}) for p in pictures]
     data = {"inputs": pictures, "data_samples": samples}
     return model.data_preprocessor(data, training=False)
+
+
+def between(student, teacher):
+    return renormalizer_between(student.data_preprocessor, teacher.data_preprocessor)
 
 
 def test_one_pixel_by_hand():
@@ -51,7 +56,7 @@ def test_the_teacher_sees_what_its_own_preprocessor_would_make(teacher):
     ]
     student_model, teacher_model = built(), built(**teacher)
     given = batch(student_model, pictures)
-    renormalizer = renormalizer_between(student_model, teacher_model)
+    renormalizer = between(student_model, teacher_model)
     expected = batch(teacher_model, pictures)["inputs"]
     got = renormalizer(given["inputs"], given["data_samples"])
     assert not torch.allclose(given["inputs"], expected, atol=0.1)
@@ -59,19 +64,20 @@ def test_the_teacher_sees_what_its_own_preprocessor_would_make(teacher):
 
 
 def test_equal_preprocessors_need_none():
-    assert renormalizer_between(built(), built()) is None
+    given = batch(built(), [torch.zeros(3, 64, 40, dtype=torch.uint8)])
+    assert between(built(), built())(given["inputs"], given["data_samples"]) is given["inputs"]
 
 
 def test_the_students_batch_is_not_changed():
     given = batch(built(), [torch.zeros(3, 64, 40, dtype=torch.uint8)])
     before = given["inputs"].clone()
-    renormalizer_between(built(), built(pad_value=3.0))(given["inputs"], given["data_samples"])
+    between(built(), built(pad_value=3.0))(given["inputs"], given["data_samples"])
     assert torch.equal(given["inputs"], before)
 
 
 def test_coarser_padding_of_the_teacher_is_refused():
     with pytest.raises(UserError, match="set pad_size_divisor=64"):
-        renormalizer_between(built(), built(pad_size_divisor=64))
+        between(built(), built(pad_size_divisor=64))
 
 
 def test_a_preprocessor_of_another_kind_is_refused():
@@ -84,6 +90,7 @@ def test_a_teacher_uses_it():
     given = batch(student, [torch.full((3, 64, 64), 200, dtype=torch.uint8)])
     seen = []
     model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    teacher = Teacher(model, [Tap.parse("neck")], renormalizer=renormalizer_between(student, model))
+    prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
+    teacher = Teacher(model, [Tap.parse("neck")], prepare=prepare)
     teacher.features(given["inputs"], given["data_samples"])
     torch.testing.assert_close(seen[0], torch.full_like(seen[0], 200.0), rtol=0, atol=1e-3)
