@@ -30,3 +30,9 @@ def expect_temperature(temperature: float) -> None:
     """Raises UserError unless the temperature is above zero."""
     if not temperature > 0:
         raise UserError(f"expected a temperature above 0, got {temperature}")
+
+
+def expect_gamma(gamma: float) -> None:
+    """Raises UserError for a focusing exponent whose slope at agreement is infinite."""
+    if gamma != 0 and not gamma >= 1:
+        raise UserError(f"expected gamma 0 or at least 1, got {gamma}")

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from kd3d.errors import UserError
 from kd3d.heads.prediction import DensePrediction
-from kd3d.losses.arguments import expect_temperature
+from kd3d.losses.arguments import expect_gamma, expect_temperature
 from kd3d.losses.logits import bernoulli_kl, softmax_kl
 from kd3d.losses.precision import in_float32
 from kd3d.registry import LOSSES
@@ -158,8 +158,7 @@ class DenseResponse(nn.Module):
     ) -> None:
         super().__init__()
         expect_temperature(temperature)
-        if gamma != 0 and not gamma >= 1:  # between them the slope at agreement is infinite
-            raise UserError(f"DenseResponse: expected gamma 0 or at least 1, got {gamma}")
+        expect_gamma(gamma)
         self.cls_weight = cls_weight
         self.box_weight = box_weight
         self.gamma = gamma

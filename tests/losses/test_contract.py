@@ -1,12 +1,21 @@
 """What every loss promises, checked on all of LOSSES."""
 
+import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from bev_losses import (
+    bev_mask,
+    center_predictions,
+    np_bev_feature,
+    np_heatmap_response,
+    sigmoid,
+    yes_no_kl,
+)
 
 import kd3d.losses  # noqa: F401  (registers them)
 from kd3d.heads import DensePrediction
@@ -15,21 +24,9 @@ from kd3d.registry import LOSSES
 MAP = (3, 4, 5, 6)  # B, C, H, W
 
 
-def softplus(x):
-    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def softmax(x, axis):
     e = np.exp(x)
     return e / e.sum(axis, keepdims=True)
-
-
-def yes_no_kl(p, q):
-    return q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
 
 
 def np_l2(s, t):
@@ -116,14 +113,20 @@ class Case:
     formula: Callable
     settings: dict = field(default_factory=dict)
     make: Callable = maps
+    context: dict = field(default_factory=dict)  # what forward takes besides, of three frames
+    axis: int | None = 2  # of positions, along which to repeat them; None where a grid is fixed
 
 
 CASES = {
     "AttentionTransfer": Case(np_attention),
+    "BevFeature": Case(np_bev_feature, context={"mask": bev_mask()}, axis=None),
     "ChannelWiseDivergence": Case(np_channel_wise, {"temperature": 2.0}),
-    "DenseResponse": Case(np_response, {"gamma": 2.0, "box_weight": 0.5}, predictions),
+    "DenseResponse": Case(np_response, {"gamma": 2.0, "box_weight": 0.5}, predictions, axis=1),
     "FeatureAttention": Case(np_feature_attention, {"alpha": 0.9}),
     "FeatureL2": Case(np_l2),
+    "HeatmapResponse": Case(
+        np_heatmap_response, {"gamma": 2.0, "box_weight": 0.5}, center_predictions, axis=None
+    ),
     "PearsonDistance": Case(np_pearson),
     "SigmoidDivergence": Case(np_sigmoid, {"temperature": 3.0}),
     "SoftmaxDivergence": Case(np_softmax, {"temperature": 3.0}),
@@ -131,26 +134,41 @@ CASES = {
 every_loss = pytest.mark.parametrize("name", CASES)
 
 
-def build(name):
-    return LOSSES.build(dict(CASES[name].settings, type=name))
+def build(name, context=None):
+    """The loss with what it takes besides student and teacher."""
+    loss = LOSSES.build(dict(CASES[name].settings, type=name))
+    return functools.partial(loss, **(CASES[name].context if context is None else context))
+
+
+def parts_of(value):
+    """The tensors of a prediction by name."""
+    parts = {part.name: getattr(value, part.name) for part in fields(value)}
+    return {name: part for name, part in parts.items() if isinstance(part, torch.Tensor)}
 
 
 def mapped(value, function):
-    """``function`` on the tensor, or on each tensor of the prediction."""
-    if isinstance(value, DensePrediction):
-        parts = {part: function(getattr(value, part)) for part in ("logits", "boxes", "objectness")}
-        return replace(value, **parts)
+    """``function`` on the tensor, on each of a list, or on each of the prediction."""
+    if isinstance(value, list):
+        return [mapped(item, function) for item in value]
+    if is_dataclass(value):
+        parts = {name: function(part) for name, part in parts_of(value).items()}
+        return replace(value, **parts) if parts else value
     return function(value)
 
 
 def tensors_of(value):
-    if isinstance(value, DensePrediction):
-        return [value.logits, value.boxes, value.objectness]
-    return [value]
+    return list(parts_of(value).values()) if is_dataclass(value) else [value]
+
+
+def frame_of(context, i):
+    """What forward takes besides, of one frame."""
+    return {
+        name: value if is_dataclass(value) else value[i : i + 1] for name, value in context.items()
+    }
 
 
 def test_every_registered_loss_is_seen():
-    assert len(CASES) == len(LOSSES) == 8
+    assert len(CASES) == len(LOSSES) == 10
     assert set(CASES) == set(LOSSES.module_dict)
 
 
@@ -164,7 +182,8 @@ def test_zero_on_identical_inputs(name):
 def test_equals_the_numpy_formula(name):
     student, teacher = CASES[name].make(0), CASES[name].make(1)
     as_numpy = [mapped(value, lambda x: x.double().numpy()) for value in (student, teacher)]
-    expected = CASES[name].formula(*as_numpy)
+    context = {k: mapped(v, lambda x: x.numpy()) for k, v in CASES[name].context.items()}
+    expected = CASES[name].formula(*as_numpy, **context)
     assert expected > 0.01
     assert build(name)(student, teacher).item() == pytest.approx(expected, rel=1e-4)
 
@@ -189,13 +208,12 @@ def test_gradient_is_finite_where_both_agree(name):
 @every_loss
 def test_batch_is_the_mean_of_singles(name):
     student, teacher = CASES[name].make(0), CASES[name].make(1)
-    loss = build(name)
     singles = []
     for i in range(3):
         one = [mapped(value, lambda x, i=i: x[i : i + 1]) for value in (student, teacher)]
-        singles.append(loss(*one))
+        singles.append(build(name, frame_of(CASES[name].context, i))(*one))
     assert len({round(single.item(), 6) for single in singles}) == 3
-    torch.testing.assert_close(loss(student, teacher), torch.stack(singles).mean())
+    torch.testing.assert_close(build(name)(student, teacher), torch.stack(singles).mean())
 
 
 @every_loss
@@ -225,11 +243,11 @@ def test_degenerate_inputs_stay_finite(name, scale):
     assert all(torch.isfinite(tensor.grad).all() for tensor in tensors_of(student))
 
 
-@every_loss
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].axis is not None])
 def test_scale_does_not_depend_on_positions(name):
     """Each row of the map, or each position, twice: a mean stays what it was."""
     student, teacher = CASES[name].make(0), CASES[name].make(1)
-    axis = 1 if name == "DenseResponse" else 2
+    axis = CASES[name].axis
     loss = build(name)
     twice = loss(*(mapped(v, lambda x: x.repeat_interleave(2, axis)) for v in (student, teacher)))
     torch.testing.assert_close(twice, loss(student, teacher), rtol=1e-5, atol=1e-6)
@@ -237,15 +255,17 @@ def test_scale_does_not_depend_on_positions(name):
 
 @every_loss
 def test_shapes_that_differ_are_named(name):
-    student, teacher = (mapped(CASES[name].make(s), lambda x: x.transpose(0, 1)) for s in (0, 1))
-    student = mapped(student, lambda x: x[:3])
+    student, teacher = CASES[name].make(0), CASES[name].make(1)
+    student = mapped(student, lambda x: x[:2])
     shapes = [tuple(tensors_of(value)[0].shape) for value in (student, teacher)]
     expected = re.escape(f"student {shapes[0]} and teacher {shapes[1]}")
     with pytest.raises(ValueError, match=expected):
         build(name)(student, teacher)
 
 
-WITH_TEMPERATURE = [name for name, case in CASES.items() if hasattr(build(name), "temperature")]
+WITH_TEMPERATURE = [
+    name for name, case in CASES.items() if hasattr(build(name).func, "temperature")
+]
 
 
 @pytest.mark.parametrize("name", WITH_TEMPERATURE)
@@ -262,11 +282,11 @@ def test_temperature_of_the_call_overrides_the_modules(name):
             LOSSES.build(dict(settings, temperature=bad))
 
 
-def test_four_losses_have_a_temperature():
-    assert len(WITH_TEMPERATURE) == 4
+def test_five_losses_have_a_temperature():
+    assert len(WITH_TEMPERATURE) == 5
 
 
-@pytest.mark.parametrize("name", [n for n in WITH_TEMPERATURE if n != "DenseResponse"])
+@pytest.mark.parametrize("name", [n for n in WITH_TEMPERATURE if CASES[n].make is maps])
 def test_scaling_logits_by_the_temperature_scales_the_loss_by_its_square(name):
     student, teacher = CASES[name].make(0), CASES[name].make(1)
     loss = build(name)
