@@ -5,6 +5,7 @@ custom_imports = dict(
         "kd3d.distill",
         "kd3d.distill.control",
         "kd3d.evaluation.coco_metric",
+        "kd3d.evaluation.nuscenes.metric",
         "kd3d.losses",
         "kd3d.models",
     ],

@@ -1,0 +1,172 @@
+"""NuScenesFastMetric: nuScenes' detection scores of an mmdet3d detector while it trains."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import load
+from mmengine.logging import print_log
+
+from kd3d.errors import UserError
+from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
+from kd3d.evaluation.nuscenes.cache import load_ground_truth
+from kd3d.evaluation.nuscenes.evaluate import evaluate
+from kd3d.evaluation.nuscenes.lidar_boxes import LidarFrame, global_boxes
+from kd3d.evaluation.nuscenes.protocol import CLASSES, protocol_of
+from kd3d.evaluation.nuscenes.result import NuScenesResult
+from kd3d.evaluation.nuscenes.result_table import result_table
+from kd3d.evaluation.nuscenes.results_file import write_results
+from kd3d.evaluation.nuscenes.splits import is_predefined
+from kd3d.registry import METRICS
+
+# What mmdet3d's NuScenesMetric evaluates on, whatever its ann_file holds.
+_SPLIT_OF_VERSION = {"v1.0-mini": "mini_val", "v1.0-trainval": "val"}
+
+
+@METRICS.register_module()
+class NuScenesFastMetric(BaseMetric):
+    """Evaluates LiDAR boxes as mmdet3d's ``NuScenesMetric`` does, without database or JSON file.
+
+    A config of mmdet3d needs no more than another ``type``. The values are the devkit's to the
+    last bit; ``NuScenes/NDS`` and its kin are fractions, as mmdet3d logs them. All samples of
+    the split have to be tested.
+
+    Attributes:
+        accuracy: of the latest evaluation, on the main process; None before.
+
+    Args:
+        data_root: folder of the data set, with the folder ``version`` of tables in it.
+        ann_file: mmdet3d's info file of the tested samples; relative to the working directory,
+            or to ``data_root``.
+        version: folder of the tables; None for the one that the dataset names.
+        split: that the info file holds: nuScenes' own or one of ``splits.json``; None for the
+            validation split of ``version``.
+        predictions: nuScenes results file to write; None writes none.
+        metric: "bbox"; accepted as mmdet3d's configs set it.
+        modality: named in the results file.
+        eval_version: protocol.
+        backend_args: how MMEngine reads ``ann_file``.
+        collect_device: as in ``BaseMetric``.
+        prefix: as in ``BaseMetric``.
+
+    Raises:
+        UserError: if ``metric`` asks for anything but boxes, or the samples tested are not those
+            of the split.
+    """
+
+    default_prefix = "NuScenes"
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        *,
+        version: str | None = None,
+        split: str | None = None,
+        predictions: str | None = None,
+        metric: str | Sequence[str] = "bbox",
+        modality: Mapping[str, bool] | None = None,
+        eval_version: str = "detection_cvpr_2019",
+        backend_args: dict[str, Any] | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if metric not in ("bbox", ["bbox"], ("bbox",)):
+            raise UserError(f"NuScenesFastMetric: expected metric='bbox', got {metric!r}")
+        self.data_root = data_root
+        self.ann_file = ann_file
+        self.version = version
+        self.split = split
+        self.predictions = predictions
+        self.protocol = protocol_of(eval_version)
+        self.accuracy: NuScenesResult | None = None
+        self._modality = dict(modality or {"use_camera": False, "use_lidar": True})
+        self._backend_args = backend_args
+        self._poses: list[LidarFrame] = []
+        self._truth: GroundTruth | None = None
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps the boxes of one batch, one entry a sample, as MMEngine's collection expects."""
+        for sample in data_samples:
+            found = sample["pred_instances_3d"]
+            boxes = found["bboxes_3d"]
+            if type(boxes).__name__ != "LiDARInstance3DBoxes":
+                raise UserError(
+                    f"NuScenesFastMetric: expected LiDARInstance3DBoxes, got {type(boxes)}; "
+                    "use mmdet3d's NuScenesMetric for boxes in camera frames"
+                )
+            self.results.append(
+                {
+                    "sample_idx": int(sample["sample_idx"]),
+                    "boxes": boxes.tensor.cpu().numpy(),
+                    "scores": found["scores_3d"].cpu().numpy(),
+                    "labels": found["labels_3d"].cpu().numpy(),
+                }
+            )
+
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """Evaluates all samples; writes the predictions first, so that they outlive an error."""
+        meta = self.dataset_meta or {}
+        classes = list(meta["classes"])
+        unknown = sorted(set(classes) - set(CLASSES))
+        if unknown:
+            raise UserError(f"NuScenesFastMetric: {unknown} are no classes of nuScenes {CLASSES}")
+        version = self.version or str(meta["version"])
+        split = self._split_of(version)
+        if self._truth is None:
+            self._truth = load_ground_truth(self.data_root, version, split)
+            self._poses = self._read_poses()
+        truth = self._truth
+        boxes = self._global_boxes(results, classes, truth, split)
+        if self.predictions is not None:
+            write_results(self.predictions, boxes, truth.tokens, meta=self._modality)
+        self.accuracy = evaluate(truth, boxes, self.protocol)
+        print_log("\n" + result_table(self.accuracy), logger="current")
+        answer = {"NDS": self.accuracy.nds, "mAP": self.accuracy.mean_ap}
+        percent = ("NDS", "mAP")
+        errors = {k: v for k, v in self.accuracy.metrics.items() if k not in percent}
+        return {**answer, **errors}
+
+    def _split_of(self, version: str) -> str:
+        split = self.split or _SPLIT_OF_VERSION.get(version)
+        if split is None:
+            raise UserError(
+                f"NuScenesFastMetric: split=None stands for the validation split of "
+                f"{sorted(_SPLIT_OF_VERSION)}, got version {version!r}; set split"
+            )
+        return split
+
+    def _read_poses(self) -> list[LidarFrame]:
+        path = self.ann_file
+        if "://" not in path and not Path(path).is_file():
+            path = str(Path(self.data_root) / path)
+        infos = load(path, backend_args=self._backend_args)
+        return [LidarFrame.of(info) for info in infos["data_list"]]
+
+    def _global_boxes(
+        self,
+        results: Sequence[dict[str, Any]],
+        classes: Sequence[str],
+        truth: GroundTruth,
+        split: str,
+    ) -> Boxes:
+        frame_of = {token: frame for frame, token in enumerate(truth.tokens)}
+        by_token: dict[str, tuple[dict[str, Any], LidarFrame]] = {}
+        for found in results:  # a sample that was tested twice counts as tested last
+            pose = self._poses[found["sample_idx"]]
+            by_token[pose.token] = (found, pose)
+        if by_token.keys() != frame_of.keys():
+            raise UserError(
+                f"NuScenesFastMetric: {len(by_token)} samples of {self.ann_file} were tested, but "
+                f"split {split} has {len(frame_of)}, {len(by_token.keys() & frame_of.keys())} of "
+                "them tested; test all of a split, or list the tested scenes in splits.json"
+            )
+        # The devkit reads its own splits in the order of the file, others in that of the tables.
+        order = by_token if is_predefined(split) else frame_of
+        parts = [
+            global_boxes(*by_token[token], frame_of[token], classes, self.protocol)
+            for token in order
+        ]
+        return Boxes.concatenate(parts)
