@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +14,80 @@ from mmengine.runner import Runner
 
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
-from kd3d.files import sha256_of
+from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
+from kd3d.files import sha256_of, write_json
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
 
-PREDICTIONS = "predictions.bbox.json"
 RECORD = "record-accuracy.json"
+CURVES = "curves.json"
 
-_COCO_METRICS = ("CocoMetric", "CocoRecordMetric")
-_OPTIONS = set(inspect.signature(CocoRecordMetric).parameters)
-# Of mmdet's CocoMetric: ours always answers per class and is told where predictions go.
-_REPLACED = ("type", "classwise", "outfile_prefix", "predictions")
+RecordMetric = CocoRecordMetric | NuScenesFastMetric
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A metric that leaves a record, and the upstream metric it takes the place of."""
+
+    ours: type[RecordMetric]
+    upstream: str
+    predictions: str  # file in the work dir
+    replaced: tuple[str, ...]  # upstream options that ours answers in its own way
+
+    def options(self) -> set[str]:
+        return set(inspect.signature(self.ours).parameters)
+
+
+_KINDS = (
+    # ours always answers per class and is told where predictions go
+    _Kind(
+        CocoRecordMetric,
+        "CocoMetric",
+        "predictions.bbox.json",
+        ("type", "classwise", "outfile_prefix", "predictions"),
+    ),
+    _Kind(
+        NuScenesFastMetric,
+        "NuScenesMetric",
+        "predictions.nuscenes.json",
+        ("type", "jsonfile_prefix", "predictions"),
+    ),
+)
 
 # Where a run reads and writes, and how it is judged; all else decides what it computes.
 _NOT_HASHED = ("work_dir", "load_from", "resume", "launcher", "val_evaluator", "test_evaluator")
 
 
 def prepare_test(cfg: Config, work_dir: str | Path) -> None:
-    """Makes the test evaluator of any MMDetection config keep what a record needs.
+    """Makes the test evaluator of any MMDetection(3D) config keep what a record needs.
 
-    Puts ``CocoRecordMetric`` in the place of ``CocoMetric`` and has the boxes written to
-    ``predictions.bbox.json`` in ``work_dir``.
+    Puts ``CocoRecordMetric`` in the place of ``CocoMetric``, or ``NuScenesFastMetric`` in that of
+    ``NuScenesMetric``, and has the boxes written to ``predictions.bbox.json`` or
+    ``predictions.nuscenes.json`` in ``work_dir``.
 
     Raises:
-        UserError: if the config evaluates its test split by no COCO metric, or by more than boxes.
+        UserError: if the config evaluates its test split by neither metric, or by more than boxes.
     """
     given = cfg.get("test_evaluator") or []
     evaluators = [dict(e) for e in (given if isinstance(given, (list, tuple)) else [given])]
-    coco = [e for e in evaluators if str(e.get("type")).rpartition(".")[2] in _COCO_METRICS]
-    if len(coco) != 1 or not coco[0].get("ann_file"):
+    found = [(e, kind) for e in evaluators if (kind := _kind_of(e)) and e.get("ann_file")]
+    if len(found) != 1:
         raise UserError(
-            f"{cfg.filename}: expected one COCO metric with an ann_file in test_evaluator, got "
-            f"{given}; set test_evaluator=dict(type='CocoRecordMetric', ann_file=...)"
+            f"{cfg.filename}: expected one COCO metric with an ann_file in test_evaluator, or one "
+            f"of nuScenes, got {given}; set test_evaluator=dict(type='CocoRecordMetric', "
+            "ann_file=...) or dict(type='NuScenesFastMetric', data_root=..., ann_file=...)"
         )
-    options = {key: value for key, value in coco[0].items() if key not in _REPLACED}
-    unknown = sorted(options.keys() - _OPTIONS)
+    (evaluator, kind), *_ = found
+    options = {key: value for key, value in evaluator.items() if key not in kind.replaced}
+    unknown = sorted(options.keys() - kind.options())
     if unknown:
         raise UserError(
-            f"{cfg.filename}: test_evaluator sets {unknown}, which the standard COCO box metrics "
-            f"do not have; remove them (allowed: {sorted(_OPTIONS)})"
+            f"{cfg.filename}: test_evaluator sets {unknown}, which {kind.ours.__name__} does not "
+            f"have; remove them (allowed: {sorted(kind.options())})"
         )
-    predictions = str(Path(work_dir) / PREDICTIONS)
-    coco[0].clear()
-    coco[0].update(options, type="CocoRecordMetric", predictions=predictions)
+    predictions = str(Path(work_dir) / kind.predictions)
+    evaluator.clear()
+    evaluator.update(options, type=kind.ours.__name__, predictions=predictions)
     cfg.test_evaluator = evaluators
 
 
@@ -71,6 +103,8 @@ def write_accuracy_record(
     conditions: Mapping[str, str | float | int | bool] | None = None,
 ) -> Path:
     """Writes ``record-accuracy.json`` into ``work_dir`` after ``Runner.test()``; main process only.
+
+    Of nuScenes it also writes ``curves.json``: class -> distance -> recall and precision.
 
     Args:
         runner: that has run the test, with a config treated by ``prepare_test``.
@@ -97,15 +131,11 @@ def write_accuracy_record(
         config_hash=config_hash(runner.cfg),
         checkpoint=str(checkpoint),
         checkpoint_hash=sha256_of(checkpoint),
-        dataset={
-            "ann_file": str(metric.ann_file),
-            "img_prefix": str(getattr(dataset, "data_prefix", {}).get("img", "")),
-            "split": "test",
-        },
+        dataset=_dataset(metric, dataset),
         # an exported file in the detector's place has none to count
         parameters=sum(parameter.numel() for parameter in model.parameters()) or None,
         twin=dict(twin or {}),
-        files={} if metric.predictions is None else {"predictions": PREDICTIONS},
+        files=_files(metric, Path(work_dir)),
         environment=environment(),
         conditions={**_conditions(runner.cfg, metric), **(conditions or {})},
     )
@@ -123,16 +153,36 @@ def config_hash(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _record_metric(runner: Runner) -> CocoRecordMetric:
+def _kind_of(evaluator: Mapping[str, Any]) -> _Kind | None:  # Any: config values
+    name = str(evaluator.get("type")).rpartition(".")[2]
+    return next((kind for kind in _KINDS if name in (kind.upstream, kind.ours.__name__)), None)
+
+
+def _record_metric(runner: Runner) -> RecordMetric:
     metrics = runner.test_loop.evaluator.metrics
-    return next(metric for metric in metrics if isinstance(metric, CocoRecordMetric))
+    return next(metric for metric in metrics if isinstance(metric, RecordMetric))
 
 
-def _conditions(cfg: Config, metric: CocoRecordMetric) -> dict[str, str | float | int | bool]:
-    found: dict[str, str | float | int | bool] = {
-        "images": metric.images,
-        "evaluator": metric.backend,
-    }
+def _dataset(metric: RecordMetric, dataset: Any) -> dict[str, str]:  # Any: of mmdet or mmdet3d
+    prefixes = getattr(dataset, "data_prefix", {})
+    found = {"ann_file": str(metric.ann_file), "img_prefix": str(prefixes.get("img", ""))}
+    if isinstance(metric, NuScenesFastMetric):
+        return {**found, "data_root": str(metric.data_root), **metric.tested}
+    return {**found, "split": "test"}
+
+
+def _files(metric: RecordMetric, work_dir: Path) -> dict[str, str]:
+    """Paths of what lies beside the record, after writing the curves."""
+    files = {} if metric.predictions is None else {"predictions": Path(metric.predictions).name}
+    if isinstance(metric, NuScenesFastMetric):
+        assert metric.accuracy is not None
+        write_json(work_dir / CURVES, metric.accuracy.curve_points)
+        files["curves"] = CURVES
+    return files
+
+
+def _conditions(cfg: Config, metric: RecordMetric) -> dict[str, str | float | int | bool]:
+    found: dict[str, str | float | int | bool] = dict(metric.conditions)
     scales = [step["scale"] for step in _resizes(cfg.test_dataloader) if "scale" in step]
     if scales:
         found["input"] = "x".join(str(size) for size in scales[0])

@@ -94,6 +94,11 @@ class CocoRecordMetric(BaseMetric):
         )
         self._dataset_meta = meta
 
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        """Of the latest evaluation, for its record."""
+        return {"images": self.images, "evaluator": self.backend}
+
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keeps the boxes of one batch, one entry an image, as MMEngine's collection expects."""
         for sample in data_samples:

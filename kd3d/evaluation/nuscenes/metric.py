@@ -34,6 +34,7 @@ class NuScenesFastMetric(BaseMetric):
 
     Attributes:
         accuracy: of the latest evaluation, on the main process; None before.
+        tested: version and split of that evaluation; empty before.
 
     Args:
         data_root: folder of the data set, with the folder ``version`` of tables in it.
@@ -82,10 +83,17 @@ class NuScenesFastMetric(BaseMetric):
         self.predictions = predictions
         self.protocol = protocol_of(eval_version)
         self.accuracy: NuScenesResult | None = None
+        self.tested: dict[str, str] = {}
         self._modality = dict(modality or {"use_camera": False, "use_lidar": True})
         self._backend_args = backend_args
         self._poses: list[LidarFrame] = []
         self._truth: GroundTruth | None = None
+
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        """Of the latest evaluation, for its record."""
+        frames = self.accuracy.frames if self.accuracy else 0
+        return {"frames": frames, "evaluator": f"kd3d, {self.protocol.name}"}
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keeps the boxes of one batch, one entry a sample, as MMEngine's collection expects."""
@@ -122,6 +130,7 @@ class NuScenesFastMetric(BaseMetric):
         boxes = self._global_boxes(results, classes, truth, split)
         if self.predictions is not None:
             write_results(self.predictions, boxes, truth.tokens, meta=self._modality)
+        self.tested = {"version": version, "split": split}
         self.accuracy = evaluate(truth, boxes, self.protocol)
         print_log("\n" + result_table(self.accuracy), logger="current")
         answer = {"NDS": self.accuracy.nds, "mAP": self.accuracy.mean_ap}
