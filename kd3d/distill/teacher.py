@@ -56,6 +56,8 @@ class Teacher:
         assert not self.model.training, "the teacher was put into train mode"
         if self.prepare is not None:
             inputs = self.prepare(inputs, samples)
+        if not self._knows_last_tap:
+            samples = copy.deepcopy(list(samples))  # losses beyond may change them (Anchor3DHead's)
         self._recorder.start(stop_after_last=self._knows_last_tap)
         try:
             self.model(inputs, list(samples), mode="loss")

@@ -48,7 +48,7 @@ def _metric_boxes(instances: Any) -> Tensor:
     boxes = getattr(instances, "bboxes_3d", None)
     if boxes is None:
         return torch.zeros(0, 9)
-    tensor: Tensor = boxes.tensor
+    tensor: Tensor = getattr(boxes, "tensor", boxes)  # an Anchor3DHead's loss leaves the tensor
     velocity = tensor.new_zeros(len(tensor), 9 - tensor.shape[1])
     return torch.cat([tensor, velocity], dim=1).nan_to_num(nan=0.0)
 
