@@ -45,6 +45,13 @@ class Ground:
     y_min_m: float
     cell_m: float
 
+    def at(self, xy_m: NDArray[np.float64]) -> NDArray[np.int8]:
+        """Materials at points (N, 2) of the global frame; beyond the raster its edge goes on."""
+        column = ((xy_m[:, 0] - self.x_min_m) / self.cell_m).astype(np.int64)
+        row = ((xy_m[:, 1] - self.y_min_m) / self.cell_m).astype(np.int64)
+        rows, columns = self.material.shape
+        return self.material[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -56,7 +63,6 @@ class Scene:
         ground: its materials.
         ego: track of the recording vehicle, the origin of the nuScenes ego frame.
         domain: "day" or "night" (with rain).
-        location: name of the map.
     """
 
     actors: tuple[Actor, ...]
@@ -64,7 +70,6 @@ class Scene:
     ground: Ground
     ego: Track
     domain: str
-    location: str
 
     def solids(self, time_s: float) -> Solids:
         """Everything in the global frame for one instant; solids of one owner are neighbours."""

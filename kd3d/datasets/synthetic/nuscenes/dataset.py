@@ -1,0 +1,223 @@
+"""Writes a whole set in nuScenes' folders, or nothing.
+
+The set grows in a temporary folder beside its place and is renamed when it is complete.
+"""
+
+import json
+import multiprocessing
+import pickle
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from kd3d.datasets.synthetic.nuscenes.infos import infos_of
+from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
+from kd3d.datasets.synthetic.nuscenes.tables import (
+    LIDAR,
+    TABLES,
+    VERSION,
+    Tables,
+    common_rows,
+    token_maker,
+)
+from kd3d.errors import UserError
+
+Progress = Callable[[int, int], None]
+SETTINGS_FILE = "set.json"
+README = """This driving world is synthetic. kd3d made it; no camera or LiDAR ever saw it.
+
+It has the folders and tables of nuScenes v1.0 (nuscenes.org), so that nuscenes-devkit and
+MMDetection3D read it, and borrows scene names from nuScenes' official splits for the same reason.
+Figures measured on it say nothing about nuScenes.
+
+The settings it was made with are in set.json.
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """What decides every file of a set.
+
+    Attributes:
+        scenes: of the split train.
+        val_scenes: of the split val, likewise ``test_scenes``.
+        keyframes: of each scene, at 2 Hz.
+        seed: of the whole set.
+        sweeps: LiDAR turns at 20 Hz before each keyframe, 0 to 9.
+        domain: "day" (clear) or "night" (with rain).
+        cameras: whether the six cameras are rendered.
+        version: raised whenever the world changes, so that old files are not taken for new ones.
+    """
+
+    scenes: int = 40
+    val_scenes: int = 8
+    test_scenes: int = 0
+    keyframes: int = 10
+    seed: int = 0
+    sweeps: int = 0
+    domain: str = "day"
+    cameras: bool = False
+    version: int = 1
+
+    def check(self) -> None:
+        """Raises UserError for what cannot be made."""
+        train, val = official_scene_names()
+        for name, count, most in (
+            ("--scenes", self.scenes, len(train)),
+            ("--val-scenes plus --test-scenes", self.val_scenes + self.test_scenes, len(val)),
+        ):
+            if not 0 <= count <= most:
+                raise UserError(
+                    f"expected {name} between 0 and {most}, as many as nuScenes' official split "
+                    f"has names, got {count}; make a second set with another --seed instead"
+                )
+        if self.scenes + self.val_scenes + self.test_scenes < 1 or self.keyframes < 1:
+            raise UserError("expected at least one scene and one keyframe (--scenes, --keyframes)")
+        if not 0 <= self.sweeps <= 9:
+            raise UserError(
+                f"expected --sweeps between 0 and 9 (a keyframe comes every tenth turn of the "
+                f"LiDAR), got {self.sweeps}"
+            )
+
+    def splits(self) -> dict[str, list[str]]:
+        """Scene names of train, val and test."""
+        train, val = official_scene_names()
+        return {
+            "train": train[: self.scenes],
+            "val": val[: self.val_scenes],
+            "test": val[self.val_scenes : self.val_scenes + self.test_scenes],
+        }
+
+
+def official_scene_names() -> tuple[list[str], list[str]]:
+    """The scenes of nuScenes' splits train and val."""
+    # imported here: it brings matplotlib along, and workers do not need it
+    from nuscenes.utils.splits import train, val
+
+    return list(train), list(val)
+
+
+def make_world(
+    out: Path,
+    world: World,
+    *,
+    overwrite: bool = False,
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> bool:
+    """Makes a set, unless it is there.
+
+    Args:
+        out: folder of the set.
+        world: what to make; the files do not depend on ``workers``.
+        overwrite: replace what is at ``out``.
+        workers: processes.
+        progress: called with keyframes done and keyframes in all, after each scene.
+
+    Returns:
+        Whether anything had to be written.
+
+    Raises:
+        UserError: if something else is at ``out``, or the settings are impossible.
+    """
+    world.check()
+    if _stands(out, world, overwrite):
+        return False
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_folder(out) as folder:
+        _make_folders(folder)
+        splits = world.splits()
+        tables = common_rows(token_maker(world.seed), world.cameras)
+        names = [name for split in splits.values() for name in split]
+        for done, part in enumerate(_recorded(world, names, folder, workers), start=1):
+            for table, rows in part.items():
+                tables.setdefault(table, []).extend(rows)
+            progress(done * world.keyframes, len(names) * world.keyframes)
+        _write_tables(folder, tables, splits)
+        (folder / "README.txt").write_text(README, encoding="ascii")
+        _write_json(folder / SETTINGS_FILE, asdict(world))
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    return True
+
+
+def _stands(out: Path, world: World, overwrite: bool) -> bool:
+    """Whether exactly this set is at ``out`` already."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    record = out / SETTINGS_FILE
+    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else "no such set"
+    if found == asdict(world):
+        return True
+    if not overwrite:
+        raise UserError(
+            f"{out} holds {found}, asked for {asdict(world)}; choose another --out or replace it "
+            "with --force"
+        )
+    if not record.is_file():
+        raise UserError(f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced")
+    return False
+
+
+@contextmanager
+def _temporary_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that is gone at the end, unless it was renamed."""
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folders(folder: Path) -> None:
+    for name in (f"samples/{LIDAR}", f"sweeps/{LIDAR}", "maps", VERSION):
+        (folder / name).mkdir(parents=True)
+
+
+def _recorded(world: World, names: list[str], folder: Path, workers: int) -> Iterator[Tables]:
+    """The rows of each scene, in the order of ``names``."""
+    recordings = [
+        Recording(
+            world.seed, number, name, world.keyframes, world.sweeps, world.domain, world.cameras
+        )
+        for number, name in enumerate(names)
+    ]
+    record = partial(record_scene, folder=folder)
+    if min(workers, len(names)) < 2:
+        yield from map(record, recordings)
+        return
+    # spawned, not forked: the caller may have threads
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(names)), context, initializer=_leave_interrupts_to_the_parent
+    )
+    try:
+        yield from pool.map(record, recordings)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_tables(folder: Path, tables: Tables, splits: dict[str, list[str]]) -> None:
+    for table in TABLES:
+        _write_json(folder / VERSION / f"{table}.json", tables[table])
+    custom = {f"synthetic_{split}": names for split, names in splits.items()}
+    _write_json(folder / VERSION / "splits.json", custom)
+    for split, names in splits.items():
+        content = pickle.dumps(infos_of(tables, names), protocol=4)
+        (folder / f"nuscenes_infos_{split}.pkl").write_bytes(content)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
