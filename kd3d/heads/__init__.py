@@ -5,13 +5,16 @@ from typing import Any
 from torch import nn
 
 from kd3d.bev_grid import BevGrid
+from kd3d.heads.anchor3d import Anchor3DPrediction, anchor3d_prediction
 from kd3d.heads.center import CenterPrediction, center_prediction
 from kd3d.heads.dense import dense_prediction
 from kd3d.heads.prediction import DensePrediction
 
 __all__ = [
+    "Anchor3DPrediction",
     "CenterPrediction",
     "DensePrediction",
+    "anchor3d_prediction",
     "center_prediction",
     "dense_prediction",
     "prediction_of",
@@ -20,7 +23,7 @@ __all__ = [
 
 def prediction_of(
     head: nn.Module, value: Any, *, grid: BevGrid | None = None
-) -> DensePrediction | CenterPrediction:
+) -> DensePrediction | CenterPrediction | Anchor3DPrediction:
     """Decodes what a head of MMDetection or MMDetection3D returned.
 
     A head is known by the name of its class or of a parent; nothing of mm* is imported.
@@ -36,4 +39,6 @@ def prediction_of(
     families = {base.__name__ for base in type(head).__mro__}
     if "CenterHead" in families:
         return center_prediction(head, value, grid=grid)
+    if "Anchor3DHead" in families:
+        return anchor3d_prediction(head, value)
     return dense_prediction(head, value)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd3d.bev_grid import BevGrid
-from kd3d.bev_sampling import same_grid
+from kd3d.bev_sampling import covered, resample, same_grid
 from kd3d.errors import UserError
 
 _SMALLEST_SIZE_M = 1e-3  # below it a size that the head predicts as such has no logarithm
@@ -80,6 +80,11 @@ class CenterPrediction:
         size = raw[:, 3:6] if self.log_size else raw[:, 3:6].clamp(min=_SMALLEST_SIZE_M).log()
         velocity = raw[:, 8:10] if self.has_velocity else torch.zeros_like(raw[:, 6:8])
         return torch.cat([x_m[:, None], y_m[:, None], raw[:, 2:3], size, raw[:, 6:8], velocity], 1)
+
+    def score_map(self, grid: BevGrid) -> Tensor:
+        """(B, 1, rows, columns) of any grid: the highest score of any class, 0 beyond our own."""
+        best = resample(self.logits.amax(1, keepdim=True), self.grid, grid, reduce="max")
+        return best.sigmoid() * covered(self.grid, grid, best.device)
 
     def detections(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """The boxes at the highest peaks of each class, before any suppression.

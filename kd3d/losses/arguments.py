@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from kd3d.bev_grid import BevGrid
 from kd3d.errors import UserError
 
 
@@ -36,3 +37,15 @@ def expect_gamma(gamma: float) -> None:
     """Raises UserError for a focusing exponent whose slope at agreement is infinite."""
     if gamma != 0 and not gamma >= 1:
         raise UserError(f"expected gamma 0 or at least 1, got {gamma}")
+
+
+def expect_grids(
+    student: BevGrid | None, teacher: BevGrid | None, owner: str
+) -> tuple[BevGrid, BevGrid]:
+    """Both grids of a pair of BEV maps; raises UserError for images."""
+    if student is None or teacher is None:
+        raise UserError(
+            f"{owner} reads BEV maps by metres, but a model of the pair has no point_cloud_range; "
+            "use it with 3D detectors on BEV taps"
+        )
+    return student, teacher

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from kd3d.bev_boxes import inside_boxes
 from kd3d.bev_grid import BevGrid
 from kd3d.errors import UserError
+from kd3d.heads.anchor3d import Anchor3DPrediction
+from kd3d.heads.center import CenterPrediction
 from kd3d.registry import MASKS
 
 
@@ -120,3 +123,94 @@ class GaussianForeground(nn.Module):
             for frame in boxes
         ]
         return torch.stack(drawn)[:, None].clamp(min=self.background)
+
+
+@MASKS.register_module()
+class RegionMask(nn.Module):
+    """Cells by what teacher and labels say of them, each region with its own weight.
+
+    The region decomposition of DistillBEV (Wang et al., 2023): a cell is foreground by labels where
+    its centre lies in a ground-truth box, or where it holds a box's centre; it is foreground by the
+    teacher where any class scores above ``threshold``. They weigh true positives and false
+    negatives by the size of their box, and false positives and background by their number. We
+    divide each region's weight by the number of its cells in the frame, so that weights say how
+    much a region counts as a whole, however large it is, and regions that are empty count nothing.
+
+    In frames without labels nobody can say what is false: all that the teacher found counts as true
+    positive, the rest as background.
+
+    Args:
+        true_positive: weight of the cells that both call foreground.
+        false_positive: of those that only the teacher does.
+        false_negative: of those that only the labels do.
+        background: of the rest.
+        threshold: of the teacher's score, in (0, 1).
+
+    Give the mask's dict a tap of the teacher's head, such as ``teacher="pts_bbox_head"``.
+    """
+
+    needs_prediction = True
+
+    def __init__(
+        self,
+        *,
+        true_positive: float = 1.0,
+        false_positive: float = 0.5,
+        false_negative: float = 0.5,
+        background: float = 0.25,
+        threshold: float = 0.1,
+    ) -> None:
+        super().__init__()
+        weights = (true_positive, false_positive, false_negative, background)
+        if min(weights) < 0 or not 0 < threshold < 1:
+            raise UserError(
+                "RegionMask: expected weights of at least 0 and a threshold in (0, 1), "
+                f"got {weights} and {threshold}"
+            )
+        self.weights = weights
+        self.threshold = threshold
+
+    def forward(
+        self,
+        *,
+        boxes: Sequence[Tensor],
+        labelled: Tensor,
+        teacher_grid: BevGrid | None,
+        prediction: CenterPrediction | Anchor3DPrediction,
+    ) -> Tensor:
+        """(B, 1, H, W) weights on the teacher's grid, whose sum is that of the regions present.
+
+        Args:
+            boxes: of each frame (N, 9) as x y z dx dy dz yaw vx vy, in metres.
+            labelled: (B,) bool.
+            teacher_grid: of the compared map.
+            prediction: of the teacher.
+        """
+        grid = expect_bev(teacher_grid, "RegionMask")
+        found = prediction.score_map(grid)[:, 0].detach() > self.threshold
+        labels = torch.stack([box_cells(frame, grid) for frame in boxes])
+        labels = torch.where(labelled.to(found.device)[:, None, None], labels, found)
+        regions = (found & labels, found & ~labels, labels & ~found, ~found & ~labels)
+        mask = torch.zeros_like(found, dtype=torch.float32)
+        for region, weight in zip(regions, self.weights, strict=True):
+            cells = region.flatten(1).sum(1).clamp(min=1)
+            mask = mask + region * (weight / cells)[:, None, None]
+        return mask[:, None]
+
+
+def box_cells(boxes: Tensor, grid: BevGrid) -> Tensor:
+    """Cells whose centre lies in a box, and the cell of each box's centre; (rows, columns) bool.
+
+    Args:
+        boxes: (N, 7 or more) as x y z dx dy dz yaw, in metres.
+        grid: the cells.
+    """
+    boxes = boxes.float()
+    x_m, y_m = grid.centers(boxes.device)
+    xy_m = torch.stack(torch.meshgrid(x_m, y_m, indexing="xy"), dim=-1).flatten(0, 1)
+    cells = inside_boxes(xy_m, boxes).any(0)
+    place = grid.cell_of(boxes[:, :2]).floor().long()
+    held = grid.contains(boxes[:, :2])
+    index = (place[:, 0] * grid.columns + place[:, 1]).clamp(0, len(cells) - 1)
+    cells = cells.float().scatter_reduce(0, index, held.float(), reduce="amax") > 0
+    return cells.view(grid.rows, grid.columns)

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 import torch
 from bev_losses import (
+    GRID,
+    anchor_predictions,
     bev_mask,
     center_predictions,
+    frame_boxes,
+    np_affinity,
+    np_anchor_response,
     np_bev_feature,
+    np_box_points,
     np_heatmap_response,
     sigmoid,
     yes_no_kl,
@@ -118,8 +124,21 @@ class Case:
 
 
 CASES = {
+    "Affinity": Case(np_affinity, {"positions": 10}, context={"mask": bev_mask()}, axis=None),
+    "AnchorResponse": Case(
+        np_anchor_response,
+        {"gamma": 2.0, "box_weight": 0.5, "direction_weight": 0.3, "boxes": 5},
+        anchor_predictions,
+        axis=None,
+    ),
     "AttentionTransfer": Case(np_attention),
     "BevFeature": Case(np_bev_feature, context={"mask": bev_mask()}, axis=None),
+    "BoxPoints": Case(
+        np_box_points,
+        {"relation_weight": 0.5},
+        context={"boxes": frame_boxes(), "student_grid": GRID, "teacher_grid": GRID},
+        axis=None,
+    ),
     "ChannelWiseDivergence": Case(np_channel_wise, {"temperature": 2.0}),
     "DenseResponse": Case(np_response, {"gamma": 2.0, "box_weight": 0.5}, predictions, axis=1),
     "FeatureAttention": Case(np_feature_attention, {"alpha": 0.9}),
@@ -141,8 +160,9 @@ def build(name, context=None):
 
 
 def parts_of(value):
-    """The tensors of a prediction by name."""
+    """The tensors of a prediction by name, but for its anchors, which are constants."""
     parts = {part.name: getattr(value, part.name) for part in fields(value)}
+    parts.pop("anchors", None)
     return {name: part for name, part in parts.items() if isinstance(part, torch.Tensor)}
 
 
@@ -168,7 +188,7 @@ def frame_of(context, i):
 
 
 def test_every_registered_loss_is_seen():
-    assert len(CASES) == len(LOSSES) == 10
+    assert len(CASES) == len(LOSSES) == 13
     assert set(CASES) == set(LOSSES.module_dict)
 
 
@@ -282,8 +302,8 @@ def test_temperature_of_the_call_overrides_the_modules(name):
             LOSSES.build(dict(settings, temperature=bad))
 
 
-def test_five_losses_have_a_temperature():
-    assert len(WITH_TEMPERATURE) == 5
+def test_six_losses_have_a_temperature():
+    assert len(WITH_TEMPERATURE) == 6
 
 
 @pytest.mark.parametrize("name", [n for n in WITH_TEMPERATURE if CASES[n].make is maps])
