@@ -1,5 +1,6 @@
 """Tiny LiDAR detectors of mmdet3d and frames in nuScenes' info format."""
 
+import copy
 import pickle
 import uuid
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope
 
 CLASSES = ("car", "truck", "pedestrian")
 EXTENT = [-6.4, -6.4, -2.0, 6.4, 6.4, 2.0]
@@ -218,6 +220,38 @@ def centerpoint(
             }
         },
     }
+
+
+def voxel_centerpoint(channels: int = 4, *, voxel_m: float = 0.2) -> dict[str, Any]:
+    """CenterPoint on voxels, with a sparse encoder and a backbone of stride 2 each."""
+    model = centerpoint(channels)
+    cells = round((EXTENT[3] - EXTENT[0]) / voxel_m)
+    layers = round((EXTENT[5] - EXTENT[2]) / voxel_m)
+    model["data_preprocessor"]["voxel_layer"]["voxel_size"] = [voxel_m] * 3
+    model["pts_voxel_encoder"] = {"type": "HardSimpleVFE", "num_features": 5}
+    norm = {"type": "BN1d", "eps": 1e-3, "momentum": 0.1}
+    model["pts_middle_encoder"] = {
+        "type": "SparseEncoder",
+        "in_channels": 5,
+        "sparse_shape": [layers + 1, cells, cells],
+        "base_channels": 4,
+        "output_channels": 4,
+        "order": ("conv", "norm", "act"),
+        "encoder_channels": ((4, 4), (4, 4)),
+        "encoder_paddings": ((0, 1), (0, 0)),
+        "block_type": "basicblock",
+        "norm_cfg": norm,
+    }
+    depth = (layers // 2 - 2) // 2 + 1  # after strides of 2 along z, with and without padding
+    model["pts_backbone"]["in_channels"] = 4 * depth
+    return model
+
+
+def built(model: dict[str, Any], *, scope: str = "mmdet3d", seed: int = 0) -> Any:
+    """The detector of a config, with weights as torch draws them."""
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope(scope):
+        return MODELS.build(ConfigDict(copy.deepcopy(model)))
 
 
 def training(

@@ -11,7 +11,7 @@ from kd3d.building import building
 from kd3d.checkpoints import use_safe_loading
 from kd3d.configs import Options, load_config, require_entries
 from kd3d.distill.inspection import inspect_modules, inspect_pairs
-from kd3d.distill.preflight import check_custom_hooks, table
+from kd3d.distill.preflight import check_custom_hooks
 from kd3d.errors import user_errors
 
 
@@ -44,8 +44,8 @@ def main() -> None:
                     times = f" x{out.calls}" if out.calls > 1 else ""
                     print(f"  {out.name:44} {out.kind}{times}: {out.output}")
             return
-        for name, reports in inspect_pairs(config).items():
-            print(f"DistillHook {name!r}\n{table(reports)}")
+        for name, inspection in inspect_pairs(config).items():
+            print(f"DistillHook {name!r}\n{inspection.text}")
         print("preflight passed")
 
 

@@ -15,6 +15,7 @@ from kd3d.distill import random_state
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.pair_config import pair_from_config
+from kd3d.distill.point_loading import check_point_loading
 from kd3d.distill.preflight import PairReport, check_classes, check_custom_hooks, preflight, table
 from kd3d.distill.probe import recorded_copy, training_batch
 from kd3d.distill.resume import ResumedRandomness
@@ -60,6 +61,7 @@ class DistillHook(Hook):
         self._distiller: Distiller | None = None
         self._randomness = ResumedRandomness()
         self.reports: list[PairReport] = []
+        self.notes: list[str] = []
 
     @property
     def distiller(self) -> Distiller:
@@ -83,6 +85,7 @@ class DistillHook(Hook):
             config = teacher_config(self._teacher_config["config"])
             model = build_teacher_model(config, self._teacher_config["checkpoint"], device=device)
             check_classes(student, model, self._teacher_config.get("num_classes"))
+            self.notes = check_point_loading(runner.cfg, config, (student, model))
             teacher = Teacher(
                 model,
                 [tap for pair in pairs for tap in pair.teacher_taps],
@@ -133,7 +136,7 @@ class DistillHook(Hook):
         if not distiller.stopped:
             batch = training_batch(runner, distiller.student)
             self.reports = preflight(distiller, batch)
-            runner.logger.info(f"DistillHook {self.name!r}\n{table(self.reports)}")
+            runner.logger.info(f"DistillHook {self.name!r}\n{table(self.reports, self.notes)}")
         if is_distributed():
             for pair in distiller.pairs:
                 pair.distribute()

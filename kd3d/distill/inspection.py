@@ -14,10 +14,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from kd3d.distill.hook import DistillHook
-from kd3d.distill.preflight import PairReport
+from kd3d.distill.preflight import PairReport, table
 from kd3d.distill.probe import training_batch
 from kd3d.distill.recorder import describe
 from kd3d.distill.teacher import build_teacher_model, teacher_config
+from kd3d.distill.teacher_input import TeacherInput
 from kd3d.errors import UserError
 
 
@@ -55,21 +56,39 @@ class ModuleOutput:
     calls: int
 
 
-def inspect_pairs(config: Config) -> dict[str, list[PairReport]]:
+@dataclass(frozen=True)
+class Inspection:
+    """What a DistillHook found before training.
+
+    Attributes:
+        pairs: one report each.
+        notes: what is not as it was when the teacher was trained.
+    """
+
+    pairs: list[PairReport]
+    notes: list[str]
+
+    @property
+    def text(self) -> str:
+        """All of it, for a terminal."""
+        return table(self.pairs, self.notes)
+
+
+def inspect_pairs(config: Config) -> dict[str, Inspection]:
     """Runs a config's preflight: everything training does before its first iteration.
 
     Returns:
-        Reports of each DistillHook by name.
+        What each DistillHook found, by its name.
 
     Raises:
         UserError: whatever preflight finds, or a config without a DistillHook.
     """
-    found: dict[str, list[PairReport]] = {}
+    found: dict[str, Inspection] = {}
 
     def look(runner: Any) -> None:
         for hook in runner.hooks:
             if isinstance(hook, DistillHook):
-                found[hook.name] = hook.reports
+                found[hook.name] = Inspection(hook.reports, hook.notes)
 
     _run_until_training(config, look)
     if not found:
@@ -103,7 +122,10 @@ def inspect_modules(config: Config) -> dict[str, list[ModuleOutput]]:
                 device=next(runner.model.parameters()).device,
             )
             name = f"teacher of {hook.get('name', 'distill')}"
-            found[name] = module_outputs(model.eval(), batch)
+            student: Any = runner.model  # Any: data_preprocessor of an untyped library
+            prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
+            inputs = prepare(batch["inputs"], batch["data_samples"])
+            found[name] = module_outputs(model.eval(), {**batch, "inputs": inputs})
 
     _run_until_training(config, look)
     return found

@@ -81,7 +81,7 @@ class Pair:
         self.connector_text = "none"
         self._distributed: list[nn.Module] = []
         self._wanted = parameters_of(loss)
-        if mask is not None and "mask" not in self._wanted:
+        if mask is not None and not self.takes_mask:
             raise UserError(
                 f"pair {name!r}: {type(loss).__name__} takes no mask; remove it from the pair, or "
                 "choose a loss that does"
@@ -92,6 +92,16 @@ class Pair:
         """All that has to be read from the teacher."""
         guide = None if self.mask is None else self.mask.teacher
         return [self.teacher] if guide is None else [self.teacher, guide]
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the loss can leave positions out."""
+        return "mask" in self._wanted
+
+    def inside(self, level: int, named: Mapping[str, BevGrid]) -> Tensor | None:
+        """(1, 1, H, W): 1 where the student's map reaches; None where no grid is aligned."""
+        connector: Any = self.connectors[level] if len(self.connectors) else None
+        return connector.inside(**named) if named and hasattr(connector, "inside") else None
 
     @property
     def needs_truth(self) -> bool:
@@ -182,11 +192,10 @@ class Pair:
         losses = []
         for level, (s, t) in enumerate(zip(students, teachers, strict=True)):
             named = grids(s, t, scene)
-            inside = None
             if connectors and not isinstance(self.connectors[level], nn.Identity):
-                own: Any = self.connectors[level]  # Any: inside() of some connectors
-                s = connectors[level](s, t, **_chosen(named, parameters_of(own)))
-                inside = own.inside(**named) if hasattr(own, "inside") else None
+                wanted = parameters_of(self.connectors[level])
+                s = connectors[level](s, t, **_chosen(named, wanted))
+            inside = self.inside(level, named) if self.takes_mask else None
             losses.append(self._compared(s, t, {**given, **named}, scene, inside))
         return torch.stack(losses).mean()
 
@@ -221,7 +230,7 @@ class Pair:
         mask = None
         if self.mask is not None:
             mask = self.mask(teacher if like is None else like, named, scene.guide)
-        if inside is not None and "mask" in self._wanted:
+        if inside is not None:
             inside = inside.to(student.device).expand(len(student), -1, -1, -1)
             mask = inside if mask is None else mask * inside
         if mask is not None:

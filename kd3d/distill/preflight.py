@@ -100,7 +100,13 @@ def _grids(
 ) -> str:
     scene = distiller.scene(pair, teacher_values)
     found = grids(student_values[pair.student], teacher_values[pair.teacher], scene)
-    return "; ".join(f"{name.removesuffix('_grid')} {_metres(g)}" for name, g in found.items())
+    text = [f"{name.removesuffix('_grid')} {_metres(grid)}" for name, grid in found.items()]
+    inside = pair.inside(0, found) if found else None
+    if inside is not None and bool((inside == 0).any()):
+        share = 100 * float((inside == 0).float().mean())
+        treated = "left out" if pair.takes_mask else "compared with the student's border"
+        text.append(f"{share:.0f} % of the teacher's map is beyond the student's and {treated}")
+    return "; ".join(text)
 
 
 def _metres(grid: BevGrid) -> str:
@@ -188,9 +194,9 @@ def check_custom_hooks(config: Config) -> None:
         )
 
 
-def table(reports: Sequence[PairReport]) -> str:
-    """The reports as text, one block a pair."""
-    lines = []
+def table(reports: Sequence[PairReport], notes: Sequence[str] = ()) -> str:
+    """The reports as text, one block a pair, after what is to be noted about the teacher."""
+    lines = [f"note: {note}" for note in notes]
     for r in reports:
         lines += [
             f"pair {r.name!r}: {r.loss}, weight {r.weight:g}",

@@ -309,7 +309,9 @@ def test_custom_hooks_that_would_drop_hooks_of_the_base(tmp_path, hooks, dropped
 
 def test_inspect_pairs_reports_shapes_connector_loss_and_share(tmp_path, teacher):
     hook = toys.distill_hook(teacher, [toys.neck_pair(weight=2.0), toys.response_pair()])
-    reports = inspect_pairs(toys.training(tmp_path, toys.retinanet(), hooks=[hook]))["distill"]
+    reports = inspect_pairs(toys.training(tmp_path, toys.retinanet(), hooks=[hook]))[
+        "distill"
+    ].pairs
     neck = reports[0]
     assert neck.student == "neck [tensor (2, 8, 8, 8), tensor (2, 8, 4, 4)]"
     assert neck.teacher == "neck [tensor (2, 16, 8, 8), tensor (2, 16, 4, 4)]"
@@ -317,7 +319,9 @@ def test_inspect_pairs_reports_shapes_connector_loss_and_share(tmp_path, teacher
     assert neck.value > 0
     assert neck.gradient_share > 0
     doubled = toys.distill_hook(teacher, [toys.neck_pair(weight=4.0), toys.response_pair()])
-    again = inspect_pairs(toys.training(tmp_path, toys.retinanet(), hooks=[doubled]))["distill"]
+    again = inspect_pairs(toys.training(tmp_path, toys.retinanet(), hooks=[doubled]))[
+        "distill"
+    ].pairs
     assert again[0].gradient_share == pytest.approx(2 * neck.gradient_share, rel=1e-5)
 
 
