@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 from kd3d.backends.base import Array, Backend, Feeds
 
 BoxArrays = tuple[Array, Array, Array]
-"""Of one image: boxes (M, 4) x1 y1 x2 y2, scores (M,), labels (M,)."""
+"""Of one image: boxes (M, 4) x1 y1 x2 y2, scores (M,), labels (M,).
+Of one LiDAR frame: boxes (M, 7 or more) x y z dx dy dz yaw in metres and radians."""
 
 Detect = Callable[[Mapping[str, Array]], Sequence[BoxArrays]]
 """Outputs of a backend to the final boxes of each image in the batch."""
+
+Align = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
+"""(reference's outputs, candidate's) to the candidate's in the order of the reference."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,9 @@ class Tolerances:
 
     Attributes:
         relative: largest difference of a tensor as a share of its largest value.
-        iou: least overlap of two boxes that are the same box.
+        iou: least overlap of two boxes in an image that are the same box.
+        box: largest difference of two 3D boxes that are the same, in any of their values: metres,
+            radians, m/s.
         score: largest difference of their scores.
         matched: least share of the final boxes of both sides that have a partner. Not 1: where
             two boxes overlap by the NMS threshold or tie, the last digit decides which stays.
@@ -29,6 +35,7 @@ class Tolerances:
 
     relative: float = 1e-3
     iou: float = 0.99
+    box: float = 0.01
     score: float = 1e-3
     matched: float = 0.98
 
@@ -95,6 +102,7 @@ def parity(
     inputs: Iterable[Feeds],
     *,
     detect: Detect | None = None,
+    align: Align | None = None,
     tolerances: Tolerances | None = None,
 ) -> Parity:
     """Runs both backends on the same inputs and compares.
@@ -104,6 +112,8 @@ def parity(
         candidate: what is questioned; has the same output names.
         inputs: sets of inputs; at least one.
         detect: final boxes from outputs; None compares tensors only.
+        align: where the order of rows is free (the best of many), puts them in one order before
+            tensors are compared.
         tolerances: what counts as equal.
     """
     tolerances = tolerances or Tolerances()
@@ -116,7 +126,8 @@ def parity(
         assert set(reference.output_names) == set(candidate.output_names)
         for feeds in sets:
             expected, received = reference.infer(feeds), candidate.infer(feeds)
-            differences = {n: tensor_difference(expected[n], received[n]) for n in expected}
+            ordered = align(expected, received) if align is not None else received
+            differences = {n: tensor_difference(expected[n], ordered[n]) for n in expected}
             worst = {n: _worse(worst.get(n), difference) for n, difference in differences.items()}
             if detect is not None:
                 noisy = _with_noise(expected, differences, generator)
@@ -132,10 +143,7 @@ def _count_boxes(
     ours, theirs, noisy = (detect(tensors) for tensors in outputs)
 
     def pairs(others: Sequence[BoxArrays]) -> int:
-        return sum(
-            matching_boxes(a, b, iou=tolerances.iou, score=tolerances.score)
-            for a, b in zip(ours, others, strict=True)
-        )
+        return sum(matching_boxes(a, b, tolerances) for a, b in zip(ours, others, strict=True))
 
     found, others = (sum(len(image[1]) for image in images) for images in (ours, theirs))
     return np.array([found, others, pairs(theirs), pairs(noisy)])
@@ -173,23 +181,37 @@ def tensor_difference(expected: Array, received: Array) -> TensorDifference:
     return TensorDifference(largest, largest / scale if scale else largest)
 
 
-def matching_boxes(first: BoxArrays, second: BoxArrays, *, iou: float, score: float) -> int:
-    """Pairs of boxes with equal label, overlap of at least ``iou`` and close scores.
+def matching_boxes(first: BoxArrays, second: BoxArrays, tolerances: Tolerances) -> int:
+    """Pairs of boxes with equal label, close scores, and the same place within tolerance.
 
     Each box is used once; boxes of ``first`` choose in order.
     """
     if not len(first[1]) or not len(second[1]):
         return 0
-    overlap = _iou(first[0].astype(np.float64), second[0].astype(np.float64))
-    allowed = (first[2][:, None] == second[2]) & (np.abs(first[1][:, None] - second[1]) <= score)
-    overlap = np.where(allowed & (overlap >= iou), overlap, -1.0)
+    boxes = first[0].astype(np.float64), second[0].astype(np.float64)
+    if boxes[0].shape[1] == 4:
+        near = _iou(*boxes) - tolerances.iou
+    else:
+        near = tolerances.box - _largest_difference(*boxes)
+    scores = np.abs(first[1][:, None] - second[1]) <= tolerances.score
+    allowed = (first[2][:, None] == second[2]) & scores & (near >= 0)
+    near = np.where(allowed, near, -1.0)
     pairs = 0
-    for row in range(len(overlap)):
-        column = int(overlap[row].argmax())
-        if overlap[row, column] >= 0:
+    for row in range(len(near)):
+        column = int(near[row].argmax())
+        if near[row, column] >= 0:
             pairs += 1
-            overlap[:, column] = -1.0
+            near[:, column] = -1.0
     return pairs
+
+
+def _largest_difference(first: Array, second: Array) -> Array:
+    """(M, N) of 3D boxes; the yaw by the shorter way round."""
+    difference = np.abs(first[:, None] - second[None])
+    turn = difference[..., 6] % (2 * np.pi)
+    difference[..., 6] = np.minimum(turn, 2 * np.pi - turn)
+    largest: Array = difference.max(-1)
+    return largest
 
 
 def _iou(first: Array, second: Array) -> Array:

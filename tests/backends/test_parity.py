@@ -56,13 +56,50 @@ def test_parity_takes_the_worst_over_inputs():
 )
 def test_matching_boxes(boxes, scores, labels, expected):
     other = (np.float32(boxes), np.float32(scores), np.array(labels))
-    assert matching_boxes(ONE_BOX, other, iou=0.99, score=1e-3) == expected
-    assert matching_boxes(other, ONE_BOX, iou=0.99, score=1e-3) == expected
+    assert matching_boxes(ONE_BOX, other, Tolerances()) == expected
+    assert matching_boxes(other, ONE_BOX, Tolerances()) == expected
 
 
 def test_equal_boxes_without_area_match():
     empty = (np.float32([[3, 3, 3, 3]]), np.float32([0.5]), np.array([0]))
-    assert matching_boxes(empty, empty, iou=0.99, score=0.0) == 1
+    assert matching_boxes(empty, empty, Tolerances(score=0.0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, 1),
+        ({0: 0.009}, 1),
+        ({4: -0.02}, 0),
+        ({8: 0.02}, 0),  # velocity
+        ({6: 2 * np.pi - 0.005}, 1),  # yaw by the shorter way
+        ({6: np.pi}, 0),  # turned round
+    ],
+)
+def test_matching_3d_boxes(change, expected):
+    box = np.float32([[10, -5, 1, 4, 2, 1.5, 3.1, 1, 0]])
+    other = box.copy()
+    for column, difference in change.items():
+        other[0, column] += difference
+    scores, labels = np.float32([0.5]), np.array([2])
+    pair = (box, scores, labels), (other, scores, labels)
+    assert matching_boxes(*pair, Tolerances()) == expected
+
+
+def test_rows_in_another_order_are_aligned_before_tensors_are_compared():
+    feeds = [{"x": np.float32([1.0, 2.0])}]
+    swapped = PytorchBackend(Swap(), [TensorSpec("x", (None,), "float32")], ["y"])
+    assert not parity(backend(1.0), swapped, feeds).passed
+
+    def align(expected, received):
+        return {"y": received["y"][::-1]}
+
+    assert parity(backend(1.0), swapped, feeds, align=align).passed
+
+
+class Swap(nn.Module):
+    def forward(self, x):
+        return x.flip(0)
 
 
 def test_too_few_matched_boxes_fail():
