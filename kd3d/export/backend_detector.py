@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from kd3d.backends.base import Backend
 from kd3d.errors import UserError
+from kd3d.export.backend_pillar_detector import BackendPillarDetector
 from kd3d.export.final_boxes import Detections, final_boxes
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import BACKENDS, open_backend
+from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 from kd3d.export.preprocessing import pad_to_size
 from kd3d.registry import MODELS
 
@@ -117,12 +119,14 @@ def backend_detector(export_dir: str | Path, backend_name: str, cfg: Config) -> 
     """
     if backend_name not in BACKENDS:
         raise UserError(f"unknown backend '{backend_name}'; expected one of {', '.join(BACKENDS)}")
-    Manifest.read(export_dir)
+    pillars = isinstance(read_manifest(export_dir), PillarManifest)
     processor = dict(cfg.model.get("data_preprocessor") or {"type": "DetDataPreprocessor"})
     processor.pop("batch_augments", None)  # training only
     processor.setdefault("_scope_", cfg.get("default_scope", "mmdet"))
+    if pillars:
+        processor["voxel"] = False  # the detector voxelises as a vehicle does
     return {
-        "type": "kd3d.BackendDetector",
+        "type": f"kd3d.{BackendPillarDetector.__name__ if pillars else BackendDetector.__name__}",
         "export_dir": str(export_dir),
         "backend": backend_name,
         "data_preprocessor": processor,

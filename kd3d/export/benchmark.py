@@ -1,13 +1,17 @@
 """Latency of an export folder in a backend, as a Record."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from kd3d.backends.base import Backend
+from kd3d.backends.base import Backend, Feeds
 from kd3d.errors import UserError
 from kd3d.export.manifest import MODEL_FILE, Manifest
 from kd3d.export.open_backend import open_backend
+from kd3d.export.pillar_export import sample_points
+from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 from kd3d.export.proof import RECORD, random_images
+from kd3d.export.voxelization import network_feeds
 from kd3d.profiling.environment import environment
 from kd3d.profiling.latency import (
     LEAST_ITERATIONS,
@@ -29,10 +33,11 @@ def benchmark_export(
     progress: Progress | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> Record:
-    """Measures one backend on random images; role and name come from record-export.json.
+    """Measures one backend; role and name come from record-export.json.
 
     Timed is ``Backend.infer``: arrays in, network and box decoding, arrays out; no preprocessing,
-    no NMS.
+    no NMS. The input is random images, or the pillars of the export's sample frame; for these the
+    host's voxelisation is timed by itself and recorded as ``voxelization_p50_ms`` and so on.
 
     Args:
         folder: written by tools/export.py.
@@ -48,23 +53,23 @@ def benchmark_export(
     """
     if iterations < LEAST_ITERATIONS:
         raise UserError(f"{iterations} iterations: expected at least {LEAST_ITERATIONS}")
-    manifest = Manifest.read(folder)
+    manifest = read_manifest(folder)
     if batch is not None and (batch < 1 or manifest.batch not in (None, batch)):
         taken = manifest.batch or "any from 1"
         raise UserError(f"batch {batch}: {folder} takes {taken}; export it with --batch {batch}")
-    images = random_images(manifest, 1)[0]
-    if manifest.batch is None:
-        images = images.repeat(batch or 1, axis=0)
-    feeds = {manifest.input_name: images}
+    feeds, frames = _inputs(Path(folder), manifest, batch)
     with open_backend(folder, backend_name, threads=threads) as backend:
         latency = measure_latency(
             lambda: backend.infer(feeds),
             iterations=iterations,
-            batch=len(images),
+            batch=frames,
             clock=clock,
             progress=progress,
         )
-    return _record(Path(folder), manifest, backend, latency, threads)
+    record = _record(Path(folder), manifest, backend, latency, threads)
+    if isinstance(manifest, PillarManifest):
+        record = _with_voxelization(record, Path(folder), manifest, feeds, clock)
+    return record
 
 
 def latency_file(folder: str | Path, backend_name: str) -> Path:
@@ -72,8 +77,46 @@ def latency_file(folder: str | Path, backend_name: str) -> Path:
     return Path(folder) / f"record-latency-{backend_name}.json"
 
 
+def _inputs(
+    folder: Path, manifest: Manifest | PillarManifest, batch: int | None
+) -> tuple[Feeds, int]:
+    """What the network reads in a run, and how many images or frames that is."""
+    if isinstance(manifest, PillarManifest):
+        clouds = [sample_points(folder)] * manifest.batch
+        return network_feeds(clouds, manifest.voxelization), manifest.batch
+    images = random_images(manifest, 1)[0]
+    if manifest.batch is None:
+        images = images.repeat(batch or 1, axis=0)
+    return {manifest.input_name: images}, len(images)
+
+
+def _with_voxelization(
+    record: Record, folder: Path, manifest: PillarManifest, feeds: Feeds, clock: Clock
+) -> Record:
+    """The record with the host's part of a run, timed by the same protocol."""
+    clouds = [sample_points(folder)] * manifest.batch
+    host = measure_latency(
+        lambda: network_feeds(clouds, manifest.voxelization), batch=manifest.batch, clock=clock
+    ).metrics()
+    names = ("p50_ms", "p90_ms", "p99_ms", "mean_ms")
+    return replace(
+        record,
+        metrics={**record.metrics, **{f"voxelization_{name}": host[name] for name in names}},
+        conditions={
+            **record.conditions,
+            "timed": "network and box decoding; voxelisation (NumPy) apart; without NMS",
+            "points": sum(len(cloud) for cloud in clouds),
+            "pillars": len(feeds["num_points"]),
+        },
+    )
+
+
 def _record(
-    folder: Path, manifest: Manifest, backend: Backend, latency: Latency, threads: int | None
+    folder: Path,
+    manifest: Manifest | PillarManifest,
+    backend: Backend,
+    latency: Latency,
+    threads: int | None,
 ) -> Record:
     export = Record.read(folder / RECORD) if (folder / RECORD).is_file() else None
     return Record(
@@ -92,7 +135,7 @@ def _record(
             "backend": backend.name,
             "device": backend.device,
             "precision": "float32",
-            "input": "x".join(str(size) for size in manifest.input_size),
+            "input": manifest.input_text,
             "batch": latency.batch,
             "threads": threads or "default",
             "timed": "network and box decoding, without preprocessing and NMS",

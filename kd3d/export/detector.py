@@ -18,7 +18,7 @@ def build_detector(cfg: Config) -> nn.Module:
     Raises:
         UserError: if the config asks for an unknown type or argument.
     """
-    from mmdet.registry import MODELS
+    from mmengine.registry import MODELS
 
     init_default_scope(cfg.get("default_scope", "mmdet"))
     with building(cfg.filename or "config"):
@@ -43,14 +43,19 @@ def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Modu
 
     Numbers in their place where none of the three has as many names as the detector has classes.
     """
-    from mmdet.registry import DATASETS
+    from mmengine.registry import DATASETS
 
-    head: Any = detector.bbox_head
+    head: Any = getattr(detector, "pts_bbox_head", None) or detector.bbox_head
+    if hasattr(head, "task_heads"):  # its labels count through the classes of its tasks
+        return [str(name) for names in head.class_names for name in names]
     number = int(head.num_classes)
+    if hasattr(head, "box_code_size") and not head.use_sigmoid_cls:
+        number -= 1  # the background of an Anchor3DHead
     meta = checkpoint.get("meta")
     dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
-    dataset = cfg.test_dataloader.dataset
-    kind = DATASETS.get(str(dataset.get("type")))
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+    with DATASETS.switch_scope_and_registry(None) as registry:  # of the config's default scope
+        kind = registry.get(str(dataset["type"])) if "type" in dataset else None
     for source in (dataset_meta, dataset.get("metainfo"), getattr(kind, "METAINFO", None)):
         if isinstance(source, Mapping):
             names = source.get("classes") or source.get("CLASSES") or ()

@@ -82,7 +82,7 @@ def write_export(
         config_hash=source["config_hash"],
         checkpoint=source["checkpoint"],
         checkpoint_hash=source["checkpoint_hash"],
-        versions=_versions(),
+        versions=library_versions(),
     )
     manifest.write(folder)
     return manifest
@@ -132,7 +132,8 @@ def _replace(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Of what makes an export, for export.json."""
     names = ("torch", "mmengine", "mmcv", "mmdet", "onnx", "onnxruntime", "kd3d", "commit")
     found = environment()
     return {name: found[name] for name in names}

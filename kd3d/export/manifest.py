@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kd3d.backends.base import TensorSpec
 from kd3d.errors import UserError
 from kd3d.export.final_boxes import STEPS, PostProcessing
 from kd3d.files import write_json
@@ -51,6 +52,15 @@ class Manifest:
     checkpoint: str
     checkpoint_hash: str
     versions: dict[str, str]
+
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and type of the network's input."""
+        return (TensorSpec(self.input_name, (self.batch, 3, *self.input_size), "float32"),)
+
+    @property
+    def input_text(self) -> str:
+        """The input's size in short, for records."""
+        return "x".join(str(size) for size in self.input_size)
 
     def write(self, folder: str | Path) -> Path:
         """Writes export.json into ``folder``."""

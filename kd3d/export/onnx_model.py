@@ -9,7 +9,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from kd3d.errors import UserError
 
 OPSETS = range(13, 18)
 
-# Operators of the five families that TensorRT 8.5 implements itself, from its support matrix.
+# Operators of our families that TensorRT 8.5 implements itself, from its support matrix.
 # An unknown one stops the export here, not on the vehicle.
 _TENSORRT_OPERATORS = """
-Abs Add AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
-ConvTranspose Div Elu Equal Erf Exp Expand Flatten Floor Gather Gemm GlobalAveragePool
-GlobalMaxPool Greater HardSigmoid HardSwish Identity InstanceNormalization LeakyRelu Less Log
-MatMul Max MaxPool Min Mul Neg Pad Pow PRelu Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum
-Relu Reshape Resize Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile
-Transpose Unsqueeze Where
+Abs Add And Atan AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape
+Conv ConvTranspose Cos Div Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements Gemm
+GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Identity
+InstanceNormalization LeakyRelu Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg Not Or Pad Pow
+PRelu Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize ScatterND
+Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose
+Unsqueeze Where
 """
 TENSORRT_OPERATORS = frozenset(_TENSORRT_OPERATORS.split())
 
@@ -57,6 +58,40 @@ def onnx_from_model(
     Raises:
         UserError: for another opset, or an operator that TensorRT lacks.
     """
+    names = (input_name, *output_names)
+    return onnx_from_inputs(
+        module,
+        {input_name: example},
+        path,
+        output_names=output_names,
+        opset=opset,
+        dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
+    )
+
+
+def onnx_from_inputs(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    output_names: Sequence[str],
+    opset: int = 17,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
+) -> Path:
+    """Exports ``module(*example.values())``; the file is whole and checked, or absent.
+
+    Args:
+        module: tensors in, a tuple of tensors out; exported in eval mode.
+        example: inputs by the names that they get in the file, in the module's order.
+        path: of the file to write.
+        output_names: names of the outputs in the file, in order.
+        opset: 13 to 17, what TensorRT 8.5 to 10 read.
+        dynamic_axes: of inputs and outputs, the sizes that are free and their names; all others
+            are the example's.
+
+    Raises:
+        UserError: for another opset, or an operator that TensorRT lacks.
+    """
     import onnx
     from onnxscript import optimizer
 
@@ -64,18 +99,17 @@ def onnx_from_model(
         raise UserError(f"opset {opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = (input_name, *output_names)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
         _trace(
             module,
-            example,
+            tuple(example.values()),
             temporary,
-            input_names=[input_name],
+            input_names=list(example),
             output_names=list(output_names),
             opset_version=opset,
-            dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
+            dynamic_axes=dynamic_axes,
         )
         model = optimizer.optimize(onnx.load(temporary))
         _check_operators(model)
@@ -89,7 +123,7 @@ def onnx_from_model(
     return path
 
 
-def _trace(module: nn.Module, example: Tensor, target: str, **options: Any) -> None:
+def _trace(module: nn.Module, example: tuple[Tensor, ...], target: str, **options: Any) -> None:
     """Runs torch's tracing exporter without its talk about sizes that we mean to be constant."""
     was_training = module.training
     with warnings.catch_warnings(), torch.no_grad():
@@ -97,7 +131,7 @@ def _trace(module: nn.Module, example: Tensor, target: str, **options: Any) -> N
         level = logging.getLogger("torch.onnx").level
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
-            torch.onnx.export(module.eval(), (example,), target, dynamo=False, **options)
+            torch.onnx.export(module.eval(), example, target, dynamo=False, **options)
         finally:
             logging.getLogger("torch.onnx").setLevel(level)
             module.train(was_training)

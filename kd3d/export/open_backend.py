@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from kd3d.backends.base import Backend, TensorSpec
+from kd3d.backends.base import Backend
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.pytorch import PytorchBackend
 from kd3d.checkpoints import load_checkpoint
@@ -13,6 +13,8 @@ from kd3d.errors import UserError
 from kd3d.export.deployable import Deployable, deployable
 from kd3d.export.detector import build_detector, load_weights
 from kd3d.export.manifest import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, Manifest
+from kd3d.export.pillar_deployable import PillarDeployable, pillar_deployable
+from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 
 BACKENDS = ("onnxruntime", "pytorch")
 
@@ -29,26 +31,30 @@ def open_backend(folder: str | Path, name: str, *, threads: int | None = None) -
     Raises:
         UserError: for an unknown name or a folder that is no export.
     """
-    manifest = Manifest.read(folder)
+    manifest = read_manifest(folder)
     if name == "onnxruntime":
         return OnnxRuntimeBackend(Path(folder) / MODEL_FILE, threads=threads)
     if name == "pytorch":
         if threads is not None:
             torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return backend_from_module(_load(Path(folder)), manifest, device=device)
+        return backend_from_module(_load(Path(folder), manifest), manifest, device=device)
     raise UserError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
 
 
 def backend_from_module(
-    module: Deployable, manifest: Manifest, *, device: str = "cpu"
+    module: Deployable | PillarDeployable,
+    manifest: Manifest | PillarManifest,
+    *,
+    device: str = "cpu",
 ) -> PytorchBackend:
     """The PyTorch side of an export, with the names and sizes of the manifest."""
-    spec = TensorSpec(manifest.input_name, (manifest.batch, 3, *manifest.input_size), "float32")
-    return PytorchBackend(module, [spec], manifest.output_names, device=device)
+    return PytorchBackend(module, manifest.inputs(), manifest.output_names, device=device)
 
 
-def _load(folder: Path) -> Deployable:
+def _load(folder: Path, manifest: Manifest | PillarManifest) -> Deployable | PillarDeployable:
     detector = build_detector(load_config(folder / CONFIG_FILE))
     load_weights(detector, load_checkpoint(folder / WEIGHTS_FILE)["state_dict"], WEIGHTS_FILE)
+    if isinstance(manifest, PillarManifest):
+        return pillar_deployable(detector, batch=manifest.batch)
     return deployable(detector)

@@ -18,9 +18,10 @@ Step = Mapping[str, Any]  # Any: a transform's own settings
 
 def pipeline_steps(cfg: Config) -> list[Step]:
     """Transforms of the test pipeline that change pixels or load them; annotations left out."""
-    pipeline = cfg.test_dataloader.dataset.get("pipeline") or cfg.get("test_pipeline")
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+    pipeline = dataset.get("pipeline") or cfg.get("test_pipeline")
     if not pipeline:
-        raise UserError("the config has no test_dataloader.dataset.pipeline to preprocess images")
+        raise UserError("the config has no test_dataloader.dataset.pipeline to preprocess with")
     return [step for step in pipeline if not str(step.get("type")).endswith("LoadAnnotations")]
 
 
@@ -141,12 +142,13 @@ def _plain(steps: list[Step]) -> Iterator[dict[str, Any]]:
     for step in steps:
         kind = str(step.get("type")).rpartition(".")[2]
         if kind not in ("LoadImageFromFile", "PackDetInputs"):
-            yield {**{key: _jsonable(value) for key, value in step.items()}, "type": kind}
+            yield {**{key: jsonable(value) for key, value in step.items()}, "type": kind}
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """A config's value in JSON's types; what has none there becomes text."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(entry) for key, entry in value.items()}
+        return {str(key): jsonable(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(entry) for entry in value]
+        return [jsonable(entry) for entry in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -13,6 +13,7 @@ from kd3d.export.deployable import Deployable
 from kd3d.export.final_boxes import final_boxes
 from kd3d.export.manifest import MODEL_FILE, WEIGHTS_FILE, Manifest
 from kd3d.export.open_backend import backend_from_module
+from kd3d.export.pillar_manifest import PillarManifest
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
 
@@ -56,7 +57,12 @@ def random_images(manifest: Manifest, count: int, seed: int = 0) -> list[Images]
 
 
 def write_export_record(
-    folder: Path, manifest: Manifest, result: Parity, *, role: str = "", name: str = ""
+    folder: Path,
+    manifest: Manifest | PillarManifest,
+    result: Parity,
+    *,
+    role: str = "",
+    name: str = "",
 ) -> Path:
     """Writes record-export.json: file size and how far the file is from PyTorch.
 
@@ -93,17 +99,23 @@ def write_export_record(
         conditions={
             "passed": result.passed,
             "boxes_decide": result.boxes_decide,
-            "input": "x".join(str(size) for size in manifest.input_size),
+            "input": manifest.input_text,
             "batch": manifest.batch or "dynamic",
             "opset": manifest.opset,
             "parity_inputs": result.inputs,
             "tolerance_relative": limits.relative,
-            "tolerance_iou": limits.iou,
+            **_box_tolerance(manifest, result),
             "tolerance_score": limits.score,
             "tolerance_matched": limits.matched,
         },
     )
     return record.write(folder / RECORD)
+
+
+def _box_tolerance(manifest: Manifest | PillarManifest, result: Parity) -> dict[str, float]:
+    if isinstance(manifest, PillarManifest):
+        return {"tolerance_box": result.tolerances.box}
+    return {"tolerance_iou": result.tolerances.iou}
 
 
 def _detect(manifest: Manifest) -> Detect:
