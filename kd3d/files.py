@@ -12,12 +12,17 @@ PathLike = Union[str, Path]  # noqa: UP007  (the vehicle runs Python 3.8)
 
 def write_text(path: PathLike, text: str) -> Path:
     """Writes UTF-8 text to a temporary name beside ``path``, then renames it into place."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: PathLike, content: bytes) -> Path:
+    """Writes to a temporary name beside ``path``, then renames it into place."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

@@ -109,7 +109,7 @@ def coco_from_kitti(root: Path, frames: list[int]) -> dict[str, Any]:  # Any: CO
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for frame in frames:
-        image = _image_entry(root, frame)
+        image = image_entry(root, frame)
         images.append(image)
         label = root / "label_2" / f"{frame:06d}.txt"
         if not label.is_file():
@@ -121,7 +121,12 @@ def coco_from_kitti(root: Path, frames: list[int]) -> dict[str, Any]:  # Any: CO
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _image_entry(root: Path, frame: int) -> dict[str, Any]:
+def image_entry(root: Path, frame: int) -> dict[str, Any]:
+    """COCO's entry of an image: id, file name, width and height in pixels.
+
+    Raises:
+        UserError: if there is no such image.
+    """
     for suffix in (".png", ".jpg"):
         path = root / "image_2" / f"{frame:06d}{suffix}"
         if path.is_file():
