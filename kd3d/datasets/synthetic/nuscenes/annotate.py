@@ -1,7 +1,6 @@
 """Annotations of a scene: boxes, tracks, attributes, visibility and point counts."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +14,24 @@ from kd3d.datasets.synthetic.nuscenes.lidar import (
     points_inside,
 )
 from kd3d.datasets.synthetic.nuscenes.scene import Scene
-from kd3d.datasets.synthetic.nuscenes.tables import Row, linked, quaternion
-
-if TYPE_CHECKING:
-    from kd3d.datasets.synthetic.nuscenes.record import Recording
+from kd3d.datasets.synthetic.nuscenes.tables import Row, Token, linked, quaternion
 
 REACH_M = 75.0  # objects farther away are not annotated
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One keyframe: its time within the scene and what the LiDAR saw."""
+    """One keyframe.
+
+    Attributes:
+        time_s: within the scene.
+        sweep: what the LiDAR saw.
+        seen_share: (A,) how much of each actor shows, in [0, 1]; to the cameras if there are any.
+    """
 
     time_s: float
     sweep: Sweep
+    seen_share: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -73,31 +76,42 @@ def count_points(scene: Scene, boxes: Boxes, frame: Frame) -> NDArray[np.int64]:
 
 
 def annotation_rows(
-    scene: Scene, frames: list[Frame], samples: list[str], recording: "Recording"
+    scene: Scene, frames: list[Frame], samples: list[str], name: str, token: Token
 ) -> tuple[list[Row], list[Row]]:
     """Rows of the tables ``sample_annotation`` (by keyframe, then by actor) and ``instance``.
 
     An actor is annotated from the first to the last keyframe in which the LiDAR meets it within
     ``REACH_M``, also where it is hidden in between.
+
+    Args:
+        scene: whose actors to annotate.
+        frames: its keyframes.
+        samples: their tokens.
+        name: of the scene.
+        token: maker of the set's tokens.
     """
     boxes = [boxes_at(scene, frame.time_s) for frame in frames]
     counts = np.array([count_points(scene, b, f) for b, f in zip(boxes, frames, strict=True)])
-    counts = counts.reshape(len(frames), len(scene.actors))
-    met = np.array([frame.sweep.seen > 0 for frame in frames]).reshape(counts.shape) & (counts > 0)
+    seen = np.array([frame.sweep.seen for frame in frames])
+    distance = np.array([b.distance_m for b in boxes])
+    met = (seen > 0) & (counts > 0) & (distance < REACH_M)
     rows: list[Row] = []
     instances: list[Row] = []
-    for place in np.nonzero(met.any(axis=0))[0]:
-        keyframes = np.nonzero(met[:, place])[0]
-        track = [
-            _row(scene, int(place), int(k), boxes[k], frames[k], int(counts[k, place]), recording)
-            for k in range(keyframes[0], keyframes[-1] + 1)
-        ]
+    for place in np.flatnonzero(met.any(axis=0)).tolist():
+        keyframes = np.flatnonzero(met[:, place]).tolist()
+        track = []
+        for k in range(keyframes[0], keyframes[-1] + 1):
+            row = _row(scene, place, boxes[k], frames[k], token)
+            row["token"] = token(f"{name} instance {place} keyframe {k}")
+            row["sample_token"] = samples[k]
+            row["instance_token"] = token(f"{name} instance {place}")
+            row["num_lidar_pts"] = int(counts[k, place])
+            track.append(row)
         rows += linked(track)
-        category = scene.actors[place].category
         instances.append(
             {
                 "token": track[0]["instance_token"],
-                "category_token": recording.token(category),
+                "category_token": token(scene.actors[place].category),
                 "nbr_annotations": len(track),
                 "first_annotation_token": track[0]["token"],
                 "last_annotation_token": track[-1]["token"],
@@ -107,34 +121,21 @@ def annotation_rows(
     return sorted(rows, key=lambda row: order[row["sample_token"]]), instances
 
 
-def _row(
-    scene: Scene,
-    place: int,
-    keyframe: int,
-    boxes: Boxes,
-    frame: Frame,
-    points: int,
-    recording: "Recording",
-) -> Row:
+def _row(scene: Scene, place: int, boxes: Boxes, frame: Frame, token: Token) -> Row:
+    """What an annotation says of one actor at one time."""
     actor = scene.actors[place]
-    instance = f"{recording.name} instance {place}"
     attribute = attribute_of(actor.posture, actor.track.speed_at(frame.time_s))
     length, width, height = boxes.size[place].tolist()
-    possible = max(int(frame.sweep.possible[place]), 1)
     return {
-        "token": recording.token(f"{instance} keyframe {keyframe}"),
-        "sample_token": recording.sample(keyframe),
-        "instance_token": recording.token(instance),
-        "visibility_token": _visibility(int(frame.sweep.seen[place]) / possible),
-        "attribute_tokens": [recording.token(attribute)] if attribute else [],
+        "visibility_token": token_of(float(frame.seen_share[place])),
+        "attribute_tokens": [token(attribute)] if attribute else [],
         "translation": boxes.center[place].tolist(),
         "size": [width, length, height],
         "rotation": quaternion(float(boxes.yaw[place])),
-        "num_lidar_pts": points,
         "num_radar_pts": 0,
     }
 
 
-def _visibility(share: float) -> str:
-    """Token of the level of a visible share."""
+def token_of(share: float) -> str:
+    """``visibility_token`` of a share in [0, 1]: "1" below 40 %, to "4" from 80 % up."""
     return str(1 + sum(share >= bound for bound in (0.4, 0.6, 0.8)))

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
 from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
@@ -131,7 +132,7 @@ def make_world(
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_folder(out) as folder:
-        _make_folders(folder)
+        _make_folders(folder, world.cameras)
         splits = world.splits()
         tables = common_rows(token_maker(world.seed), world.cameras)
         names = [name for split in splits.values() for name in split]
@@ -177,8 +178,10 @@ def _temporary_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_folders(folder: Path) -> None:
-    for name in (f"samples/{LIDAR}", f"sweeps/{LIDAR}", "maps", VERSION):
+def _make_folders(folder: Path, cameras: bool) -> None:
+    channels = [camera.channel for camera in CAMERAS] if cameras else []
+    samples = [f"samples/{channel}" for channel in (LIDAR, *channels)]
+    for name in (*samples, f"sweeps/{LIDAR}", "maps", VERSION):
         (folder / name).mkdir(parents=True)
 
 

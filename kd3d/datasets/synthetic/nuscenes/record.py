@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kd3d.datasets.synthetic.nuscenes.annotate import Frame, annotation_rows
 from kd3d.datasets.synthetic.nuscenes.build import build_scene
-from kd3d.datasets.synthetic.nuscenes.lidar import WEATHER, scan
+from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS, HEIGHT_PX, WIDTH_PX
+from kd3d.datasets.synthetic.nuscenes.lidar import WEATHER, Sweep, scan
 from kd3d.datasets.synthetic.nuscenes.maps import write_map
 from kd3d.datasets.synthetic.nuscenes.scene import Scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
@@ -79,61 +81,108 @@ def record_scene(recording: Recording, folder: Path) -> Tables:
     duration_s = recording.keyframes * KEYFRAME_S
     scene = build_scene([recording.seed, recording.number], duration_s, recording.domain)
     write_map(folder / "maps" / f"{recording.logfile}.png", scene.ground)
-    data: list[Row] = []
-    poses: list[Row] = []
+    pictures = _Pictures(recording, scene, folder) if recording.cameras else None
+    turns: list[Row] = []
     frames: list[Frame] = []
     for keyframe in range(recording.keyframes):
         time_s = keyframe * KEYFRAME_S
-        for back in range(recording.sweeps, -1, -1):
-            frame, row = _turn(recording, scene, keyframe, time_s - back * SWEEP_S, back, folder)
-            data.append(row)
-            poses.append(_pose_row(scene, time_s - back * SWEEP_S, row))
-            if back == 0:
-                frames.append(frame)
-    annotations, instances = annotation_rows(
-        scene, frames, [recording.sample(k) for k in range(recording.keyframes)], recording
-    )
+        for back in range(recording.sweeps, 0, -1):
+            before_s = time_s - back * SWEEP_S
+            _write_turn(recording, scene, before_s, folder, turns, keyframe, is_key_frame=False)
+        sweep = _write_turn(recording, scene, time_s, folder, turns, keyframe, is_key_frame=True)
+        seen_share = sweep.seen / np.maximum(sweep.possible, 1)
+        if pictures:
+            seen_share = pictures.take(keyframe, time_s)
+        frames.append(Frame(time_s, sweep, seen_share))
+    data = linked(turns)
+    for rows in pictures.rows.values() if pictures else ():
+        data += linked(rows)
     tables = _scene_rows(recording)
-    tables["sample_data"], tables["ego_pose"] = linked(data), poses
-    tables["sample_annotation"], tables["instance"] = annotations, instances
+    tables["sample_data"] = data
+    tables["ego_pose"] = [_pose_row(recording, scene, row) for row in data]
+    samples = [row["token"] for row in tables["sample"]]
+    rows, instances = annotation_rows(scene, frames, samples, recording.name, recording.token)
+    tables["sample_annotation"], tables["instance"] = rows, instances
     return tables
 
 
-def _turn(
-    recording: Recording, scene: Scene, keyframe: int, time_s: float, back: int, folder: Path
-) -> tuple[Frame, Row]:
-    """One turn of the LiDAR: writes its file."""
-    noise_seed = np.random.SeedSequence([recording.seed, recording.number, keyframe, back])
+def _write_turn(
+    recording: Recording,
+    scene: Scene,
+    time_s: float,
+    folder: Path,
+    rows: list[Row],
+    keyframe: int,
+    *,
+    is_key_frame: bool,
+) -> Sweep:
+    """One turn of the LiDAR: writes its file and adds its row."""
+    stamp = recording.time_us(time_s)
+    noise = np.random.SeedSequence([recording.seed, recording.number, stamp])
     sweep = scan(
         scene.solids(time_s),
         scene.ground,
         scene.ego_pose(time_s),
         WEATHER[recording.domain],
         len(scene.actors),
-        int(noise_seed.generate_state(1)[0]),
+        int(noise.generate_state(1)[0]),
     )
-    stamp = recording.time_us(time_s)
-    name = (
-        f"{'sweeps' if back else 'samples'}/{LIDAR}/{recording.logfile}__{LIDAR}__{stamp}.pcd.bin"
-    )
-    sweep.points.tofile(folder / name)
-    row = {
-        "token": recording.token(f"{recording.name} {LIDAR} {stamp}"),
+    row = _data_row(recording, LIDAR, keyframe, stamp, is_key_frame=is_key_frame)
+    sweep.points.tofile(folder / row["filename"])
+    rows.append(row)
+    return sweep
+
+
+def _data_row(
+    recording: Recording, channel: str, keyframe: int, stamp: int, *, is_key_frame: bool
+) -> Row:
+    """A row of ``sample_data`` without its links."""
+    lidar = channel == LIDAR
+    place = f"{'samples' if is_key_frame else 'sweeps'}/{channel}"
+    token = recording.token(f"{recording.name} {channel} {stamp}")
+    return {
+        "token": token,
         "sample_token": recording.sample(keyframe),
-        "ego_pose_token": recording.token(f"{recording.name} {LIDAR} {stamp}"),
-        "calibrated_sensor_token": recording.token(f"{recording.name} {LIDAR}"),
+        "ego_pose_token": token,
+        "calibrated_sensor_token": recording.token(f"{recording.name} {channel}"),
         "timestamp": stamp,
-        "fileformat": "pcd",
-        "is_key_frame": back == 0,
-        "height": 0,
-        "width": 0,
-        "filename": name,
+        "fileformat": "pcd" if lidar else "jpg",
+        "is_key_frame": is_key_frame,
+        "height": 0 if lidar else HEIGHT_PX,
+        "width": 0 if lidar else WIDTH_PX,
+        "filename": f"{place}/{recording.logfile}__{channel}__{stamp}"
+        + (".pcd.bin" if lidar else ".jpg"),
     }
-    return Frame(time_s, sweep), row
 
 
-def _pose_row(scene: Scene, time_s: float, data: Row) -> Row:
-    pose = scene.ego_pose(time_s)
+class _Pictures:
+    """The six cameras of a drive: writes their images and keeps the rows by channel."""
+
+    def __init__(self, recording: Recording, scene: Scene, folder: Path) -> None:
+        # imported here: compiling the renderer takes time that LiDAR-only sets do not need
+        from kd3d.datasets.synthetic.nuscenes.photographs import Photographer
+
+        seed = np.random.SeedSequence([recording.seed, recording.number, len(CAMERAS)])
+        self._recording, self._folder = recording, folder
+        self._photographer = Photographer(scene, int(seed.generate_state(1)[0] >> 2))
+        self.rows: dict[str, list[Row]] = {camera.channel: [] for camera in CAMERAS}
+
+    def take(self, keyframe: int, time_s: float) -> NDArray[np.float64]:
+        """Writes the six images of a keyframe; the share of each actor's pixels that show."""
+        from kd3d.datasets.synthetic.nuscenes.visibility import visibility_of
+
+        photographs = self._photographer.keyframe(time_s)
+        stamp = self._recording.time_us(time_s)
+        for photograph in photographs:
+            channel = photograph.channel
+            row = _data_row(self._recording, channel, keyframe, stamp, is_key_frame=True)
+            (self._folder / row["filename"]).write_bytes(photograph.jpeg)
+            self.rows[channel].append(row)
+        return visibility_of(photographs)
+
+
+def _pose_row(recording: Recording, scene: Scene, data: Row) -> Row:
+    pose = scene.ego_pose((data["timestamp"] - recording.time_us(0.0)) / 1e6)
     return {
         "token": data["ego_pose_token"],
         "timestamp": data["timestamp"],

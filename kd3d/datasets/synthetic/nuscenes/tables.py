@@ -51,6 +51,7 @@ def quaternion(yaw: float) -> list[float]:
 
 def common_rows(token: Token, cameras: bool) -> Tables:
     """The tables that do not depend on any scene."""
+    measure = "the pixels in all images" if cameras else "the LiDAR's rays"
     modalities = {LIDAR: "lidar"}
     if cameras:
         modalities |= {camera.channel: "camera" for camera in CAMERAS}
@@ -67,7 +68,7 @@ def common_rows(token: Token, cameras: bool) -> Tables:
             {
                 "token": str(place),
                 "level": level,
-                "description": f"LiDAR sees {level[1:]} % of the rays that an object alone returns",
+                "description": f"{level[1:]} % of {measure} of the object show",
             }
             for place, level in enumerate(VISIBILITY, start=1)
         ],
