@@ -1,8 +1,7 @@
 """The six cameras of a nuScenes car: lenses and mounts.
 
-The figures are those of the data set's first car, as its tables and many papers print them
-(``camera_intrinsic``, ``translation`` and ``rotation`` of ``calibrated_sensor``; Caesar et al., 2020),
-rounded to micrometres and millionths.
+The figures are those of one of the data set's cars (Caesar et al., 2020) as public code and
+documentation print them, rounded to micrometres and millionths.
 
 Camera frame: x right, y down, z ahead. Ego frame: x ahead, y left, z up, on the ground below the
 middle of the rear axle. A pixel's centre lies at (column, row), as nuScenes' projection has it.
