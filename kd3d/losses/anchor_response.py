@@ -97,7 +97,7 @@ def _expect_comparable(student: Anchor3DPrediction, teacher: Anchor3DPrediction)
         raise UserError(
             f"expected anchors of the same sizes, rotations and scales, got student "
             f"{student.templates} on {levels[0]} levels and teacher {teacher.templates} on "
-            f"{levels[1]}; distil features, or add the teacher's boxes to the labels instead"
+            f"{levels[1]} levels; distil features, or add the teacher's boxes to the labels instead"
         )
 
 
@@ -139,7 +139,8 @@ def _nearest(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     rows, columns, templates = teacher.shape[:3]
     first, last = teacher[0, 0], teacher[-1, -1]
     steps = first.new_tensor([max(columns - 1, 1), max(rows - 1, 1)])
-    step = ((last - first) / steps).clamp(min=1e-6)
+    step = (last - first) / steps
+    step = torch.where(step > 0, step, torch.inf)  # a single row or column holds everything
     cell = ((student - first) / step).round().long()  # ties and rounding decide between equals
     end = cell.new_tensor([columns, rows])
     near = ((cell >= 0) & (cell < end)).all(-1)
