@@ -124,7 +124,7 @@ def test_a_loss_is_given_what_it_names(tmp_path, teacher):
         assert torch.equal(got[:, 2], torch.full((3,), -1.0))
         assert torch.equal(label, truth.labels_3d)
     assert labelled.tolist() == [True, True]
-    assert (student_grid.rows, student_grid.columns, student_grid.cell_x_m) == (16, 16, 0.8)
+    assert student_grid == teacher_grid  # BevAlign has brought the student's map there
     assert (teacher_grid.rows, teacher_grid.columns, teacher_grid.cell_x_m) == (32, 32, 0.4)
     assert mask.shape == (2, 1, 32, 32)
     assert float(mask.max()) == pytest.approx(1.0, abs=0.01)
