@@ -3,6 +3,7 @@
 import numpy as np
 
 from kd3d.datasets.synthetic.nuscenes.clutter import kerbside
+from kd3d.datasets.synthetic.nuscenes.overlaps import without_overlaps
 from kd3d.datasets.synthetic.nuscenes.plots import fill_plots, fill_strips
 from kd3d.datasets.synthetic.nuscenes.roads import draw_ground, draw_network
 from kd3d.datasets.synthetic.nuscenes.scene import Scene
@@ -39,7 +40,7 @@ def build_scene(seed: list[int], duration_s: float, domain: str) -> Scene:
     standing, more = fill_plots(network, rng)
     ground = draw_ground(network, str(rng.choice(["grass", "pavement", "asphalt"])))
     return Scene(
-        tuple(actors + standing),
+        tuple(without_overlaps(actors + standing, duration_s)),
         Solids.of(rows + more),
         ground,
         ego_track(lanes[0]),

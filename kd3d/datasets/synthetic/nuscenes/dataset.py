@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
+from kd3d.datasets.synthetic.nuscenes.coco import COCO, write_coco
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
 from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
@@ -64,7 +65,7 @@ class World:
     sweeps: int = 0
     domain: str = "day"
     cameras: bool = False
-    version: int = 1
+    version: int = 2
 
     def check(self) -> None:
         """Raises UserError for what cannot be made."""
@@ -181,7 +182,7 @@ def _temporary_folder(out: Path) -> Iterator[Path]:
 def _make_folders(folder: Path, cameras: bool) -> None:
     channels = [camera.channel for camera in CAMERAS] if cameras else []
     samples = [f"samples/{channel}" for channel in (LIDAR, *channels)]
-    for name in (*samples, f"sweeps/{LIDAR}", "maps", VERSION):
+    for name in (*samples, f"sweeps/{LIDAR}", "maps", VERSION, *(["coco"] if cameras else [])):
         (folder / name).mkdir(parents=True)
 
 
@@ -220,6 +221,9 @@ def _write_tables(folder: Path, tables: Tables, splits: dict[str, list[str]]) ->
     for split, names in splits.items():
         content = pickle.dumps(infos_of(tables, names), protocol=4)
         (folder / f"nuscenes_infos_{split}.pkl").write_bytes(content)
+        if tables[COCO]:
+            shown = [row for row in tables[COCO] if row["scene"] in names]
+            write_coco(folder / "coco" / f"instances_{split}.json", shown)
 
 
 def _write_json(path: Path, value: object) -> None:

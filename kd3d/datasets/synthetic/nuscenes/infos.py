@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd3d.datasets.synthetic.nuscenes.camera_infos import camera_instance
+from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.catalogue import CLASSES
 from kd3d.datasets.synthetic.nuscenes.tables import LIDAR, VERSION, Row, Tables
 
@@ -89,10 +91,14 @@ class _Database:
             row["token"]: categories[row["category_token"]] for row in tables["instance"]
         }
         self.stamps = {row["token"]: row["timestamp"] for row in tables["sample"]}
-        self.keyframes: dict[str, Row] = {}
+        channels = {row["token"]: row["channel"] for row in tables["sensor"]}
+        self.keyframes: dict[str, dict[str, Row]] = {}
         for row in tables["sample_data"]:
-            if row["is_key_frame"] and f"/{LIDAR}/" in row["filename"]:
-                self.keyframes[row["sample_token"]] = row
+            if row["is_key_frame"]:
+                mount = self.mounts[row["calibrated_sensor_token"]]
+                channel = channels[mount["sensor_token"]]
+                self.keyframes.setdefault(row["sample_token"], {})[channel] = row
+        self.attributes = {row["token"]: row["name"] for row in tables["attribute"]}
         self.annotations: dict[str, list[Row]] = {}
         for row in tables["sample_annotation"]:
             self.annotations.setdefault(row["sample_token"], []).append(row)
@@ -114,7 +120,7 @@ class _Database:
 
     def info(self, place: int, sample: Row) -> Info:
         """One entry of ``data_list``."""
-        data = self.keyframes[sample["token"]]
+        data = self.keyframes[sample["token"]][LIDAR]
         lidar2ego, ego2global = self.sensor2ego(data), self.ego2global(data)
         global2lidar = np.linalg.inv(ego2global @ lidar2ego)
         info: Info = {
@@ -135,7 +141,52 @@ class _Database:
         sweeps = self._sweeps(data, global2lidar)
         if sweeps:
             info["lidar_sweeps"] = sweeps
+        cameras = {
+            camera.channel: self.keyframes[sample["token"]][camera.channel]
+            for camera in CAMERAS
+            if camera.channel in self.keyframes[sample["token"]]
+        }
+        if cameras:
+            info["images"] = {
+                channel: self._image(row, global2lidar) for channel, row in cameras.items()
+            }
+            info["cam_instances"] = {
+                channel: self._camera_instances(row) for channel, row in cameras.items()
+            }
         return info
+
+    def _image(self, data: Row, global2lidar: Array) -> Info:
+        cam2ego = self.sensor2ego(data)
+        cam2lidar = global2lidar @ self.ego2global(data) @ cam2ego
+        return {
+            "img_path": data["filename"].rsplit("/", 1)[-1],
+            "cam2img": self.mounts[data["calibrated_sensor_token"]]["camera_intrinsic"],
+            "sample_data_token": data["token"],
+            "timestamp": data["timestamp"] / 1e6,
+            "cam2ego": cam2ego.tolist(),
+            "lidar2cam": np.linalg.inv(cam2lidar).astype(np.float32).tolist(),
+        }
+
+    def _camera_instances(self, data: Row) -> list[Info]:
+        global2cam = np.linalg.inv(self.ego2global(data) @ self.sensor2ego(data))
+        intrinsic = np.array(self.mounts[data["calibrated_sensor_token"]]["camera_intrinsic"])
+        instances = []
+        for row in self.annotations.get(data["sample_token"], []):
+            name = CLASSES.get(self.name_of(row))
+            if name is None:
+                continue
+            width, length, height = row["size"]
+            instance = camera_instance(
+                global2cam @ transform(row["rotation"], row["translation"]),
+                np.array([length, width, height]),
+                global2cam[:3, :3] @ np.array([*self._velocity(row), 0.0]),
+                intrinsic,
+                CLASS_NAMES.index(name),
+                self.attributes[row["attribute_tokens"][0]] if row["attribute_tokens"] else None,
+            )
+            if instance is not None:
+                instances.append(instance)
+        return instances
 
     def _sweeps(self, data: Row, global2lidar: Array) -> list[Info]:
         """Earlier turns, the latest first."""

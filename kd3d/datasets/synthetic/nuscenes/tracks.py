@@ -1,6 +1,9 @@
 """Where things are at a time: paths on the ground, and motion along them."""
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -41,14 +44,14 @@ class Path:
         """
         self._starts = [start]
         self._curvatures = [curvature for _, curvature in pieces]
-        self._begins = np.concatenate([[0.0], np.cumsum([length for length, _ in pieces])])
+        self._begins = [0.0, *accumulate(length for length, _ in pieces)]
         for length, curvature in pieces:
             self._starts.append(_along_arc(self._starts[-1], length, curvature))
 
     @property
     def length_m(self) -> float:
         """From the start to the end of the last piece."""
-        return float(self._begins[-1])
+        return self._begins[-1]
 
     def pose(self, s_m: float, left_m: float = 0.0, forward: bool = True) -> Pose:
         """The pose at arc length ``s_m``, ``left_m`` to the left of the line.
@@ -63,20 +66,22 @@ class Path:
         elif s_m >= self.length_m:
             pose = _along_arc(self._starts[-1], s_m - self.length_m, 0.0)
         else:
-            piece = int(np.searchsorted(self._begins, s_m, side="right")) - 1
-            rest = s_m - float(self._begins[piece])
+            piece = bisect_right(self._begins, s_m) - 1
+            rest = s_m - self._begins[piece]
             pose = _along_arc(self._starts[piece], rest, self._curvatures[piece])
-        x, y = pose.x_m - left_m * np.sin(pose.yaw), pose.y_m + left_m * np.cos(pose.yaw)
-        return Pose(float(x), float(y), pose.yaw if forward else pose.yaw + np.pi)
+        x = pose.x_m - left_m * math.sin(pose.yaw)
+        y = pose.y_m + left_m * math.cos(pose.yaw)
+        return Pose(x, y, pose.yaw if forward else pose.yaw + math.pi)
 
 
 def _along_arc(start: Pose, length_m: float, curvature: float) -> Pose:
     turned = length_m * curvature
-    chord = length_m * float(np.sinc(turned / 2 / np.pi))
+    # a number at a time: math is several times faster here than NumPy
+    chord = length_m if turned == 0.0 else 2 * math.sin(turned / 2) / curvature
     angle = start.yaw + turned / 2
     return Pose(
-        start.x_m + chord * float(np.cos(angle)),
-        start.y_m + chord * float(np.sin(angle)),
+        start.x_m + chord * math.cos(angle),
+        start.y_m + chord * math.sin(angle),
         start.yaw + turned,
     )
 
