@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kd3d.datasets.synthetic.nuscenes.annotate import Frame, annotation_rows
 from kd3d.datasets.synthetic.nuscenes.build import build_scene
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS, HEIGHT_PX, WIDTH_PX
+from kd3d.datasets.synthetic.nuscenes.coco import COCO, image_row
 from kd3d.datasets.synthetic.nuscenes.lidar import WEATHER, Sweep, scan
 from kd3d.datasets.synthetic.nuscenes.maps import write_map
 from kd3d.datasets.synthetic.nuscenes.scene import Scene
@@ -76,7 +77,7 @@ def record_scene(recording: Recording, folder: Path) -> Tables:
 
     Returns:
         Its rows of the tables "log", "map", "scene", "sample", "sample_data", "ego_pose",
-        "calibrated_sensor", "sample_annotation" and "instance".
+        "calibrated_sensor", "sample_annotation" and "instance", and of ``coco.COCO``.
     """
     duration_s = recording.keyframes * KEYFRAME_S
     scene = build_scene([recording.seed, recording.number], duration_s, recording.domain)
@@ -103,6 +104,7 @@ def record_scene(recording: Recording, folder: Path) -> Tables:
     samples = [row["token"] for row in tables["sample"]]
     rows, instances = annotation_rows(scene, frames, samples, recording.name, recording.token)
     tables["sample_annotation"], tables["instance"] = rows, instances
+    tables[COCO] = pictures.coco if pictures else []
     return tables
 
 
@@ -165,7 +167,9 @@ class _Pictures:
         seed = np.random.SeedSequence([recording.seed, recording.number, len(CAMERAS)])
         self._recording, self._folder = recording, folder
         self._photographer = Photographer(scene, int(seed.generate_state(1)[0] >> 2))
+        self._actors = scene.actors
         self.rows: dict[str, list[Row]] = {camera.channel: [] for camera in CAMERAS}
+        self.coco: list[Row] = []
 
     def take(self, keyframe: int, time_s: float) -> NDArray[np.float64]:
         """Writes the six images of a keyframe; the share of each actor's pixels that show."""
@@ -178,6 +182,8 @@ class _Pictures:
             row = _data_row(self._recording, channel, keyframe, stamp, is_key_frame=True)
             (self._folder / row["filename"]).write_bytes(photograph.jpeg)
             self.rows[channel].append(row)
+            boxes = image_row(row["filename"], row["token"], photograph, self._actors)
+            self.coco.append({"scene": self._recording.name, **boxes})
         return visibility_of(photographs)
 
 
