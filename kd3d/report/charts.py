@@ -77,8 +77,23 @@ def dot_plot(rows: Sequence[Series], *, unit: str, reference: float | None = Non
     return _svg(parts, WIDTH, bottom + 44, f"{unit} of each run")
 
 
-def line_plot(title: str, lines: Sequence[Series], *, width: int = 480, height: int = 220) -> str:
-    """Curves over iterations, with zero on the vertical axis."""
+def line_plot(
+    title: str,
+    lines: Sequence[Series],
+    *,
+    width: int = 480,
+    height: int = 220,
+    over: str = "iterations",
+) -> str:
+    """Curves from zero on both axes.
+
+    Args:
+        title: of the chart, and its vertical axis.
+        lines: with points (x, y), x not below 0.
+        width: in units of its text.
+        height: likewise.
+        over: what the horizontal axis counts.
+    """
     left, right, top, bottom = 52, 22, 30, 34
     points = [point for line in lines for point in line.points]
     x_high = max(x for x, _ in points) or 1.0
@@ -109,7 +124,7 @@ def line_plot(title: str, lines: Sequence[Series], *, width: int = 480, height: 
             f'<polyline class="curve role-{line.role}{faint}" points="{path}">'
             f"<title>{escape(line.label)}</title></polyline>"
         )
-    return _svg(parts, width, height, f"{title} over iterations")
+    return _svg(parts, width, height, f"{title} over {over}")
 
 
 def bar_plot(classes: Sequence[str], groups: Mapping[str, Mapping[str, float]], unit: str) -> str:

@@ -49,7 +49,7 @@ def training_table(summary: Summary) -> str:
         [group.label, *(_number(_training_mean(group, c)) for c in columns)] for group in groups
     ]
     names = [f"gradient share of {key.removeprefix(_SHARE)}" for key in shares]
-    return _table(["", *_TRAINING.values(), *names], rows)
+    return table(["", *_TRAINING.values(), *names], rows)
 
 
 def recipe_time(records: Iterable[Record]) -> str:
@@ -63,7 +63,7 @@ def recipe_time(records: Iterable[Record]) -> str:
             machine = f"{record.environment.get('cores', '?')} cores"
             rows.append([record.name, whole, each, f"{machine}, {_joined(record.conditions)}"])
     columns = ["recipe", "minutes in all", "of which", "conditions"]
-    return _table(columns, rows, "latency") if rows else ""
+    return table(columns, rows, "latency") if rows else ""
 
 
 def latency_table(summary: Summary) -> str:
@@ -82,7 +82,7 @@ def latency_table(summary: Summary) -> str:
             "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
             "tools/benchmark.py DIR --backend onnxruntime measure it."
         )
-    return _table(["", *_LATENCY.values(), "conditions"], rows, "latency")
+    return table(["", *_LATENCY.values(), "conditions"], rows, "latency")
 
 
 def environment_facts(records: Iterable[Record]) -> str:
@@ -128,7 +128,7 @@ def record_list(records: Mapping[Path, Record]) -> str:
         for path, record in records.items()
     ]
     columns = ["run", "kind", "seed", "config, hash", "checkpoint, hash", "created (UTC)", "file"]
-    return _table(columns, rows, "records")
+    return table(columns, rows, "records")
 
 
 def _training_mean(group: Group, metric: str) -> float | None:
@@ -146,7 +146,8 @@ def _joined(conditions: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in conditions.items() if key != "command")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
+    """A plain table of text; ``style`` are its CSS classes."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows

@@ -1,10 +1,13 @@
 """One self-contained HTML page: no script, nothing loaded from elsewhere, light and dark."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
 from kd3d.report.ablation import ablation_table
+from kd3d.report.bev_frames import MAX_FRAMES
+from kd3d.report.bev_frames import MIN_SCORE as BEV_SCORE
+from kd3d.report.bev_pictures import bev_pictures
 from kd3d.report.charts import Series, bar_plot, dot_plot
 from kd3d.report.curves import loss_charts
 from kd3d.report.details import (
@@ -18,6 +21,14 @@ from kd3d.report.details import (
     training_table,
 )
 from kd3d.report.headline import caveats, headline
+from kd3d.report.nds import (
+    class_table,
+    legend,
+    main_groups,
+    parts_chart,
+    parts_table,
+    precision_recall,
+)
 from kd3d.report.page_style import STYLE
 from kd3d.report.record import Record
 from kd3d.report.samples import MIN_IOU, MIN_SCORE, sample_pictures
@@ -51,7 +62,7 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> s
         _ablation(summary),
         _losses(summary),
         _section("AP of each class", _bars(summary)),
-        _pictures(summary),
+        *(_nuscenes(summary) if summary.metric == "NDS" else [_pictures(summary)]),
         _section("Training", training_table(summary), "Mean over seeds."),
         _time(records),
         _section("Latency", latency_table(summary)),
@@ -87,13 +98,6 @@ def _time(records: Mapping[Path, Record]) -> str:
 
 def _color(role: str) -> str:
     return f"role-{role if role in _ROLES else 'other'}"
-
-
-def _legend(roles: Iterable[str]) -> str:
-    entries = "".join(
-        f'<span><span class="swatch {_color(role)}"></span>{escape(role)}</span>' for role in roles
-    )
-    return f'<div class="legend">{entries}</div>'
 
 
 def _table(table: Table) -> str:
@@ -146,7 +150,7 @@ def _losses(summary: Summary) -> str:
         )
     )
     task_part = (
-        f'{_legend(roles)}<div class="charts">{"".join(task)}</div>'
+        f'{legend(roles)}<div class="charts">{"".join(task)}</div>'
         if task
         else missing(
             "No loss curves: no training logs lie beside the records; tools/train.py writes them."
@@ -174,12 +178,41 @@ def _bars(summary: Summary) -> str:
             "differ most.</p>"
         )
     chart = bar_plot(shown, groups, "AP")
-    return f'{_legend(groups)}{note}<div class="scroll">{chart}</div>'
+    return f'{legend(groups)}{note}<div class="scroll">{chart}</div>'
 
 
 def _spread(groups: Mapping[str, Mapping[str, float]], name: str) -> float:
     values = [values[name] for values in groups.values() if name in values]
     return max(values) - min(values)
+
+
+def _nuscenes(summary: Summary) -> list[str]:
+    """What only nuScenes' detection score has."""
+    swatches = legend(group.role for group in main_groups(summary))
+    world = " Synthetic world." if summary.is_synthetic else ""
+    pictures, reason = bev_pictures(summary)
+    seen = (
+        f"The middle frames of {MAX_FRAMES} equal parts of the test split, first seed, scores "
+        f"from {BEV_SCORE}, only what counts for the score. Grey: LiDAR points, rings at 20 and "
+        "40 m, ahead is up. Filled: an object, bright where it was missed. Solid: a box within "
+        "2 m of an object of its class; dashed: one that is not. Hover over a box for its class."
+    )
+    return [
+        _section("Seen from above", missing(reason) if reason else "".join(pictures), seen + world),
+        _section(
+            "Parts of NDS",
+            swatches + parts_chart(summary) + parts_table(summary),
+            "NDS = (5 mAP + the sum of 1 - error, at least 0, over five errors) / 10; mean over "
+            f"seeds, higher bars are better.{world}",
+        ),
+        _section("Precision over recall", swatches + precision_recall(summary), f"At 2 m.{world}"),
+        _section(
+            "Classes and distances",
+            class_table(summary),
+            "AP in percent by the distance at which a centre matches, its mean over the four, and "
+            f"errors in the units above; mean over seeds.{world}",
+        ),
+    ]
 
 
 def _pictures(summary: Summary) -> str:

@@ -52,6 +52,7 @@ svg .value { fill: var(--soft); font-size: 11px; }
 .bar { fill: currentColor; }
 .curve { fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
 .curve.faint { stroke-width: 1; opacity: .35; }
+.charts.small { grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(440px, 1fr)); gap: 20px; }
 /* over a picture, whatever the theme: the roles' hues, bright, and lines that do not scale */
 .panels { --teacher: #e3e6ea; --baseline: #58a6ff; --control: #ffb03b; --distilled: #35e08f;
@@ -63,6 +64,14 @@ svg .value { fill: var(--soft); font-size: 11px; }
 .panels { display: grid; gap: 10px; margin: 16px 0 26px; }
 .panels.tall { grid-template-columns: repeat(4, 1fr); }
 .panels.wide { grid-template-columns: repeat(2, 1fr); }
+.panels.bev { grid-template-columns: repeat(3, 1fr); margin-top: 6px; }
+.panels.bev svg { background: #14171b; } .box line { stroke: inherit; }
+.box.object { stroke: none; fill: var(--truth); fill-opacity: .4; }
+.box.object.missed { fill-opacity: 1; }
+.box polygon, .box line { vector-effect: non-scaling-stroke; }
+.bev .box { stroke-width: 1.4px; }
+.ring { fill: none; stroke: #5c646d; stroke-width: 2; stroke-dasharray: 10 10; }
+.ego { fill: #e8ebee; } svg .ring-name { fill: #8d959e; font-size: 26px; }
 figure { margin: 0; } figure svg { border-radius: 4px; background: var(--panel); }
 figcaption { font-size: 13px; color: var(--soft); margin-top: 5px; }
 pre { background: var(--panel); padding: 12px 16px; border-radius: 6px; overflow-x: auto;
@@ -73,6 +82,12 @@ pre { background: var(--panel); padding: 12px 16px; border-radius: 6px; overflow
 .facts dt { color: var(--soft); font-size: 12.5px; } .facts dd { margin: 0;
   overflow-wrap: anywhere; }
 .missing { color: var(--soft); font-style: italic; }
-@media (max-width: 760px) { .panels.tall, .panels.wide { grid-template-columns: 1fr 1fr; }
+table.classes td { padding: 3px 9px; font-size: 13px; border: 0; }
+table.classes td:nth-child(2) { text-align: left; }
+table.classes.of-1 tr:nth-child(n) td, table.classes.of-2 tr:nth-child(2n) td,
+table.classes.of-3 tr:nth-child(3n) td, table.classes.of-4 tr:nth-child(4n) td {
+  border-bottom: 1px solid var(--line); }
+@media (max-width: 760px) {
+  .panels.tall, .panels.wide, .panels.bev { grid-template-columns: 1fr 1fr; }
   .charts { grid-template-columns: 1fr; } .headline { font-size: 19px; } }
 """

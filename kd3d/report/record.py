@@ -58,7 +58,7 @@ class Record:
         seed: of the run, None where it has none.
         config: path of the config; config_hash: of its text with all bases merged in.
         checkpoint: path of the weights; checkpoint_hash: of that file.
-        dataset: ann_file, img_prefix, split; nuScenes: dataroot, version, split, and
+        dataset: ann_file, img_prefix, split; nuScenes: data_root, version, split, and
             synthetic="yes" where the world is made up.
         parameters: number of the measured model's parameters.
         twin: of a distilled run: the names of its "baseline", "control" and "teacher".

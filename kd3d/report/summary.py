@@ -164,8 +164,9 @@ def summarize(records: Mapping[Path, Record]) -> Summary:
 def split_of(record: Record) -> str:
     """What an accuracy was measured on: the annotation file, or the split of a nuScenes root."""
     dataset = record.dataset
-    if "dataroot" in dataset:
-        return f"{dataset.get('split', '')} of {dataset['dataroot']} ({dataset.get('version', '')})"
+    if "data_root" in dataset:
+        split, version = dataset.get("split", ""), dataset.get("version", "")
+        return f"{split} of {dataset['data_root']} ({version})"
     return dataset.get("ann_file", "")
 
 

@@ -64,7 +64,7 @@ def test_the_price_of_a_distilled_iteration_is_said(tmp_path, make_accuracy):
 
 
 def test_a_synthetic_world_is_named_first(tmp_path, make_accuracy):
-    world = {"dataroot": "w", "version": "v1.0-trainval", "split": "test", "synthetic": "yes"}
+    world = {"data_root": "w", "version": "v1.0-trainval", "split": "test", "synthetic": "yes"}
     scores = {"teacher": 60.0, "baseline": 30.0, "control": 40.0, "distilled": 45.0}
     records = {
         tmp_path / role: make_accuracy(

@@ -1,6 +1,8 @@
 import re
 from html.parser import HTMLParser
 
+from nuscenes_work import fabricate_nuscenes
+
 from kd3d.report.page import MAX_CLASSES, page
 from kd3d.report.record import Record, find_records
 from kd3d.report.summary import summarize
@@ -120,3 +122,17 @@ def test_the_time_of_a_recipe_is_shown_where_a_record_tells_it(tmp_path, make_wo
     html = page_of(records)
     assert "<td>demo</td><td>11.5</td><td>data 0.5, runs 10.0, export 1.0</td>" in html
     assert "? cores, jobs 2" in html
+
+
+def test_a_page_of_nuscenes_has_its_sections_and_says_that_the_world_is_made_up(tmp_path):
+    html = page_of(find_records(fabricate_nuscenes(tmp_path, variant=True)))
+    found = re.findall("<h2>(.*?)</h2>", html)
+    assert "Images" not in found
+    assert [title for title in found if title not in SECTIONS] == [
+        *("NDS of each seed", "Ablation", "Seen from above", "Parts of NDS"),
+        *("Precision over recall", "Classes and distances"),
+    ]
+    assert html.count("Synthetic world.") == 4
+    assert "Measured in a synthetic world." in html
+    links = re.findall(r'(?:href|src)="([^"]*)"', html)
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)

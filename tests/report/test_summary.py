@@ -109,7 +109,7 @@ def test_nds_ranks_where_a_record_has_it(tmp_path, make_accuracy):
 
 
 def test_the_split_of_a_nuscenes_root_is_its_name_version_and_root(tmp_path, make_accuracy):
-    world = {"dataroot": "data/world", "version": "v1.0-trainval", "split": "synthetic_test"}
+    world = {"data_root": "data/world", "version": "v1.0-trainval", "split": "synthetic_test"}
     record = make_accuracy("baseline", 0, 20.0, tmp_path, dataset={**world, "synthetic": "yes"})
     assert split_of(record) == "synthetic_test of data/world (v1.0-trainval)"
     other = make_accuracy("baseline", 1, 20.0, tmp_path)
