@@ -65,7 +65,7 @@ class World:
     sweeps: int = 0
     domain: str = "day"
     cameras: bool = False
-    version: int = 2
+    version: int = 3
 
     def check(self) -> None:
         """Raises UserError for what cannot be made."""
@@ -201,7 +201,7 @@ def _recorded(world: World, names: list[str], folder: Path, workers: int) -> Ite
     # spawned, not forked: the caller may have threads
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(names)), context, initializer=_leave_interrupts_to_the_parent
+        min(workers, len(names)), context, initializer=_end_silently_on_interrupt
     )
     try:
         yield from pool.map(record, recordings)
@@ -209,8 +209,9 @@ def _recorded(world: World, names: list[str], folder: Path, workers: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_silently_on_interrupt() -> None:
+    """Ctrl-C reaches all processes; only the parent has something to say and to clean up."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _write_tables(folder: Path, tables: Tables, splits: dict[str, list[str]]) -> None:

@@ -129,7 +129,7 @@ def trailer(b: Builder, rng: np.random.Generator) -> None:
     else:
         b.box((-1, 1), (-1, 1), (low, low + 0.06), "metal")
         for place in (-0.7, 0.0, 0.6):
-            load = (place, place + rng.uniform(0.25, 0.45))
+            load = (place, place + rng.uniform(0.25, 0.4))
             b.box(load, (-0.85, 0.85), (low + 0.06, rng.uniform(0.75, 1.0)), "concrete")
         b.box((0.94, 1.0), (-0.95, 0.95), (low, 1.0), "metal")
     b.wheels((-0.82, -0.66, -0.5), 0.5)
@@ -210,10 +210,10 @@ def bicycle(b: Builder, rng: np.random.Generator, ridden: bool) -> None:
 
 def pedestrian(b: Builder, rng: np.random.Generator, vest: bool = False) -> None:
     """Legs apart by a step, torso, arms and head."""
-    step = rng.uniform(0.1, 0.6)
+    step = rng.uniform(0.3, 0.68)
     coat = "hi_vis" if vest else CLOTHES[int(rng.integers(2))]
-    b.add(CYLINDER, (step - 0.25, step + 0.25), (0.12, 0.5), (0.0, 0.48), "cloth_dark")
-    b.add(CYLINDER, (-step - 0.25, -step + 0.25), (-0.5, -0.12), (0.0, 0.48), "cloth_dark")
+    b.add(CYLINDER, (step - 0.3, step + 0.3), (0.12, 0.5), (0.0, 0.48), "cloth_dark")
+    b.add(CYLINDER, (-step - 0.3, -step + 0.3), (-0.5, -0.12), (0.0, 0.48), "cloth_dark")
     b.add(ELLIPSOID, (-0.5, 0.5), (-0.72, 0.72), (0.4, 0.88), coat)
     b.add(CYLINDER, (-step - 0.2, -step + 0.2), (0.68, 0.98), (0.45, 0.8), coat)
     b.add(CYLINDER, (step - 0.2, step + 0.2), (-0.98, -0.68), (0.45, 0.8), coat)
@@ -256,6 +256,8 @@ def trolley(b: Builder, rng: np.random.Generator) -> None:
     """A bin on wheels or a cart."""
     b.box((-0.9, 0.9), (-0.95, 0.95), (0.1, 0.9), "paint_blue" if rng.random() < 0.5 else "lattice")
     b.box((-1.0, -0.9), (-0.9, 0.9), (0.85, 1.0), "metal")
+    b.box((-0.8, 0.8), (-0.8, -0.6), (0.0, 0.1), "rubber")
+    b.box((-0.8, 0.8), (0.6, 0.8), (0.0, 0.1), "rubber")
 
 
 def bicycle_rack(length_m: float, width_m: float, height_m: float) -> Solids:
@@ -294,7 +296,7 @@ def shape_of(
 
     Args:
         category: one of ``catalogue.SIZES``.
-        size_m: length, width and height; the shape reaches to all sides of that box.
+        size_m: length, width and height; the shape lies within that box and nearly fills it.
         rng: of colours and variants.
         ridden: for bicycles and motorcycles, whether somebody sits on it.
     """

@@ -97,9 +97,15 @@ def hit_local(
 
     Args:
         kind: BOX, CYLINDER, ELLIPSOID or CONE.
-        hx: half extent, likewise ``hy``, ``hz``; positive.
-        ox: of the ray's origin, likewise ``oy``, ``oz``.
-        dx: of its direction (unit length, so that the answer is a range), likewise ``dy``, ``dz``.
+        hx: half extents, positive: along x,
+        hy: y
+        hz: and z.
+        ox: the ray's origin: x,
+        oy: y
+        oz: and z.
+        dx: its direction, of unit length so that the answer is a range: x,
+        dy: y
+        dz: and z.
 
     Returns:
         Range and the outward normal; ``(inf, 0, 0, 0)`` if the ray misses or starts inside.
