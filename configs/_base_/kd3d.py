@@ -2,6 +2,7 @@
 custom_imports = dict(
     imports=[
         "kd3d.connectors",
+        "kd3d.datasets.unlabelled",
         "kd3d.distill",
         "kd3d.distill.control",
         "kd3d.evaluation.coco_metric",

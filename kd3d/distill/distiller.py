@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from kd3d.distill.bev import grid_of, point_cloud_range
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
+from kd3d.distill.labelled_frames import LabelledFrames
 from kd3d.distill.pair import Pair, Scene
 from kd3d.distill.recorder import FeatureRecorder, Tap
 from kd3d.distill.teacher import Teacher
@@ -85,8 +86,8 @@ class Distiller:
             return None
         added = self.pair_losses(self._recorder.finish(), teacher_values, truth)
         if self.measure_next:
-            self.measure_next = False
             self.measured = self._measure(losses, added)
+            self.measure_next = not self.measured  # again where no frame had a label
         return {**losses, **added}
 
     def run_once(self, batch: dict[str, Any]) -> tuple[Losses, dict[Tap, Any], dict[Tap, Any]]:
@@ -104,7 +105,8 @@ class Distiller:
         assert self.teacher is not None
         taught = self.teacher.features(batch["inputs"], batch["data_samples"])
         self._recorder.start()
-        losses = self.student(**batch, mode="loss")
+        with LabelledFrames(self.student):
+            losses = self.student(**batch, mode="loss")
         return losses, self._recorder.finish(), taught
 
     def pair_losses(
@@ -165,7 +167,9 @@ class Distiller:
         task = gradients(total_loss(losses), parameters)
         if task is None:
             return {}
-        size = norm(task).clamp_min(1e-12)
+        size = norm(task)
+        if not size > 0:
+            return {}
         both = task
         measured = {}
         for name, loss in added.items():

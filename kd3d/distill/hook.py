@@ -14,6 +14,7 @@ from torch import nn
 from kd3d.distill import random_state
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
+from kd3d.distill.labelled_frames import LabelledFrames
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.point_loading import check_point_loading
 from kd3d.distill.preflight import PairReport, check_classes, check_custom_hooks, preflight, table
@@ -59,6 +60,7 @@ class DistillHook(Hook):
         self.name, self.gradient_points = name, gradient_points
         self._teacher_config, self._pair_configs = _checked(teacher, pairs, name)
         self._distiller: Distiller | None = None
+        self._labelled_frames: LabelledFrames | None = None
         self._randomness = ResumedRandomness()
         self.reports: list[PairReport] = []
         self.notes: list[str] = []
@@ -141,6 +143,9 @@ class DistillHook(Hook):
             for pair in distiller.pairs:
                 pair.distribute()
         distiller.attach()
+        if self is self._all_of(runner)[-1]:  # after all taps, and once
+            self._labelled_frames = LabelledFrames(distiller.student)
+            self._labelled_frames.attach()
 
     def before_train_epoch(self, runner: Any) -> None:
         """See :class:`kd3d.distill.resume.ResumedRandomness`."""
@@ -182,9 +187,15 @@ class DistillHook(Hook):
         distiller = self.distiller
         distiller.detach()
         distiller.teacher = None
+        if self._labelled_frames is not None:
+            self._labelled_frames.detach()
+
+    @staticmethod
+    def _all_of(runner: Any) -> "list[DistillHook]":
+        return [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
 
     def _check_unique(self, runner: Any) -> None:
-        hooks = [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
+        hooks = self._all_of(runner)
         names = [hook.name for hook in hooks]
         if names.count(self.name) > 1:
             raise UserError(

@@ -20,7 +20,8 @@ def training_batch(runner: Any, student: nn.Module, *, size: int = 2) -> dict[st
     Args:
         runner: its train loop is built.
         student: its data preprocessor makes the network input.
-        size: images at most; a smaller batch size of the loader holds.
+        size: frames at most, of each part of a joined dataset in turn; a smaller batch size of
+            the loader holds.
 
     Returns:
         ``{"inputs": (B, C, H, W), "data_samples": [...]}`` on the student's device.
@@ -35,7 +36,7 @@ def training_batch(runner: Any, student: nn.Module, *, size: int = 2) -> dict[st
     with random_state.preserved():
         dataset = copy.deepcopy(dataset, _shared_annotations(dataset))
         count = min(size, loader.batch_size or size)
-        samples = [dataset[index % len(dataset)] for index in range(count)]
+        samples = [dataset[index] for index in _indices(dataset, count)]
         preprocessor: Any = copy.deepcopy(student.data_preprocessor)
         batch: dict[str, Any] = preprocessor(loader.collate_fn(samples), False)
     return batch
@@ -50,6 +51,16 @@ def recorded_copy(distiller: Distiller) -> Iterator[Distiller]:
     student = copy.deepcopy(distiller.student).train()
     with random_state.preserved():
         yield Distiller(student, distiller.teacher, distiller.pairs)
+
+
+def _indices(dataset: Any, count: int) -> list[int]:  # Any: a dataset of whatever library
+    """The first frames, of every part where datasets are joined: parts may lack labels."""
+    ends = list(getattr(dataset, "cumulative_sizes", None) or [len(dataset)])
+    starts = [0, *ends[:-1]]
+    return [
+        starts[i % len(starts)] + (i // len(starts)) % (ends[i % len(ends)] - starts[i % len(ends)])
+        for i in range(count)
+    ]
 
 
 def _shared_annotations(dataset: Any) -> dict[int, Any]:

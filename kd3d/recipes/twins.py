@@ -52,10 +52,28 @@ def teacher_hook(config: Config, name: str = "") -> ConfigDict:
 
 
 def baseline_config(distilled: Config) -> Config:
-    """The same training without a teacher: no DistillHook, every other hook kept."""
+    """The same training without a teacher: no DistillHook, every other hook kept.
+
+    Without a teacher nothing is learnt from frames without labels, so these are left out; the
+    batch keeps its size and holds labelled frames.
+
+    Raises:
+        UserError: the training set has no labels at all.
+    """
     teacher_free = copy.deepcopy(distilled)
     hooks = teacher_free.get("custom_hooks") or []
     teacher_free.custom_hooks = [hook for hook in hooks if not _is_distill_hook(hook)]
+    loader = teacher_free.get("train_dataloader")
+    if loader and _has_unlabelled(loader.get("dataset")):
+        dataset = _labelled(loader.dataset)
+        if dataset is None:
+            raise UserError(
+                f"{distilled.filename}: its training set is Unlabelled throughout, so a baseline "
+                "has nothing to learn from; join labelled frames by ConcatDataset"
+            )
+        loader.dataset = dataset
+        if _kind(loader.sampler) == "MultiSourceSampler":
+            loader.sampler = ConfigDict(type="InfiniteSampler", shuffle=True)
     return teacher_free
 
 
@@ -164,9 +182,36 @@ def _classes(config: Config) -> list[str]:
 
 
 def _is_distill_hook(hook: Mapping[str, Any]) -> bool:  # Any: config values
-    kind = hook.get("type")
+    return _kind(hook) == "DistillHook"
+
+
+def _kind(settings: Mapping[str, Any]) -> str:
+    """The class that a config names, without its scope."""
+    kind = settings.get("type")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.split(".")[-1] == "DistillHook"
+    return name.split(".")[-1]
+
+
+def _has_unlabelled(dataset: Any) -> bool:  # Any: config values
+    if isinstance(dataset, Mapping):
+        inside = [dataset.get("dataset"), *(dataset.get("datasets") or [])]
+        return _kind(dataset) == "Unlabelled" or any(map(_has_unlabelled, inside))
+    return False
+
+
+def _labelled(dataset: Any) -> Any:  # Any: config values
+    """The dataset without Unlabelled parts; None if nothing is left."""
+    if _kind(dataset) == "Unlabelled":
+        return None
+    if dataset.get("datasets"):
+        parts = [part for part in map(_labelled, dataset.datasets) if part is not None]
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        dataset.datasets = parts
+    elif isinstance(dataset.get("dataset"), Mapping):
+        dataset.dataset = _labelled(dataset.dataset)
+        return None if dataset.dataset is None else dataset
+    return dataset
 
 
 def _importing(config: Config, modules: Sequence[str]) -> Config:

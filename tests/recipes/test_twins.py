@@ -25,6 +25,50 @@ def test_the_baseline_differs_by_the_distill_hooks_alone(distilled):
     assert rest == {k: v for k, v in distilled.to_dict().items() if k != "custom_hooks"}
 
 
+def part(name, **changes):
+    return {"type": "CocoDataset", "ann_file": name, **changes}
+
+
+def mixed(distilled, *datasets, wrapper=None):
+    joined = {"type": "ConcatDataset", "datasets": list(datasets)}
+    distilled.train_dataloader = {
+        "batch_size": 4,
+        "sampler": {"type": "mmdet.MultiSourceSampler", "batch_size": 4, "source_ratio": [1, 3]},
+        "dataset": {**wrapper, "dataset": joined} if wrapper else joined,
+    }
+    return distilled
+
+
+def test_twins_learn_from_labelled_frames_alone(distilled):
+    bare = {"type": "kd3d.Unlabelled", "dataset": part("rest.json")}
+    given = mixed(distilled, part("few.json"), bare)
+    before = given.to_dict()
+    for twin in (baseline_config(given), control_config(given, scale=2.0)):
+        assert twin.train_dataloader == {
+            "batch_size": 4,
+            "sampler": {"type": "InfiniteSampler", "shuffle": True},
+            "dataset": part("few.json"),
+        }
+    assert given.to_dict() == before
+
+
+def test_several_labelled_parts_stay_joined_below_a_wrapper(distilled):
+    bare = {"type": "Unlabelled", "dataset": part("rest.json")}
+    repeat = {"type": "RepeatDataset", "times": 2}
+    parts = (part("one.json"), bare, part("two.json"))
+    twin = baseline_config(mixed(distilled, *parts, wrapper=repeat))
+    assert twin.train_dataloader.dataset == {
+        **repeat,
+        "dataset": {"type": "ConcatDataset", "datasets": [part("one.json"), part("two.json")]},
+    }
+
+
+def test_without_any_label_there_is_no_baseline(distilled):
+    bare = {"type": "Unlabelled", "dataset": part("rest.json")}
+    with pytest.raises(UserError, match="Unlabelled throughout"):
+        baseline_config(mixed(distilled, bare))
+
+
 @pytest.mark.parametrize("kind", ["DistillHook", "kd3d.DistillHook"])
 def test_every_distill_hook_is_dropped(distilled, kind):
     second = copy.deepcopy(distilled.custom_hooks[1])

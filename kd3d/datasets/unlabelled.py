@@ -1,0 +1,96 @@
+"""Frames without their labels, as most of a fleet's are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kd3d.errors import UserError
+from kd3d.registry import DATASETS
+
+
+@DATASETS.register_module()
+class Unlabelled:
+    """A dataset of mmdet or mmdet3d whose annotations are taken away as it is loaded.
+
+    Every frame is kept, also one that has no object, and its data sample says
+    ``labelled=False``. A DistillHook lets such frames take part in the pairs only, so they belong
+    into a ConcatDataset beside labelled ones, drawn by ``mmdet.MultiSourceSampler``.
+
+    Args:
+        dataset: config of a dataset class of the libraries, not of another wrapper.
+
+    Raises:
+        UserError: a wrapper is given.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any]) -> None:
+        settings = {**dataset}
+        if "filter_cfg" in settings:
+            settings["filter_cfg"] = None  # it would drop frames for want of objects
+        self.dataset: Any = DATASETS.build(settings)  # Any: an untyped library
+        if not hasattr(self.dataset, "data_list"):
+            raise UserError(
+                f"Unlabelled: got the wrapper {type(self.dataset).__name__}; give it the dataset "
+                "inside, and wrap Unlabelled if it must be"
+            )
+        if hasattr(self.dataset, "filter_empty_gt"):
+            self.dataset.filter_empty_gt = False
+        self._strip()
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """That of the dataset inside: labelled and unlabelled frames are joined by it."""
+        info: dict[str, Any] = self.dataset.metainfo
+        return info
+
+    def full_init(self) -> None:
+        """Has been done; MMEngine's wrappers ask for it."""
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """What is known of a frame before its pipeline, without annotations."""
+        info: dict[str, Any] = self.dataset.get_data_info(index)
+        return info
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The frame after its pipeline.
+
+        Raises:
+            UserError: the pipeline brought objects in.
+        """
+        data: dict[str, Any] = self.dataset[index]
+        sample = data["data_samples"]
+        for key, labels in (("gt_instances", "labels"), ("gt_instances_3d", "labels_3d")):
+            instances = getattr(sample, key, None)
+            if instances is not None and len(getattr(instances, labels, ())):
+                raise UserError(
+                    "Unlabelled: the pipeline added objects to a frame without labels; leave "
+                    "ObjectSample, and what else pastes objects, out of its pipeline"
+                )
+        sample.set_metainfo({"labelled": False})
+        return data
+
+    def _strip(self) -> None:
+        """Rewrites what the dataset holds, so that no label is left in memory either."""
+        dataset = self.dataset
+        dataset.full_init()
+        infos = [without_labels(dataset.get_data_info(i)) for i in range(len(dataset))]
+        dataset.data_list = infos
+        if dataset.serialize_data:
+            dataset.data_bytes, dataset.data_address = dataset._serialize_data()
+
+
+def without_labels(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A frame's info with empty annotations, in the types and shapes that pipelines read."""
+    kept = {key: value for key, value in info.items() if key not in ("eval_ann_info", "proposals")}
+    for key in ("instances", "cam_instances"):
+        if key in kept:
+            kept[key] = type(kept[key])()
+    if kept.get("ann_info"):
+        kept["ann_info"] = {key: _emptied(value) for key, value in kept["ann_info"].items()}
+    return kept
+
+
+def _emptied(value: Any) -> Any:  # Any: arrays, lists and boxes, each by object
+    return value[:0] if hasattr(value, "__len__") and not isinstance(value, Mapping) else value

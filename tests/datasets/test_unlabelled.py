@@ -1,0 +1,84 @@
+import pytest
+import toys
+import toys3d
+from mmengine.registry import DATASETS, DefaultScope
+
+import kd3d.datasets.unlabelled  # noqa: F401  (registers it)
+from kd3d.errors import UserError
+
+
+def built(settings, scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        return DATASETS.build(settings)
+
+
+def images(folder, **changes):
+    return {**toys.training(folder, {}).train_dataloader.dataset, **changes}
+
+
+def test_images_lose_their_boxes_and_say_so(tmp_path):
+    inner = images(tmp_path)
+    labelled = built(inner, "mmdet")
+    bare = built({"type": "Unlabelled", "dataset": inner}, "mmdet")
+    assert len(bare) == len(labelled) == 8
+    assert len(labelled[0]["data_samples"].gt_instances) == 2
+    for index in range(8):
+        sample = bare[index]["data_samples"]
+        assert len(sample.gt_instances) == 0
+        assert sample.metainfo["labelled"] is False
+    assert bare.get_data_info(3)["img_id"] == labelled.get_data_info(3)["img_id"]
+    assert bare.get_data_info(3)["instances"] == []
+    assert bare.metainfo == labelled.metainfo
+
+
+def test_frames_that_have_no_object_are_kept(tmp_path):
+    infos = toys3d.lidar_frames(tmp_path, frames=3, empty=(1,))
+    inner = toys3d.dataset(infos, filter_empty_gt=True)
+    bare = built({"type": "Unlabelled", "dataset": inner}, "mmdet3d")
+    paths = [bare[index]["data_samples"].metainfo["lidar_path"] for index in range(3)]
+    assert [path.rpartition("/")[2] for path in paths] == ["0.bin", "1.bin", "2.bin"]
+    for index in range(3):
+        boxes = bare[index]["data_samples"].gt_instances_3d.bboxes_3d
+        assert boxes.tensor.shape == (0, 9)
+
+
+def test_images_filtered_for_want_of_boxes_are_kept(tmp_path):
+    inner = images(tmp_path, filter_cfg={"filter_empty_gt": True, "min_size": 1000})
+    with pytest.raises(ValueError, match="need at least one array"):
+        built(inner, "mmdet")  # no box is that large
+    assert len(built({"type": "Unlabelled", "dataset": inner}, "mmdet")) == 8
+
+
+def test_they_join_labelled_frames(tmp_path):
+    infos = toys3d.lidar_frames(tmp_path, frames=4)
+    labelled = toys3d.dataset(infos, indices=1)
+    bare = {"type": "Unlabelled", "dataset": toys3d.dataset(infos)}
+    joined = built({"type": "ConcatDataset", "datasets": [labelled, bare]}, "mmdet3d")
+    assert joined.cumulative_sizes == [1, 5]
+    flags = [joined[i]["data_samples"].metainfo.get("labelled", True) for i in range(5)]
+    assert flags == [True, False, False, False, False]
+
+
+def test_a_wrapper_inside_is_refused(tmp_path):
+    repeated = {"type": "RepeatDataset", "times": 2, "dataset": images(tmp_path)}
+    with pytest.raises(UserError, match="got the wrapper RepeatDataset"):
+        built({"type": "Unlabelled", "dataset": repeated}, "mmdet")
+
+
+def test_pasted_objects_are_refused(tmp_path):
+    from mmengine.registry import TRANSFORMS
+
+    @TRANSFORMS.register_module(force=True)
+    class PastesABox:
+        def __call__(self, results):
+            import torch
+
+            sample = results["data_samples"]
+            sample.gt_instances.labels = torch.zeros(0)
+            sample.gt_instances = type(sample.gt_instances)(labels=torch.zeros(1))
+            return results
+
+    inner = images(tmp_path)
+    inner["pipeline"] = [*inner["pipeline"], {"type": "PastesABox"}]
+    with pytest.raises(UserError, match="added objects to a frame without labels"):
+        built({"type": "Unlabelled", "dataset": inner}, "mmdet")[0]
