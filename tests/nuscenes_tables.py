@@ -93,7 +93,8 @@ def random_data_set(seed: int, *, frames: int = 4, objects: int = 12) -> DataSet
         for frame in range(frames):
             late_s = 2 if random.random() < 0.1 else 0  # too long for a velocity
             timestamp = 1_532_402_927_647_951 + int(1e6 * (frame / 2 + late_s + 1000 * number))
-            _add_sample(tables, name, frame, ego_m + [3.0 * frame, 0.4, 0], timestamp, random)
+            moved_m = np.array([3.0 * frame, 0.4, 0.0])
+            _add_sample(tables, name, frame, ego_m + moved_m, timestamp, random)
         for instance in range(objects):
             _add_track(tables, name, instance, frames, ego_m, random)
     random.shuffle(tables["sample_annotation"])
@@ -218,10 +219,11 @@ def random_results(data: DataSet, tokens: list[str], seed: int) -> dict[str, Any
     absent = str(random.choice(CLASSES))  # a class that is never predicted
     results = {}
     for token in random.permutation(tokens).tolist():
-        boxes = []
-        for category, row in data.annotations(token):
-            for _ in range(random.integers(0, 3)):
-                boxes.append(_perturbed(CLASS_OF_CATEGORY.get(category, "bicycle"), row, random))
+        boxes = [
+            _perturbed(CLASS_OF_CATEGORY.get(category, "bicycle"), row, random)
+            for category, row in data.annotations(token)
+            for _ in range(random.integers(0, 3))
+        ]
         results[token] = [box for box in boxes if box["detection_name"] != absent]
     return {"meta": {"use_lidar": True}, "results": results}
 

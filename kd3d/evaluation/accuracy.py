@@ -15,12 +15,10 @@ from mmengine.runner import Runner
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
+from kd3d.evaluation.nuscenes.record import CURVES, RECORD
 from kd3d.files import sha256_of, write_json
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
-
-RECORD = "record-accuracy.json"
-CURVES = "curves.json"
 
 RecordMetric = CocoRecordMetric | NuScenesFastMetric
 

@@ -1,6 +1,7 @@
 """The nuScenes detection metrics over arrays, equal to nuscenes-devkit 1.2.0 to the last bit."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +23,11 @@ from kd3d.evaluation.nuscenes.result import NuScenesResult
 
 
 def evaluate(
-    truth: GroundTruth, predictions: Boxes, protocol: Protocol = CVPR_2019
+    truth: GroundTruth,
+    predictions: Boxes,
+    protocol: Protocol = CVPR_2019,
+    *,
+    matched_in: Ints | None = None,
 ) -> NuScenesResult:
     """Matches predictions with ground truth and computes mAP, the five errors and NDS.
 
@@ -33,24 +38,21 @@ def evaluate(
         truth: of the split.
         predictions: in the order in which the frames and boxes of a result file would be listed.
         protocol: ranges and thresholds.
+        matched_in: (N,) frame in whose objects a prediction is looked for, where that is not the
+            one it is listed under: a results file names the sample twice, and the devkit filters
+            by one name and matches by the other. -1 is no frame of the split.
 
     Raises:
         UserError: if a frame has more boxes than allowed, a matched box has a size that is not
             above 0, or scores are negative so that no curve can be drawn.
     """
     check_box_count(predictions.frame, truth.tokens, protocol.max_boxes)
-    found = counting(predictions, truth, protocol)
-    objects = counting(truth.boxes, truth, protocol)
-    return evaluate_counting(objects, found, protocol, frames=len(truth.tokens))
-
-
-def evaluate_counting(
-    objects: Boxes, found: Boxes, protocol: Protocol, *, frames: int
-) -> NuScenesResult:
-    """``evaluate`` of boxes that have passed the filters already.
-
-    A prediction in frame -1 is in none, and a false positive.
-    """
+    counts = counting(predictions, truth, protocol)
+    found = predictions[counts]
+    if matched_in is not None:
+        found = replace(found, frame=matched_in[counts])
+    objects = truth.boxes[counting(truth.boxes, truth, protocol)]
+    frames = len(truth.tokens)
     aps: dict[str, dict[float, float]] = {}
     errors: dict[str, dict[str, float]] = {}
     curves: dict[str, dict[float, Curve]] = {}
@@ -58,8 +60,9 @@ def evaluate_counting(
         label = CLASSES.index(name)
         of_class = found[found.label == label]
         of_class = of_class[score_order(of_class.score)]
-        truth = objects[objects.label == label]
-        curves[name], errors[name] = _one_class(name, truth, of_class, protocol, frames)
+        curves[name], errors[name] = _one_class(
+            name, objects[objects.label == label], of_class, protocol, frames
+        )
         aps[name] = {
             distance_m: average_precision(
                 curve, min_recall=protocol.min_recall, min_precision=protocol.min_precision

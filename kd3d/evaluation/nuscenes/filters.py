@@ -18,11 +18,11 @@ _REFERENCE, _ALONG_LENGTH, _ALONG_WIDTH, _ALONG_HEIGHT = 0, 4, 1, 3  # numbers o
 _CYCLE_LABELS = [CLASSES.index(name) for name in CYCLES]
 
 
-def counting(boxes: Boxes, truth: GroundTruth, protocol: Protocol) -> Boxes:
-    """The boxes that the protocol evaluates, in their order."""
-    near = boxes[_in_range(boxes, truth.ego_m, protocol)]
-    near = near[near.points != 0]
-    return near[~_in_a_rack(near, truth)]
+def counting(boxes: Boxes, truth: GroundTruth, protocol: Protocol) -> Mask:
+    """(N,) which boxes the protocol evaluates, predictions or ground truth."""
+    counts: Mask = _in_range(boxes, truth.ego_m, protocol) & (boxes.points != 0)
+    counts &= ~_in_a_rack(boxes, truth)
+    return counts
 
 
 def rack_edges(center_m: Floats, size_m: Floats, rotation: Floats) -> Floats:
@@ -47,7 +47,8 @@ def _in_range(boxes: Boxes, ego_m: Floats, protocol: Protocol) -> Mask:
     offset_m = boxes.center_m[:, :2] - ego_m[boxes.frame, :2]
     distance_m = np.sqrt(offset_m[:, 0] ** 2 + offset_m[:, 1] ** 2)
     limit_m = np.array([protocol.range_m[name] for name in CLASSES], dtype=np.float64)
-    return distance_m < limit_m[boxes.label]
+    within: Mask = distance_m < limit_m[boxes.label]
+    return within
 
 
 def _in_a_rack(boxes: Boxes, truth: GroundTruth) -> Mask:

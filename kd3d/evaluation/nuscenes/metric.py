@@ -16,7 +16,7 @@ from kd3d.evaluation.nuscenes.lidar_boxes import LidarFrame, global_boxes
 from kd3d.evaluation.nuscenes.protocol import CLASSES, protocol_of
 from kd3d.evaluation.nuscenes.result import NuScenesResult
 from kd3d.evaluation.nuscenes.result_table import result_table
-from kd3d.evaluation.nuscenes.results_file import write_results
+from kd3d.evaluation.nuscenes.results_writing import write_results
 from kd3d.evaluation.nuscenes.splits import is_predefined
 from kd3d.registry import METRICS
 

@@ -39,8 +39,12 @@ def rotation_matrices(rotation: Floats) -> Floats:
 def yaws_rad(rotation: Floats) -> Floats:
     """(N,) angles about z of (N, 4) quaternions, in [-pi, pi]."""
     heading = np.matmul(rotation_matrices(rotation), np.array([1.0, 0.0, 0.0]))
-    yaw: Floats = np.arctan2(heading[:, 1], heading[:, 0])
-    return yaw
+    # numpy's arctan2 has a second loop, which rounds differently, for arrays that might overlap,
+    # and takes an output that begins where an input ends for one: so there are gaps between them.
+    planes: Floats = np.empty((3, len(heading) + 1))
+    x, y, yaw = planes[:, :-1]
+    x[:], y[:] = heading[:, 0], heading[:, 1]
+    return np.asarray(np.arctan2(y, x, out=yaw))
 
 
 def angle_differences_rad(first: Floats, second: Floats, period: Floats | float) -> Floats:

@@ -1,4 +1,4 @@
-"""nuScenes' results file: what the benchmark's server and the devkit read."""
+"""Writes nuScenes' results file, which the benchmark's server and the devkit read."""
 
 import json
 from collections.abc import Mapping, Sequence

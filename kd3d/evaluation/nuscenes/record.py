@@ -1,0 +1,56 @@
+"""From an evaluated results file to its accuracy record."""
+
+import os
+from pathlib import Path
+
+from kd3d.evaluation.nuscenes.result import NuScenesResult
+from kd3d.files import write_json
+from kd3d.profiling.environment import environment
+from kd3d.report.record import Record
+
+RECORD = "record-accuracy.json"
+CURVES = "curves.json"
+
+
+def write_results_record(
+    result: NuScenesResult,
+    results_file: str | Path,
+    folder: str | Path,
+    *,
+    dataroot: str,
+    version: str,
+    split: str,
+    role: str = "",
+    name: str = "",
+) -> Path:
+    """Writes ``record-accuracy.json`` and ``curves.json`` of a results file into ``folder``.
+
+    What is unknown about a file from elsewhere (config, checkpoint, parameters) is left empty.
+
+    Args:
+        result: of its evaluation.
+        results_file: that was evaluated.
+        folder: to write to; made if it is missing.
+        dataroot: folder of the data set.
+        version: of the data set.
+        split: that was evaluated.
+        role: "teacher", "baseline", "control", "distilled", or "" if unknown.
+        name: of the run; the file's name without its ending if empty.
+    """
+    folder = Path(folder)
+    write_json(folder / CURVES, result.curve_points)
+    record = Record(
+        kind="accuracy",
+        role=role,
+        name=name or Path(results_file).stem,
+        metrics=result.metrics,
+        per_class=result.per_class,
+        dataset={"data_root": str(dataroot), "version": version, "split": split},
+        files={
+            "predictions": os.path.relpath(results_file, folder),
+            "curves": CURVES,
+        },
+        environment=environment(),
+        conditions={"frames": result.frames, "evaluator": f"kd3d, {result.protocol.name}"},
+    )
+    return record.write(folder / RECORD)

@@ -1,0 +1,147 @@
+"""NuScenesFastMetric against mmdet3d's NuScenesMetric, built from configs as the Runner does."""
+
+import copy
+import json
+
+import nuscenes_detections
+import nuscenes_tables
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+
+from kd3d.errors import UserError
+from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
+
+pytest.importorskip("mmdet3d")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return nuscenes_tables.random_data_set(0, frames=6, objects=25)
+
+
+@pytest.fixture
+def dataroot(data, tmp_path):
+    return data.write(tmp_path / "nuscenes")
+
+
+@pytest.fixture
+def infos(data, dataroot):
+    found = nuscenes_detections.infos_of(data, data.tokens(["scene-0103", "scene-0916"]))
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", found)
+    return found
+
+
+@pytest.fixture
+def samples(data, infos):
+    return nuscenes_detections.detections(data, infos, seed=1)
+
+
+def evaluator(kind: str, dataroot, **options) -> Evaluator:
+    """By its type name in mmdet3d's scope, with the options of mmdet3d's nuScenes configs."""
+    config = {
+        "type": kind,
+        "data_root": str(dataroot),
+        "ann_file": str(dataroot / "infos.pkl"),
+        "metric": "bbox",
+        "backend_args": None,
+        **options,
+    }
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        built = Evaluator(config)
+    built.dataset_meta = nuscenes_detections.META
+    return built
+
+
+def run(built: Evaluator, samples: list) -> dict:
+    for sample in samples:
+        built.process([copy.deepcopy(sample)])
+    return built.evaluate(len(samples))
+
+
+def test_equal_to_mmdet3d_and_writes_the_same_file(dataroot, samples, tmp_path):
+    import mmdet3d.evaluation  # noqa: F401  (registers its metric)
+
+    theirs = run(
+        evaluator("NuScenesMetric", dataroot, jsonfile_prefix=str(tmp_path / "mmdet3d")), samples
+    )
+    built = evaluator("NuScenesFastMetric", dataroot, predictions=str(tmp_path / "ours.json"))
+    ours = run(built, samples)
+    before = "NuScenes metric/pred_instances_3d_NuScenes/"
+    assert ours["NuScenes/NDS"] == theirs[f"{before}NDS"]
+    assert ours["NuScenes/mAP"] == theirs[f"{before}mAP"]
+    for name in ("mATE", "mASE", "mAOE", "mAVE", "mAAE"):
+        assert f"{ours[f'NuScenes/{name}']:.4f}" == f"{theirs[before + name]:.4f}"
+    accuracy = built.metrics[0].accuracy
+    for name, aps in accuracy.label_aps.items():
+        for distance_m, ap in aps.items():
+            assert f"{ap:.4f}" == f"{theirs[f'{before}{name}_AP_dist_{distance_m}']:.4f}"
+    path = tmp_path / "mmdet3d" / "pred_instances_3d" / "results_nusc.json"
+    written = [json.loads(p.read_text()) for p in (path, tmp_path / "ours.json")]
+    assert written[0] == written[1]
+    assert list(written[0]["results"]) == list(written[1]["results"])
+    assert sum(map(len, written[0]["results"].values())) > 50
+
+
+def test_tables_are_read_once_and_the_file_is_cached(dataroot, infos, samples):
+    built = evaluator("NuScenesFastMetric", dataroot)
+    first = run(built, samples)
+    assert len(list((dataroot / ".kd3d").glob("*.npz"))) == 1
+    for table in (dataroot / "v1.0-mini").glob("*.json"):
+        table.unlink()
+    assert run(built, samples) == first
+
+
+def test_custom_split_of_some_scenes(data, dataroot):
+    tokens = data.tokens(["scene-0103", "scene-0061"])
+    infos = nuscenes_detections.infos_of(data, tokens)
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", infos)
+    built = evaluator("NuScenesFastMetric", dataroot, split="our_val")
+    run(built, nuscenes_detections.detections(data, infos, seed=2)[::-1])
+    assert built.metrics[0].accuracy.frames == len(tokens)
+    assert built.metrics[0].tested == {"version": "v1.0-mini", "split": "our_val"}
+
+
+def test_nothing_found_scores_zero(dataroot, samples):
+    for sample in samples:
+        sample.pred_instances_3d = sample.pred_instances_3d[:0]
+    values = run(evaluator("NuScenesFastMetric", dataroot), samples)
+    assert values["NuScenes/NDS"] == 0.0
+    assert values["NuScenes/mATE"] == 1.0
+
+
+def test_samples_of_another_split_are_refused(dataroot, samples):
+    with pytest.raises(UserError, match=r"11 samples .* were tested, but split mini_val has 12"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples[1:])
+
+
+def test_boxes_without_velocity_or_with_nan_are_refused(dataroot, samples):
+    from mmdet3d.structures import LiDARInstance3DBoxes
+
+    found = samples[1].pred_instances_3d
+    tensor = found.bboxes_3d.tensor.clone()
+    found.bboxes_3d = LiDARInstance3DBoxes(tensor[:, :7])
+    with pytest.raises(UserError, match="has to predict them"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples)
+    tensor[0, 0] = torch.nan
+    found.bboxes_3d = LiDARInstance3DBoxes(tensor, box_dim=9)
+    with pytest.raises(UserError, match="a predicted box is NaN"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples)
+
+
+def test_what_it_cannot_evaluate_is_refused(dataroot):
+    from mmdet3d.structures import CameraInstance3DBoxes
+
+    metric = NuScenesFastMetric(str(dataroot), "infos.pkl")
+    boxes = {"bboxes_3d": CameraInstance3DBoxes(torch.zeros(0, 7))}
+    with pytest.raises(UserError, match="expected LiDARInstance3DBoxes"):
+        metric.process(None, [{"pred_instances_3d": boxes}])
+    with pytest.raises(UserError, match="expected metric='bbox', got 'track'"):
+        NuScenesFastMetric(str(dataroot), "infos.pkl", metric="track")
+    metric.dataset_meta = {"classes": ("tram",), "version": "v1.0-mini"}
+    with pytest.raises(UserError, match=r"\['tram'\] are no classes"):
+        metric.compute_metrics([])
+    metric.dataset_meta = {"classes": ("car",), "version": "v1.0-test"}
+    with pytest.raises(UserError, match="set split"):
+        metric.compute_metrics([])
