@@ -5,9 +5,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.materials import MATERIAL_INDEX
 from kd3d.datasets.synthetic.nuscenes.noise import noise_at
 from kd3d.datasets.synthetic.nuscenes.painting import LINEAR_RGB
@@ -22,7 +22,7 @@ _COLOURS = np.round(np.sqrt(LINEAR_RGB) * 255).astype(np.uint8)
 _WHITE = tuple(np.sqrt(LINEAR_RGB[MATERIAL_INDEX["marking"]]).tolist())
 # Share of paint by the blurred raster's value, which is about 0.5 along the middle of a line of
 # one cell and beside a gap of one.
-_PAINT = np.clip((np.arange(256) / 255 - 0.28) / 0.16, 0, 1) * 255
+_PAINT = np.clip((np.arange(256) / 255 - 0.30) / 0.16, 0, 1) * 255
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class GroundPicture:
         marked = ground.material == MATERIAL_INDEX["marking"]
         below = np.where(marked, MATERIAL_INDEX["asphalt"], ground.material)
         # Lines of one cell climb in steps: blurred and cut again they run straight.
-        blurred = cv2.GaussianBlur(marked.astype(np.uint8) * 255, (5, 5), 0.6)
+        blurred = cv2.GaussianBlur(marked.astype(np.uint8) * 255, (5, 5), 0.75)
         rows, columns = marked.shape
         finer = cv2.resize(blurred, (2 * columns, 2 * rows), interpolation=cv2.INTER_LINEAR)
         lines = cv2.LUT(finer, _PAINT.astype(np.uint8))
@@ -66,7 +66,7 @@ def _levels(picture: Any) -> Levels:  # Any: OpenCV forgets the type
     return tuple(level.reshape(*level.shape[:2], -1) for level in levels)
 
 
-@njit(cache=True)
+@kernel
 def ground_colour(
     colours: Levels, lines: Levels, x_m: float, y_m: float, cell_m: float, footprint_m: float
 ) -> Rgb:
@@ -94,7 +94,7 @@ def ground_colour(
     return red * red, green * green, blue * blue
 
 
-@njit(cache=True)
+@kernel
 def _between(picture: Picture, u: float, v: float, channel: int) -> float:
     """Value between four pixels; u and v count pixels from the edges of the first ones."""
     u = min(max(u - 0.5, 0.0), picture.shape[1] - 1.001)

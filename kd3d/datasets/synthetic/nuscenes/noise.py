@@ -2,10 +2,10 @@
 
 from math import floor
 
-from numba import njit
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 
 
-@njit(cache=True)
+@kernel
 def hash_of(a: int, b: int, c: int) -> float:
     """A number in [0, 1) that three whole numbers decide, as good as random."""
     h = (a * 73856093) ^ (b * 19349663) ^ (c * 83492791)
@@ -15,7 +15,7 @@ def hash_of(a: int, b: int, c: int) -> float:
     return ((h ^ (h >> 16)) & 0xFFFFFF) / 16777216.0
 
 
-@njit(cache=True)
+@kernel
 def noise_at(x: float, y: float, seed: int) -> float:
     """Smooth noise in [0, 1) over a plane, random at whole x and y."""
     column, row = floor(x), floor(y)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from kd3d.datasets.synthetic.nuscenes import textures
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.materials import MATERIAL_INDEX, MATERIALS
 from kd3d.datasets.synthetic.nuscenes.noise import hash_of
 from kd3d.datasets.synthetic.nuscenes.scene import Actor, Scene
@@ -15,6 +15,7 @@ from kd3d.datasets.synthetic.nuscenes.solids import BOX, ELLIPSOID, Solids
 Array = NDArray[np.float64]
 
 WALL_M = 5.0  # a wall this high has windows
+CAR_M = 3.0  # a vehicle this long has lamps and doors
 _BY_MATERIAL = {
     "glass": textures.GLASS,
     "foliage": textures.LEAVES,
@@ -22,9 +23,6 @@ _BY_MATERIAL = {
     "cloth_dark": textures.CLOTH,
     "cloth_light": textures.CLOTH,
 }
-_CLOTHS = ("cloth_dark", "cloth_light")
-_NATURAL = ("concrete", "brick", "foliage")
-_WALLS = ("concrete", "brick", "paint_white")
 _DYES = np.array(
     [
         (0.03, 0.03, 0.04),
@@ -37,6 +35,11 @@ _DYES = np.array(
         (0.55, 0.55, 0.56),
     ]
 )
+_TEXTURE = np.array([_BY_MATERIAL.get(m.name, textures.PLAIN) for m in MATERIALS], dtype=np.int8)
+_IS_PAINT = np.array([m.name.startswith("paint") for m in MATERIALS])
+_IS_CLOTH = np.array([m.name.startswith("cloth") for m in MATERIALS])
+_IS_NATURAL = np.array([m.name in ("concrete", "brick", "foliage") for m in MATERIALS])
+_IS_WALL = np.array([m.name in ("concrete", "brick", "paint_white") for m in MATERIALS])
 LINEAR_RGB = (np.array([material.rgb for material in MATERIALS]) / 255.0) ** 2
 
 
@@ -66,10 +69,10 @@ def painting_of(scene: Scene, seed: int) -> Painting:
 
 
 def _of_material(solids: Solids) -> NDArray[np.int8]:
-    by_material = [_BY_MATERIAL.get(material.name, textures.PLAIN) for material in MATERIALS]
-    texture = np.array(by_material, dtype=np.int8)[solids.material]
-    wall = np.isin(solids.material, [MATERIAL_INDEX[name] for name in _WALLS])
-    texture[wall & (2 * solids.half[:, 2] >= WALL_M) & (solids.kind == BOX)] = textures.FACADE
+    texture = _TEXTURE[solids.material]
+    texture[
+        _IS_WALL[solids.material] & (2 * solids.half[:, 2] >= WALL_M) & (solids.kind == BOX)
+    ] = textures.FACADE
     return texture
 
 
@@ -79,10 +82,9 @@ def _of_parts(actor: Actor) -> NDArray[np.int8]:
     texture = _of_material(parts)
     if actor.category == "movable_object.barrier":
         texture[parts.material == MATERIAL_INDEX["reflector"]] = textures.STRIPES
-    if not actor.category.startswith("vehicle"):
+    if not actor.category.startswith("vehicle") or actor.length_m < CAR_M:
         return texture
-    painted = np.array([m.name.startswith("paint") for m in MATERIALS])[parts.material]
-    painted &= parts.kind == BOX
+    painted = _IS_PAINT[parts.material] & (parts.kind == BOX)
     rear, front = parts.center[:, 0] - parts.half[:, 0], parts.center[:, 0] + parts.half[:, 0]
     foot = parts.center[:, 2] - parts.half[:, 2]
     low = foot < 0.4 * actor.height_m
@@ -91,8 +93,9 @@ def _of_parts(actor: Actor) -> NDArray[np.int8]:
     cab = painted & ~low & (rear > -0.1 * actor.length_m) & (front > 0.45 * actor.length_m)
     rubber = parts.material == MATERIAL_INDEX["rubber"]
     texture[rubber & (parts.kind == ELLIPSOID)] = textures.WHEEL
-    texture[nose], texture[tail] = textures.NOSE, textures.TAIL
-    texture[(nose & tail) | (painted & low & (front - rear > 0.6 * actor.length_m))] = textures.BODY
+    doors = painted & low & (front - rear > 0.6 * actor.length_m)
+    body = textures.BODY + textures.NOSE * nose + textures.TAIL * tail + textures.DOORS * doors
+    texture = np.where(painted & low, body, texture).astype(np.int8)
     if actor.category == "vehicle.truck":
         texture[cab & (parts.half[:, 2] > 0.1 * actor.height_m)] = textures.CAB
     return texture
@@ -102,8 +105,7 @@ def _colours(solids: Solids, seed: int, owner: int) -> Array:
     """(N, 3) the material's colour, a little different for each owner and each fixture."""
     keys = np.arange(len(solids)) if owner < 0 else np.full(len(solids), -1 - owner)
     draws = _draws(seed + 31 * keys, solids.material)
-    natural = np.isin(solids.material, [MATERIAL_INDEX[name] for name in _NATURAL])
-    cloth = np.isin(solids.material, [MATERIAL_INDEX[name] for name in _CLOTHS])
+    natural, cloth = _IS_NATURAL[solids.material], _IS_CLOTH[solids.material]
     colour = LINEAR_RGB[solids.material]
     dye = _DYES[(len(_DYES) * draws[:, 4]).astype(np.int64)]
     colour = np.where(cloth[:, None], 0.3 * colour + 0.7 * dye, colour)
@@ -113,7 +115,7 @@ def _colours(solids: Solids, seed: int, owner: int) -> Array:
     return limited
 
 
-@njit(cache=True)
+@kernel
 def _draws(keys: NDArray[np.int64], material: NDArray[np.int8]) -> Array:
     """(N, 5) numbers in [0, 1) that key and material decide."""
     draws = np.empty((len(keys), 5))

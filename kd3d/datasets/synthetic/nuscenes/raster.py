@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from kd3d.datasets.synthetic.nuscenes.cameras import Camera
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.painting import Painting
 from kd3d.datasets.synthetic.nuscenes.solids import GROUND, SKY, Solids, hit_local
 from kd3d.datasets.synthetic.nuscenes.textures import LATTICE, LEAVES, is_hole
@@ -155,7 +155,7 @@ def _near_to_far(solids: Solids, origin_m: Array) -> NDArray[np.int64]:
     return order
 
 
-@njit(cache=True)
+@kernel
 def _lay_ground(
     index: Indices, depth: NDArray[np.float32], origin: Array, rays: Array
 ) -> None:  # fmt: skip
@@ -168,7 +168,7 @@ def _lay_ground(
                 depth[row, column] = origin[2] / down
 
 
-@njit(cache=True)
+@kernel
 def _draw(
     kind: NDArray[np.int8], center: Array, half: Array, yaw: Array, owner: Indices,
     texture: NDArray[np.int8], seed: NDArray[np.int64],

@@ -1,10 +1,10 @@
 """The colour of each pixel: light, shadow, texture and haze on what the raster found there."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from kd3d.datasets.synthetic.nuscenes.ground_picture import GroundPicture, Levels, ground_colour
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.look import Look
 from kd3d.datasets.synthetic.nuscenes.noise import hash_of, noise_at
 from kd3d.datasets.synthetic.nuscenes.painting import Painting
@@ -58,7 +58,7 @@ def shade(
     return image
 
 
-@njit(cache=True)
+@kernel
 def _shade(
     index: NDArray[np.int32], depth: NDArray[np.float32], origin: Array, rays: Array,
     kind: NDArray[np.int8], center: Array, half: Array, yaw: Array,
@@ -131,7 +131,7 @@ def _shade(
             _expose(red, green, blue, look, row, column, noise_seed, image)
 
 
-@njit(cache=True)
+@kernel
 def _sky(x: float, y: float, z: float, look: Look) -> Rgb:
     """Colour of the sky in a direction: haze at the horizon, blue above, clouds between."""
     if z < 0.0:  # a mirror that looks down sees the street
@@ -150,7 +150,7 @@ def _sky(x: float, y: float, z: float, look: Look) -> Rgb:
     return red, green, blue
 
 
-@njit(cache=True)
+@kernel
 def _headlight(
     x: float, y: float, z: float, nx: float, ny: float, heading: tuple[float, float], power: float
 ) -> float:
@@ -164,7 +164,7 @@ def _headlight(
     return float(power * aim * facing * 100.0 / (100.0 + ahead * ahead))
 
 
-@njit(cache=True)
+@kernel
 def _expose(
     red: float, green: float, blue: float, look: Look,
     row: int, column: int, seed: int, image: NDArray[np.uint8],

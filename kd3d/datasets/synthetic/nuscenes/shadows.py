@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.solids import Solids, hit_local
 
 Array = NDArray[np.float64]
@@ -61,7 +61,7 @@ def _rectangles(solids: Solids, sun: Array, low_m: Array, cells: int) -> NDArray
     return rectangles
 
 
-@njit(cache=True)
+@kernel
 def _cast(
     kind: NDArray[np.int8], center: Array, half: Array, yaw: Array,
     rectangles: NDArray[np.int32], sun: Array, x_min: float, y_min: float,
@@ -85,7 +85,7 @@ def _cast(
                     top[row, column] = height
 
 
-@njit(cache=True)
+@kernel
 def sunlight(
     top: NDArray[np.float32], x_min: float, y_min: float, sun: Array,
     x: float, y: float, z: float, bias_m: float,

@@ -6,12 +6,13 @@ A texture changes the colour of a material by the place on the solid. Colours ar
 
 from math import floor
 
-from numba import njit
-
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.noise import hash_of, noise_at
 from kd3d.datasets.synthetic.nuscenes.solids import ELLIPSOID
 
-PLAIN, FACADE, BODY, NOSE, TAIL, CAB, GLASS, LEAVES, CLOTH, STRIPES, LATTICE, WHEEL = range(12)
+PLAIN, FACADE, CAB, GLASS, LEAVES, CLOTH, STRIPES, LATTICE, WHEEL = range(9)
+BODY = 16  # of a vehicle; plus any of these:
+NOSE, TAIL, DOORS = 1, 2, 4
 
 Surface = tuple[float, float, float, float, float]
 """Red, green, blue; own light (times the colour); share of the sky's mirror image."""
@@ -20,7 +21,7 @@ _SEAM_M = 0.012
 _BLACK = 0.025
 
 
-@njit(cache=True)
+@kernel
 def is_hole(
     texture: int, seed: int, kind: int, x: float, y: float, z: float,
     hx: float, hy: float, hz: float, facing: float, footprint_m: float,
@@ -40,7 +41,7 @@ def is_hole(
     return (x + y) / pitch - floor((x + y) / pitch) > 0.4 and abs(abs(z) - hz) > 0.06
 
 
-@njit(cache=True)
+@kernel
 def surface_of(
     texture: int, seed: int, red: float, green: float, blue: float,
     x: float, y: float, z: float, hx: float, hy: float, hz: float,
@@ -55,8 +56,8 @@ def surface_of(
     """
     if texture == FACADE:
         return _facade(seed, red, green, blue, x, y, z + hz, nx, nz, 2 * hz, footprint_m, dark)
-    if BODY <= texture <= TAIL:
-        return _body(texture, red, green, blue, x, y, z, hx, hy, hz, nx, ny, nz, dark)
+    if texture >= BODY:
+        return _body(texture - BODY, red, green, blue, x, y, z, hx, hy, hz, nx, ny, nz, dark)
     if texture == CAB:
         return _cab(red, green, blue, x, y, z, hx, hy, hz, nx, ny)
     if texture == GLASS:
@@ -82,14 +83,14 @@ def surface_of(
     return red, green, blue, 0.0, 0.06
 
 
-@njit(cache=True)
+@kernel
 def _cell(x: float, y: float, z: float, size_m: float, seed: int) -> float:
     """A number in [0, 1) for each cube of space."""
     row, column = floor(x / size_m), floor(y / size_m)
     return hash_of(row, column, seed + 7919 * floor(z / size_m))
 
 
-@njit(cache=True)
+@kernel
 def _facade(
     seed: int, red: float, green: float, blue: float, x: float, y: float, height: float,
     nx: float, nz: float, top: float, footprint_m: float, dark: float,
@@ -117,28 +118,28 @@ def _facade(
     return red, green, blue, 0.0, 0.0
 
 
-@njit(cache=True)
+@kernel
 def _body(
-    texture: int, red: float, green: float, blue: float, x: float, y: float, z: float,
+    has: int, red: float, green: float, blue: float, x: float, y: float, z: float,
     hx: float, hy: float, hz: float, nx: float, ny: float, nz: float, dark: float,
 ) -> Surface:  # fmt: skip
     """Lamps, a grille and a number plate at the ends; seams of doors; a dark sill."""
     side, up_m = abs(y) / hy, z + hz
     lamps_m = min(0.62 * 2 * hz, 0.75)  # middle of the lamps above the solid's foot
     level = abs(up_m - lamps_m) < 0.1
-    if nx > 0.5 and texture != TAIL:
+    if nx > 0.5 and has & NOSE:
         if level and 0.6 < side < 0.94:
             return 0.95, 0.93, 0.85, 0.25 + 2.0 * dark, 0.2
         if side < 0.5 and abs(up_m - lamps_m + 0.08) < 0.12:
             return _BLACK, _BLACK, _BLACK, 0.0, 0.1
-    if nx < -0.5 and texture != NOSE:
+    if nx < -0.5 and has & TAIL:
         if level and 0.64 < side < 0.96:
             return 0.72, 0.03, 0.02, 0.15 + 1.0 * dark, 0.15
         if abs(y) < 0.26 and abs(up_m - lamps_m + 0.04) < 0.06:
             return 0.75, 0.74, 0.66, 0.0, 0.0
         if hz > 0.8 and abs(y) < 2 * _SEAM_M:
             return 0.3 * red, 0.3 * green, 0.3 * blue, 0.0, 0.1
-    if abs(ny) > 0.5 and texture == BODY:
+    if abs(ny) > 0.5 and has & DOORS:
         seam = abs(x - 0.05 * hx)
         if min(seam, abs(seam - 0.42 * hx)) < _SEAM_M:
             return 0.35 * red, 0.35 * green, 0.35 * blue, 0.0, 0.1
@@ -147,7 +148,7 @@ def _body(
     return red, green, blue, 0.0, 0.2
 
 
-@njit(cache=True)
+@kernel
 def _cab(
     red: float, green: float, blue: float, x: float, y: float, z: float,
     hx: float, hy: float, hz: float, nx: float, ny: float,
