@@ -57,7 +57,7 @@ class Pair:
     A tap that gives a list (the levels of an FPN) is one pair: the loss is the mean over levels.
     Connectors are made by :meth:`build_connectors` once the shapes are known. What the ``forward``
     of loss and connector names is passed to them: ``temperature, mask, boxes, labels, labelled,
-    student_grid, teacher_grid``.
+    student_grid, teacher_grid``; the student's grid is that of the map the loss is given.
 
     Raises:
         UserError: a mask for a loss that takes none.
@@ -192,11 +192,13 @@ class Pair:
         losses = []
         for level, (s, t) in enumerate(zip(students, teachers, strict=True)):
             named = grids(s, t, scene)
-            if connectors and not isinstance(self.connectors[level], nn.Identity):
-                wanted = parameters_of(self.connectors[level])
-                s = connectors[level](s, t, **_chosen(named, wanted))
             inside = self.inside(level, named) if self.takes_mask else None
-            named = self._grids_compared(level, s, t, named, scene)
+            if connectors and not isinstance(self.connectors[level], nn.Identity):
+                own = self.connectors[level]
+                s = connectors[level](s, t, **_chosen(named, parameters_of(own)))
+                named = grids(s, t, scene)
+                if named and hasattr(own, "inside"):  # it has brought the map to the other grid
+                    named["student_grid"] = named["teacher_grid"]
             losses.append(self._compared(s, t, {**given, **named}, scene, inside))
         return torch.stack(losses).mean()
 

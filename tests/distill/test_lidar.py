@@ -130,6 +130,25 @@ def test_a_loss_is_given_what_it_names(tmp_path, teacher):
     assert float(mask.max()) == pytest.approx(1.0, abs=0.01)
 
 
+@LOSSES.register_module(force=True)
+class GridLoss(nn.Module):
+    """Keeps the grids that a pair hands over."""
+
+    given: list = []  # noqa: RUF012
+
+    def forward(self, student, teacher, *, student_grid, teacher_grid):
+        self.given.append((student_grid, teacher_grid))
+        return student.square().mean()
+
+
+def test_without_a_connector_grids_are_those_of_the_taps(tmp_path, teacher):
+    pair = pts_pair(loss={"type": "GridLoss"}, connector=None)
+    inspect_pairs(toys3d.training(tmp_path, toys3d.centerpoint(), hooks=hooks(teacher, [pair])))
+    student_grid, teacher_grid = GridLoss.given[-1]
+    assert (student_grid.rows, student_grid.columns, student_grid.cell_x_m) == (16, 16, 0.8)
+    assert (teacher_grid.rows, teacher_grid.columns, teacher_grid.cell_x_m) == (32, 32, 0.4)
+
+
 def test_where_the_student_sees_nothing_the_mask_is_zero(tmp_path):
     RecordingLoss.given.clear()
     wide = toys3d.centerpoint(8, extent=FOUR_METRES)
