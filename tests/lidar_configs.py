@@ -1,0 +1,97 @@
+"""LiDAR configs with all their layers on a part of their range: one real step with the teacher."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from toys import Watch
+
+from kd3d.configs import load_config
+from kd3d.distill.hook import DistillHook
+from kd3d.distill.teacher import drop_pretrained
+
+
+class WatchGradients(Hook):
+    """Notes the parameters whose gradient is not zero."""
+
+    def __init__(self):
+        self.reached = set()
+
+    def before_train(self, runner):
+        for name, parameter in runner.model.named_parameters():
+            if parameter.requires_grad:
+                parameter.register_hook(lambda grad, name=name: self.note(name, grad))
+
+    def note(self, name, grad):
+        if grad.any():
+            self.reached.add(name)
+
+
+def crop(node: Any, times: int) -> None:
+    """Makes a model's range ``times`` smaller in x and y, in place; its layers stay.
+
+    A step costs by the square of the range, and these detectors see 512 pillars each way.
+    """
+    if isinstance(node, list | tuple):
+        for item in node:
+            crop(item, times)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in ("point_cloud_range", "pc_range"):
+            node[key] = _nearer(value, times)
+        elif key == "ranges":  # of anchors
+            node[key] = [_nearer(each, times) for each in value]
+        elif key in ("output_shape", "grid_size", "sparse_shape"):  # heights are below 100
+            node[key] = [cells // times if cells > 100 else cells for cells in value]
+        else:
+            crop(value, times)
+
+
+def _nearer(extent: list[float], times: int) -> list[float]:
+    heights = (2, 5)
+    return [v if place in heights else v / times for place, v in enumerate(extent)]
+
+
+def on_one_batch(
+    path: Path, dataset: dict[str, Any], work_dir: Path, *, student: int, teacher: int
+) -> Config:
+    """The config on one batch of ``dataset``, with both ranges so many times smaller."""
+    config = load_config(path)
+    drop_pretrained(config.model)
+    crop(config.model, student)
+    for hook in config.custom_hooks:
+        if hook["type"] == "DistillHook":
+            smaller = load_config(hook["teacher"]["config"])
+            crop(smaller.model, teacher)
+            smaller.dump(work_dir / "teacher.py")
+            hook["teacher"] = {"config": str(work_dir / "teacher.py"), "checkpoint": "random"}
+    config.train_dataloader = {
+        "batch_size": 1,
+        "num_workers": 0,
+        "sampler": {"type": "DefaultSampler", "shuffle": True},
+        "dataset": dataset,
+    }
+    config.train_cfg = {"type": "EpochBasedTrainLoop", "max_epochs": 1}
+    for split in ("val", "test"):
+        for part in ("dataloader", "cfg", "evaluator"):
+            config[f"{split}_{part}"] = None
+    config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 10}
+    config.randomness = {"seed": 0}
+    config.work_dir = str(work_dir)
+    config.log_level = "ERROR"
+    return config
+
+
+def train_one_step(config: Config) -> tuple[dict[str, Any], DistillHook, set[str]]:
+    """The losses of the step, the hook that distilled, and parameters that a gradient reached."""
+    runner = Runner.from_cfg(config)
+    seen, gradients = [], WatchGradients()
+    runner.register_hook(Watch(lambda runner, outputs: seen.append(outputs)))
+    runner.register_hook(gradients)
+    runner.train()
+    (losses,) = seen
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
+    return losses, hook, gradients.reached
