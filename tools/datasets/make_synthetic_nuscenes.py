@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     add("--seed", type=int, default=standard.seed, help="same seed, same files; default 0")
     add("--sweeps", type=int, default=0, help="LiDAR turns before each keyframe, 0 (default) to 9")
     add("--domain", choices=["day", "night"], default="day", help="clear day or rainy night")
+    add("--lidar-range-m", type=float, default=standard.lidar_range_m, help="default 100")
     add("--cameras", action=argparse.BooleanOptionalAction, default=False, help="render cameras")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes, default all cores")
     add("--force", action="store_true", help="replace a set of other settings")
@@ -66,6 +67,7 @@ def main() -> None:
             sweeps=args.sweeps,
             domain=args.domain,
             cameras=args.cameras,
+            lidar_range_m=args.lidar_range_m,
         )
         made = make_world(
             args.out, world, overwrite=args.force, workers=args.workers, progress=Bar()

@@ -19,6 +19,7 @@ from pathlib import Path
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.coco import COCO, write_coco
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
+from kd3d.datasets.synthetic.nuscenes.lidar import RANGE_M
 from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
     LIDAR,
@@ -54,6 +55,7 @@ class World:
         sweeps: LiDAR turns at 20 Hz before each keyframe, 0 to 9.
         domain: "day" (clear) or "night" (with rain).
         cameras: whether the six cameras are rendered.
+        lidar_range_m: how far the LiDAR sees; objects without a return are not evaluated.
         version: raised whenever the world changes, so that old files are not taken for new ones.
     """
 
@@ -65,6 +67,7 @@ class World:
     sweeps: int = 0
     domain: str = "day"
     cameras: bool = False
+    lidar_range_m: float = RANGE_M
     version: int = 3
 
     def check(self) -> None:
@@ -85,6 +88,10 @@ class World:
             raise UserError(
                 f"expected --sweeps between 0 and 9 (a keyframe comes every tenth turn of the "
                 f"LiDAR), got {self.sweeps}"
+            )
+        if not 0 < self.lidar_range_m <= RANGE_M:
+            raise UserError(
+                f"expected --lidar-range-m between 0 and {RANGE_M:g} m, got {self.lidar_range_m:g}"
             )
 
     def splits(self) -> dict[str, list[str]]:
@@ -190,7 +197,14 @@ def _recorded(world: World, names: list[str], folder: Path, workers: int) -> Ite
     """The rows of each scene, in the order of ``names``."""
     recordings = [
         Recording(
-            world.seed, number, name, world.keyframes, world.sweeps, world.domain, world.cameras
+            world.seed,
+            number,
+            name,
+            world.keyframes,
+            world.sweeps,
+            world.domain,
+            world.cameras,
+            world.lidar_range_m,
         )
         for number, name in enumerate(names)
     ]

@@ -74,7 +74,14 @@ def lidar_pose(ego: Pose) -> Pose:
 
 
 def scan(
-    solids: Solids, ground: Ground, ego: Pose, weather: Weather, actors: int, seed: int
+    solids: Solids,
+    ground: Ground,
+    ego: Pose,
+    weather: Weather,
+    actors: int,
+    seed: int,
+    *,
+    reach_m: float = RANGE_M,
 ) -> Sweep:
     """Looks once around.
 
@@ -85,6 +92,7 @@ def scan(
         weather: one of ``WEATHER``.
         actors: owners are below this number.
         seed: of noise and drop-out.
+        reach_m: returns from farther away are lost, as those of a sensor of shorter range.
     """
     sensor = lidar_pose(ego)
     center = solids.center.copy()
@@ -119,6 +127,7 @@ def scan(
 
     rng = np.random.default_rng(seed)
     kept, range_m, intensity = _returns(range_m, cosine, material, on_ground, weather, rng)
+    kept &= range_m <= reach_m
     points = np.column_stack([direction * range_m[:, None], intensity, ring])[kept]
     return Sweep(points.astype(np.float32), owner[kept].astype(np.int32), possible, seen)
 

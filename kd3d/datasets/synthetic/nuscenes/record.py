@@ -43,6 +43,7 @@ class Recording:
         sweeps: LiDAR turns at 20 Hz before each keyframe, at most 9.
         domain: "day" or "night".
         cameras: whether to render the six cameras.
+        lidar_range_m: how far the LiDAR sees.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class Recording:
     sweeps: int
     domain: str
     cameras: bool
+    lidar_range_m: float
 
     @property
     def token(self) -> Token:
@@ -128,6 +130,7 @@ def _write_turn(
         WEATHER[recording.domain],
         len(scene.actors),
         int(noise.generate_state(1)[0]),
+        reach_m=recording.lidar_range_m,
     )
     row = _data_row(recording, LIDAR, keyframe, stamp, is_key_frame=is_key_frame)
     sweep.points.tofile(folder / row["filename"])
