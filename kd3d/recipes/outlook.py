@@ -42,37 +42,45 @@ class Outlook:
         """
         self._lengths = {name: length for name, length in lengths.items() if length}
         self._jobs, self._after_s, self._total = jobs, exports * _EXPORT_S, len(lengths)
-        self._ended: dict[str, float | None] = {}
+        self._ended: set[str] = set()
+        self._whole_s: dict[str, float] = {}  # of runs that have ended, or trained for a while
 
     def end(self, name: str, duration_s: float) -> None:
         """Notes that a run has ended."""
-        self._ended[name] = duration_s if name in self._lengths else None
+        self._ended.add(name)
+        if name in self._lengths:
+            self._whole_s[name] = duration_s
 
     def text(self, active: Sequence[Activity]) -> str:
         """Such as " | 1 of 7 runs done, about 4 min 10 s left"; without an estimate at first."""
         done = f" | {len(self._ended)} of {self._total} runs done"
-        training = {activity.name: activity for activity in active if activity.trains}
-        whole_s = {name: value for name, value in self._ended.items() if value is not None}
-        for name, activity in training.items():
-            if activity.fraction >= 0.02 and name in self._lengths:
-                whole_s[name] = activity.elapsed_s / activity.fraction
-        if not whole_s:
+        at_work = {activity.name: activity for activity in active}
+        for name, activity in at_work.items():
+            if activity.trains and activity.fraction >= 0.02 and name in self._lengths:
+                self._whole_s[name] = activity.elapsed_s / activity.fraction
+        if not self._whole_s:
             return done
         left_s = self._after_s
-        for name in self._lengths.keys() - self._ended.keys():
-            passed_s = training[name].elapsed_s if name in training else 0.0
-            left_s += max(0.0, self._expected_s(name, whole_s) - passed_s) / self._jobs
+        for name in self._lengths.keys() - self._ended:
+            left_s += self._left_s(name, at_work.get(name)) / self._jobs
         return f"{done}, about {minutes(left_s)} left"
 
-    def _expected_s(self, name: str, whole_s: Mapping[str, float]) -> float:
-        if name in whole_s:
-            return whole_s[name]
+    def _left_s(self, name: str, activity: Activity | None) -> float:
+        if activity is None:
+            return self._expected_s(name)
+        if not activity.trains:
+            return 0.0  # its evaluation is short beside its training
+        return max(0.0, self._expected_s(name) - activity.elapsed_s)
+
+    def _expected_s(self, name: str) -> float:
+        if name in self._whole_s:
+            return self._whole_s[name]
         steps_s = [
             value / self._lengths[other]
-            for other, value in whole_s.items()
+            for other, value in self._whole_s.items()
             if _kind(other) == _kind(name)
         ]
-        return mean(steps_s) * self._lengths[name] if steps_s else mean(whole_s.values())
+        return mean(steps_s) * self._lengths[name] if steps_s else mean(self._whole_s.values())
 
 
 def one_command(active: Sequence[Activity]) -> str:

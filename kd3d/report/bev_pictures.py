@@ -16,7 +16,7 @@ RANGE_M = 52.0  # from the LiDAR to each side of a picture; the farthest boxes c
 _UNITS = 10.0  # of the picture, a metre
 _PIXELS = 5.0  # of the image of the points, a metre
 _RINGS_M = (20, 40)
-_GREY = 176
+_GREY = 150
 _EGO_M = ((-0.9, 2.6), (0.9, 2.6), (0.9, -1.7), (-0.9, -1.7))  # a car around its LiDAR
 
 

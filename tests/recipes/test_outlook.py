@@ -31,6 +31,13 @@ def test_a_student_follows_the_steps_of_students():
     assert text == " | 2 of 4 runs done, about 0 min 35 s left"
 
 
+def test_a_run_under_evaluation_has_no_training_left_and_keeps_its_pace():
+    outlook = Outlook(LENGTHS)
+    outlook.text([training("teacher", 10.0, 0.25)])  # 40 s
+    text = outlook.text([Activity("teacher", 3.0, 0.5)])
+    assert text == " | 0 of 3 runs done, about 1 min 20 s left"  # two students of 40 s
+
+
 def test_jobs_share_the_rest_and_exports_come_after():
     outlook = Outlook(LENGTHS, jobs=2, exports=2)
     outlook.end("teacher", 40.0)
