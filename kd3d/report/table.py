@@ -136,12 +136,34 @@ def _notes(summary: Summary, rows: list[Row]) -> list[str]:
             notes.append(f"Gap closed vs {name}: {gap_text(gap)} ({_seeds(len(gap.per_seed))}).")
     if any(cell.startswith("(") for row in rows for cell in row.cells):
         notes.append("In parentheses: measured once, on another student with the same network.")
+    if summary.metric == "NDS" and not summary.refusal:
+        notes += _kept(summary)
     if not summary.latency_backend:
         notes.append(
             "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
             "tools/benchmark.py DIR --backend onnxruntime measure it."
         )
     return notes
+
+
+def _kept(summary: Summary) -> list[str]:
+    """What the distilled student keeps of its teacher's score, and what it costs beside it."""
+    teacher, student = summary.groups["teacher"], summary.groups["distilled"]
+    theirs, ours = teacher.statistic(summary.metric), student.statistic(summary.metric)
+    assert theirs is not None, "a summary without a score has a refusal"
+    assert ours is not None, "likewise"
+    if theirs.mean <= 0:
+        return []
+    said = (
+        f"The distilled student keeps {100 * ours.mean / theirs.mean:.1f} % of the teacher's "
+        f"{summary.metric} ({ours.mean - theirs.mean:+.1f} points)"
+    )
+    if teacher.parameters and student.parameters:
+        said += f", with {100 * student.parameters / teacher.parameters:.1f} % of its parameters"
+    slow_ms, fast_ms = (_latency_ms(group, summary) for group in (teacher, student))
+    if slow_ms and fast_ms:
+        said += f", at {slow_ms / fast_ms:.1f} times its speed ({summary.latency_backend})"
+    return [f"{said}."]
 
 
 def _seeds(count: int) -> str:
