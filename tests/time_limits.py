@@ -12,7 +12,7 @@ LIMITS_S = {
     "backends": 60.0,
     "configs": 300.0,  # builds each detector with its teacher
     "connectors": 60.0,
-    "datasets": 60.0,
+    "datasets": 120.0,  # some start processes that import the devkit
     "distill": 300.0,  # trains with MMEngine's Runner; some in two processes
     "evaluation": 60.0,
     "export": 120.0,

@@ -196,6 +196,7 @@ class _Database:
             lidar2ego, ego2global = self.sensor2ego(data), self.ego2global(data)
             sensor2lidar = global2lidar @ ego2global @ lidar2ego
             points = {
+                "num_pts_feats": None,  # as mmdet3d leaves it
                 "lidar_path": data["filename"],
                 "lidar2ego": lidar2ego.tolist(),
                 "lidar2sensor": np.linalg.inv(sensor2lidar).astype(np.float32).tolist(),

@@ -21,7 +21,7 @@ def scenes():
 
 def rectangle(pose, length_m, width_m, middle_m=0.0):
     corners = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)]) * (length_m / 2, width_m / 2)
-    return Polygon(pose.to_global(corners + (middle_m, 0)))
+    return Polygon(pose.to_global(corners + np.array([middle_m, 0])))
 
 
 def test_classes_have_a_long_tail(scenes):

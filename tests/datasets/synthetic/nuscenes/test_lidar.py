@@ -84,7 +84,7 @@ def test_culled_rays_meet_what_all_rays_meet():
         solids.kind, solids.center, solids.half, solids.yaw,
         np.ones(len(solids)), solids.owner, 0, 1,
     )  # fmt: skip
-    lifted = solids.center + (0, 0, MOUNT_M[2])
+    lifted = solids.center + np.array([0, 0, MOUNT_M[2]])
     met = set()
     for beam in range(0, BEAMS, 3):
         for column in range(0, FIRINGS, 17):

@@ -1,0 +1,141 @@
+"""The files of a world: whole, the same for any number of workers, and what the devkit reads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kd3d.datasets.synthetic.nuscenes.dataset import World, make_world
+from kd3d.errors import UserError
+
+TOOL = Path(__file__).parents[4] / "tools/datasets/make_synthetic_nuscenes.py"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def table(root: Path, name: str):
+    return json.loads((root / "v1.0-trainval" / f"{name}.json").read_text())
+
+
+def test_two_workers_write_the_same_files(small, small_root, tmp_path):
+    assert make_world(tmp_path / "again", small, workers=2)
+    assert contents(tmp_path / "again") == contents(small_root)
+
+
+def test_other_seed_other_files(small, small_root, tmp_path):
+    world = replace(small, scenes=1, val_scenes=0, test_scenes=0, keyframes=1, seed=6)
+    make_world(tmp_path / "other", world)
+    ours, theirs = (
+        next((root / "samples/LIDAR_TOP").glob("*0001*")).read_bytes()
+        for root in (small_root, tmp_path / "other")
+    )
+    assert ours != theirs
+
+
+def test_files_and_splits(small_root):
+    names = [row["name"] for row in table(small_root, "scene")]
+    assert names == ["scene-0001", "scene-0002", "scene-0003", "scene-0012", "scene-0013"]
+    assert json.loads((small_root / "v1.0-trainval/splits.json").read_text()) == {
+        "synthetic_train": names[:2],
+        "synthetic_val": names[2:4],
+        "synthetic_test": names[4:],
+    }
+    data = table(small_root, "sample_data")
+    assert len(data) == 5 * 4 * 2  # one turn before each keyframe
+    assert sum(row["is_key_frame"] for row in data) == 20
+    for row in data:
+        points = np.fromfile(small_root / row["filename"], np.float32).reshape(-1, 5)
+        assert 15000 < len(points) < 34688
+        assert np.linalg.norm(points[:, :3], axis=1).min() > 1  # none on the vehicle itself
+        assert set(np.unique(points[:, 4])) <= set(range(32))
+    assert "synthetic" in (small_root / "README.txt").read_text()
+    assert {row["vehicle"] for row in table(small_root, "log")} == {"synthetic"}
+    assert all("ynthetic" in row["description"] for row in table(small_root, "scene"))
+
+
+def test_sweeps_are_linked_in_time(small_root):
+    data = table(small_root, "sample_data")
+    rows = {row["token"]: row for row in data}
+    firsts = [row for row in data if not row["prev"]]
+    assert len(firsts) == 5
+    row, stamps = firsts[0], []
+    while True:
+        stamps.append(row["timestamp"])
+        if not row["next"]:
+            break
+        assert rows[row["next"]]["prev"] == row["token"]
+        row = rows[row["next"]]
+    assert np.diff(stamps).tolist() == [50_000, 450_000] * 3 + [50_000]
+
+
+def test_same_world_is_not_made_again(small, small_root, monkeypatch):
+    monkeypatch.setattr("kd3d.datasets.synthetic.nuscenes.dataset.record_scene", None)
+    assert not make_world(small_root, small)
+
+
+def test_other_world_is_not_overwritten(small, small_root):
+    before = contents(small_root)
+    with pytest.raises(UserError, match="--force"):
+        make_world(small_root, replace(small, seed=1))
+    assert contents(small_root) == before
+
+
+def test_force_replaces_a_world_only(tmp_path):
+    tiny = World(scenes=1, val_scenes=0, keyframes=1)
+    make_world(tmp_path / "w", tiny)
+    assert make_world(tmp_path / "w", replace(tiny, domain="night"), overwrite=True)
+    assert table(tmp_path / "w", "scene")[0]["description"].count("night") == 1
+    strange = tmp_path / "photos"
+    strange.mkdir()
+    (strange / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="not replaced"):
+        make_world(strange, tiny, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "w"]
+
+
+def test_failure_leaves_nothing(tmp_path, monkeypatch):
+    def fail(recording, folder):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("kd3d.datasets.synthetic.nuscenes.dataset.record_scene", fail)
+    with pytest.raises(OSError, match="disk full"):
+        make_world(tmp_path / "w", World(scenes=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_leaves_nothing(tmp_path):
+    command = [sys.executable, str(TOOL), "--out", str(tmp_path / "w"), "--scenes", "300"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list(tmp_path.glob(".w.*/samples/LIDAR_TOP/*")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scenes": 701}, "between 0 and 700"),
+        ({"val_scenes": 100, "test_scenes": 51}, "between 0 and 150"),
+        ({"keyframes": 0}, "at least one"),
+        ({"sweeps": 10}, "between 0 and 9"),
+    ],
+)
+def test_impossible_worlds(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        make_world(tmp_path / "w", replace(World(), **change))
