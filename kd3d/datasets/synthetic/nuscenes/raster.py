@@ -194,8 +194,8 @@ def _draw(
                 dx, dy = ax * column + bx * row + cx, ay * column + by * row + cy
                 dz = rays[2, 0] * column + rays[2, 1] * row + rays[2, 2]
                 t, nx, ny, nz = hit_local(kind[place], hx, hy, hz, ox, oy, oz, dx, dy, dz)
-                behind = t >= (ground_or_sky if mine >= 0 else depth)[row, column]
-                if t < NEAR_M or behind:
+                limit = (ground_or_sky if mine >= 0 else depth)[row, column] - SAME_M
+                if t < NEAR_M or t >= limit:
                     continue
                 if holed:
                     facing = -(nx * dx + ny * dy + nz * dz) / (dx * dx + dy * dy + dz * dz) ** 0.5
