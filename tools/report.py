@@ -1,9 +1,11 @@
 """Makes one table and one HTML page from the records below some folders.
 
-Example:
+Examples:
     python tools/report.py work_dirs/demo --out work_dirs/demo/report
+    python tools/report.py work_dirs/many_labels work_dirs/few_labels --out work_dirs/report
 
-Writes index.html (self-contained), report.md and records.json. A report is derived from its
+Writes index.html (self-contained), report.md and records.json; of several whole recipes also a
+page each. A report is derived from its
 records, so an earlier report in --out is replaced without asking; other files never are.
 """
 

@@ -1,6 +1,6 @@
 """One self-contained HTML page: no script, nothing loaded from elsewhere, light and dark."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -40,47 +40,54 @@ GENERATOR = '<meta name="generator" content="kd3d report">'
 _ROLES = ("teacher", "baseline", "control", "distilled")
 
 
-def page(summary: Summary, records: Mapping[Path, Record], *, command: str) -> str:
+def page(summary: Summary, records: Mapping[Path, Record], *, command: str, title: str = "") -> str:
     """The whole page.
 
     Args:
         summary: of those records.
         records: path -> record, all of them.
         command: that makes this page, to be printed on it.
+        title: of a chapter among several.
     """
     body = [
-        "<h1>kd3d report</h1>",
+        f"<h1>kd3d report{escape(f': {title}' if title else '')}</h1>",
         f'<p class="headline">{escape(headline(summary))}</p>',
         _caveats(summary),
-        _section(
+        section(
             "Result",
-            _table(summary_table(summary)),
+            table_html(summary_table(summary)),
             f"{summary.metric} in percent, mean and sample "
             "deviation over seeds. Gap closed: (distilled - twin) / (teacher - twin).",
         ),
-        _section(f"{summary.metric} of each seed", _dots(summary)),
+        section(f"{summary.metric} of each seed", _dots(summary)),
         _ablation(summary),
         _losses(summary),
-        _section("AP of each class", _bars(summary)),
+        section("AP of each class", _bars(summary)),
         *(_nuscenes(summary) if summary.metric == "NDS" else [_pictures(summary)]),
-        _section("Training", training_table(summary), "Mean over seeds."),
+        section("Training", training_table(summary), "Mean over seeds."),
         _time(records),
-        _section("Latency", latency_table(summary)),
-        _section("Environment", environment_facts(records.values())),
-        _section("Conditions", condition_facts(records.values())),
-        _section("Commands", commands(records.values(), command)),
-        _section("Records", record_list(records)),
+        section("Latency", latency_table(summary)),
+        section("Environment", environment_facts(records.values())),
+        section("Conditions", condition_facts(records.values())),
+        section("Commands", commands(records.values(), command)),
+        section("Records", record_list(records)),
     ]
+    return document(body, f"kd3d report: {title}" if title else "kd3d report")
+
+
+def document(body: Sequence[str], title: str = "kd3d report") -> str:
+    """A whole HTML page around its parts."""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{GENERATOR}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>kd3d report</title><style>{STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
 
 
-def _section(title: str, content: str, explained: str = "") -> str:
+def section(title: str, content: str, explained: str = "") -> str:
+    """A heading, a sentence on what follows, and the content as HTML."""
     text = f'<p class="soft">{escape(explained)}</p>' if explained else ""
     return f"<h2>{escape(title)}</h2>{text}{content}"
 
@@ -93,14 +100,15 @@ def _caveats(summary: Summary) -> str:
 def _time(records: Mapping[Path, Record]) -> str:
     table = recipe_time(records.values())
     said = "By the clock, all commands that worked on it together; the report itself not counted."
-    return _section("Time", table, said) if table else ""
+    return section("Time", table, said) if table else ""
 
 
 def _color(role: str) -> str:
     return f"role-{role if role in _ROLES else 'other'}"
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """A table with its notes below it."""
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
     rows = []
     for row in table.rows:
@@ -119,7 +127,7 @@ def _table(table: Table) -> str:
 
 def _ablation(summary: Summary) -> str:
     table = ablation_table(summary)
-    return "" if table is None else _section("Ablation", _table(table))
+    return "" if table is None else section("Ablation", table_html(table))
 
 
 def _dots(summary: Summary) -> str:
@@ -156,9 +164,9 @@ def _losses(summary: Summary) -> str:
             "No loss curves: no training logs lie beside the records; tools/train.py writes them."
         )
     )
-    return _section(
+    return section(
         "Loss of each pair", pair_part, "Distilled runs, over iterations; a thin line is one seed."
-    ) + _section("Losses of the students' own task", task_part)
+    ) + section("Losses of the students' own task", task_part)
 
 
 def _bars(summary: Summary) -> str:
@@ -198,15 +206,15 @@ def _nuscenes(summary: Summary) -> list[str]:
         "2 m of an object of its class; dashed: one that is not. Hover over a box for its class."
     )
     return [
-        _section("Seen from above", missing(reason) if reason else "".join(pictures), seen + world),
-        _section(
+        section("Seen from above", missing(reason) if reason else "".join(pictures), seen + world),
+        section(
             "Parts of NDS",
             swatches + parts_chart(summary) + parts_table(summary),
             "NDS = (5 mAP + the sum of 1 - error, at least 0, over five errors) / 10; mean over "
             f"seeds, higher bars are better.{world}",
         ),
-        _section("Precision over recall", swatches + precision_recall(summary), f"At 2 m.{world}"),
-        _section(
+        section("Precision over recall", swatches + precision_recall(summary), f"At 2 m.{world}"),
+        section(
             "Classes and distances",
             class_table(summary),
             "AP in percent by the distance at which a centre matches, its mean over the four, and "
@@ -218,10 +226,10 @@ def _nuscenes(summary: Summary) -> list[str]:
 def _pictures(summary: Summary) -> str:
     pictures, reason = sample_pictures(summary)
     if reason:
-        return _section("Images", missing(reason))
+        return section("Images", missing(reason))
     legend = (
         f"Images spread evenly over the test split, first seed, scores from {MIN_SCORE}. Solid: "
         f"matches an object (IoU {MIN_IOU}, same class); dashed: matches none; dotted: an object "
         "that was missed. Hover over a box for its class."
     )
-    return _section("Images", "".join(pictures), legend)
+    return section("Images", "".join(pictures), legend)

@@ -13,7 +13,7 @@ STYLE = """
 body { margin: 0 auto; padding: 40px 28px 64px; max-width: 1120px; background: var(--page);
   color: var(--text); font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 15px; font-weight: 600; letter-spacing: .02em; color: var(--soft); margin: 0; }
-h2 { font-size: 20px; margin: 52px 0 6px; }
+a { color: var(--baseline); } h2 { font-size: 20px; margin: 52px 0 6px; }
 p { margin: 6px 0; } .soft { color: var(--soft); font-size: 14px; }
 .headline { font-size: 23px; line-height: 1.4; font-weight: 600; margin: 10px 0 18px; }
 .caveats { background: var(--warn); border-left: 4px solid var(--warn-line);
