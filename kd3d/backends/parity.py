@@ -113,7 +113,7 @@ def parity(
         inputs: sets of inputs; at least one.
         detect: final boxes from outputs; None compares tensors only.
         align: where the order of rows is free (the best of many), puts them in one order before
-            tensors are compared.
+            tensors and boxes are compared.
         tolerances: what counts as equal.
     """
     tolerances = tolerances or Tolerances()
@@ -125,9 +125,11 @@ def parity(
     with reference, candidate:
         assert set(reference.output_names) == set(candidate.output_names)
         for feeds in sets:
-            expected, received = reference.infer(feeds), candidate.infer(feeds)
-            ordered = align(expected, received) if align is not None else received
-            differences = {n: tensor_difference(expected[n], ordered[n]) for n in expected}
+            expected = reference.infer(feeds)
+            received: Mapping[str, Array] = candidate.infer(feeds)
+            if align is not None:
+                received = align(expected, received)
+            differences = {n: tensor_difference(expected[n], received[n]) for n in expected}
             worst = {n: _worse(worst.get(n), difference) for n, difference in differences.items()}
             if detect is not None:
                 noisy = _with_noise(expected, differences, generator)

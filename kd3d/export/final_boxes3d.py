@@ -174,8 +174,8 @@ def post_processing3d(head: Any) -> PostProcessing3D:
             most=int(settings.max_num),
         )
     coder, circle = head.bbox_coder, settings["nms_type"] == "circle"
-    first = [float(value) for value in coder.post_center_range]
-    second = first if circle else [float(v) for v in settings["post_center_limit_range"]]
+    first = _limits(coder.post_center_range)
+    second = first if circle else _limits(settings["post_center_limit_range"])
     return CenterPostProcessing(
         score_threshold=float(coder.score_threshold) if coder.score_threshold else None,
         center_range_m=first,
@@ -187,6 +187,11 @@ def post_processing3d(head: Any) -> PostProcessing3D:
         nms_most=settings.get("post_max_size"),
         final_range_m=second if second and second != first else None,
     )
+
+
+def _limits(values: Any) -> list[float]:
+    """As the config has them: the coder replaces its own by a float32 tensor when it is used."""
+    return [float(f"{float(value):.6g}") for value in values]
 
 
 def settings_as_json(settings: PostProcessing3D) -> dict[str, Any]:

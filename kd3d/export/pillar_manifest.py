@@ -98,6 +98,8 @@ class PillarManifest:
             grid[name] = tuple(float(value) for value in grid[name])
         content["voxelization"] = Voxelization(**grid)
         content["postprocessing"] = settings_from_json(content["postprocessing"])
+        for name in ("output_names", "groups"):
+            content[name] = tuple(content[name])
         return cls(**content)
 
 

@@ -60,8 +60,8 @@ def _ordered(expected: dict[str, Array], received: dict[str, Array]) -> dict[str
         return received
     order = linear_sum_assignment(cdist(first, second, "cityblock"))[1]
     apart = (np.abs(first - second[order]) > CLOSE).any(1)
-    lowest = _best(expected).min() + TIED
-    tied = apart & (_best(expected) <= lowest) & (_best(received)[order] <= lowest)
+    best = np.stack([_best(expected), _best(received)[order]])
+    tied = apart & (np.abs(best - best[0].min()) <= TIED).all(0)
     found = {name: array[order] for name, array in received.items()}
     for name, array in found.items():
         array[tied] = expected[name][tied]
