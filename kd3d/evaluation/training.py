@@ -22,7 +22,8 @@ def write_training_record(
     Metrics: ``iterations``, ``seconds_per_iter`` (median, data loading included),
     ``peak_memory_mb`` (of the GPU, or of the process), ``lr``, and of a distilled run the mean
     ``gradient_share/<pair>`` and ``gradient_scale``: |task + pairs| / |task| of the student's
-    gradients, from which the control twin is made.
+    gradients, from which the control twin is made. Conditions: how many frames the training
+    set has with labels, and without.
     """
     if not is_main_process():
         return None
@@ -39,6 +40,7 @@ def write_training_record(
         elif metric == "gradient_scale":  # of one teacher; several add to the same gradient
             scale += float(history.data[0].mean()) - 1.0
             metrics["gradient_scale"] = 1.0 + scale
+    labelled, unlabelled = frames_of(runner.train_dataloader.dataset)
     record = Record(
         kind="training",
         role=role,
@@ -49,9 +51,26 @@ def write_training_record(
         config_hash=config_hash(runner.cfg),
         parameters=sum(parameter.numel() for parameter in runner.model.parameters()),
         environment=environment(),
-        conditions={"world_size": runner.world_size, "max_iters": runner.max_iters},
+        conditions={
+            "world_size": runner.world_size,
+            "max_iters": runner.max_iters,
+            "labelled_frames": labelled,
+            "unlabelled_frames": unlabelled,
+        },
     )
     return record.write(Path(work_dir) / RECORD)
+
+
+def frames_of(dataset: Any) -> tuple[int, int]:  # Any: untyped libraries
+    """(frames with labels, frames without) of a dataset, however it is wrapped or repeated."""
+    if type(dataset).__name__ == "Unlabelled":
+        return 0, len(dataset)
+    parts = getattr(dataset, "datasets", None)
+    if parts is None:
+        inner = getattr(dataset, "dataset", None)
+        return (len(dataset), 0) if inner is None else frames_of(inner)
+    counts = [frames_of(part) for part in parts]
+    return sum(labelled for labelled, _ in counts), sum(without for _, without in counts)
 
 
 def _peak_memory_mb() -> float:

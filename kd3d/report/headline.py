@@ -32,7 +32,7 @@ def headline(summary: Summary) -> str:
 def caveats(summary: Summary) -> list[str]:
     """What limits the result: the world, seeds, schedule, split, classes of a weak teacher."""
     said = [_world_sentence(summary), _seed_sentence(summary), _schedule_sentence(summary)]
-    said += [_wall_clock_sentence(summary), _cache_sentence(summary)]
+    said += [_labels_sentence(summary), _wall_clock_sentence(summary), _cache_sentence(summary)]
     said += [_split_sentence(summary), _teacher_sentence(summary)]
     return [sentence for sentence in said if sentence]
 
@@ -85,6 +85,31 @@ def _schedule_sentence(summary: Summary) -> str:
         f"All students were trained for {lengths.pop()}; part of a gain can be faster "
         "convergence, which a longer schedule would take back."
     )
+
+
+def _labels_sentence(summary: Summary) -> str:
+    """Who learned from which labels, where the training records tell of frames without them."""
+    counts = {
+        key: {
+            (int(run.conditions["labelled_frames"]), int(run.conditions["unlabelled_frames"]))
+            for run in group.training.values()
+            if "labelled_frames" in run.conditions and "unlabelled_frames" in run.conditions
+        }
+        for key, group in summary.groups.items()
+        if group.is_main
+    }
+    if not any(without for found in counts.values() for _, without in found):
+        return ""
+    each = [
+        f"{key} {' or '.join(_frames_text(*pair) for pair in sorted(found))}"
+        for key, found in counts.items()
+        if found
+    ]
+    return f"Training frames: {'; '.join(each)}."
+
+
+def _frames_text(labelled: int, unlabelled: int) -> str:
+    return f"{labelled} labelled" + (f" and {unlabelled} unlabelled" if unlabelled else "")
 
 
 def _wall_clock_sentence(summary: Summary) -> str:

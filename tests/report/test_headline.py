@@ -95,3 +95,27 @@ def test_a_synthetic_world_is_named_first(tmp_path, make_accuracy):
     assert said[0].startswith("Every figure here comes from a synthetic world")
     assert "Evaluated on 40 frames of test of w (v1.0-trainval)." in said
     assert any("cache was filled in 32 s" in sentence for sentence in said)
+
+
+def test_who_learned_from_which_labels_is_said_where_some_have_none(tmp_path, make_accuracy):
+    frames = {"teacher": (600, 0), "baseline": (60, 0), "distilled": (60, 540)}
+    training = {
+        tmp_path / f"{role}-training": Record(
+            kind="training",
+            role=role,
+            name=role,
+            seed=0,
+            metrics={},
+            conditions={"labelled_frames": labelled, "unlabelled_frames": without},
+        )
+        for role, (labelled, without) in frames.items()
+    }
+    aps = {"teacher": 40.0, "baseline": 30.0, "control": 31.0, "distilled": 35.0}
+    said = caveats(summary_of(make_accuracy, tmp_path, aps, training))
+    assert (
+        "Training frames: teacher 600 labelled; baseline 60 labelled; distilled 60 labelled and "
+        "540 unlabelled."
+    ) in said
+    training.pop(tmp_path / "distilled-training")
+    said = caveats(summary_of(make_accuracy, tmp_path, aps, training))
+    assert not any("Training frames" in sentence for sentence in said)
