@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from kd3d.distill.additional_labels import AdditionalLabels
 from kd3d.distill.bev import grid_of, point_cloud_range
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.labelled_frames import LabelledFrames
@@ -34,10 +35,18 @@ class Distiller:
         student: the bare detector, not its DDP wrapper.
         teacher: None once the schedules have stopped it.
         pairs: what is compared.
+        labels: adds boxes of the teacher to the labels, or None.
     """
 
-    def __init__(self, student: nn.Module, teacher: Teacher | None, pairs: Sequence[Pair]) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        pairs: Sequence[Pair],
+        labels: AdditionalLabels | None = None,
+    ) -> None:
         self.student, self.teacher, self.pairs = student, teacher, list(pairs)
+        self.labels = labels
         self.progress = 0.0
         self.measure_next = False
         self.measured: dict[str, Tensor] = {}
@@ -51,7 +60,9 @@ class Distiller:
     @property
     def stopped(self) -> bool:
         """Whether every pair's weight is 0 from here on, so that no teacher is needed."""
-        return all(pair.weight.stopped(self.progress) for pair in self.pairs)
+        return self.labels is None and all(
+            pair.weight.stopped(self.progress) for pair in self.pairs
+        )
 
     def attach(self) -> None:
         """Registers the two forward hooks on the student."""
@@ -69,13 +80,19 @@ class Distiller:
         self._recorder.abandon()
         self._teacher_values, self._truth = {}, None
 
-    def before_forward(self, inputs: Inputs, samples: Sequence[Any]) -> None:
-        """Runs the teacher and starts to record the student, where any pair has a weight."""
-        if self.teacher is None or not any(pair.weight.at(self.progress) for pair in self.pairs):
-            return
+    def before_forward(self, inputs: Inputs, samples: Sequence[Any]) -> Sequence[Any]:
+        """Runs the teacher and starts to record the student, where any pair has a weight.
+
+        Returns:
+            The samples that the student's task loss reads.
+        """
+        weighted = any(pair.weight.at(self.progress) for pair in self.pairs)
+        if self.teacher is None or not (weighted or self.labels):
+            return samples
         self._truth = self.truth_of(samples)
         self._teacher_values = self.teacher.features(inputs, samples)
         self._recorder.start()
+        return self._with_labels(samples, self._teacher_values)
 
     def after_forward(self, losses: Losses | None) -> Losses | None:
         """Adds the pairs' losses; None leaves the student's output as it is."""
@@ -105,8 +122,9 @@ class Distiller:
         assert self.teacher is not None
         taught = self.teacher.features(batch["inputs"], batch["data_samples"])
         self._recorder.start()
+        samples = self._with_labels(batch["data_samples"], taught)
         with LabelledFrames(self.student):
-            losses = self.student(**batch, mode="loss")
+            losses = self.student(batch["inputs"], samples, mode="loss")
         return losses, self._recorder.finish(), taught
 
     def pair_losses(
@@ -134,6 +152,21 @@ class Distiller:
                 losses[f"loss_{pair.name}"] = value * weight
         return losses
 
+    def _with_labels(
+        self, samples: Sequence[Any], teacher_values: Mapping[Tap, Any]
+    ) -> Sequence[Any]:
+        if self.labels is None:
+            return samples
+        return self.labels(samples, self._decoded(self.labels.teacher, teacher_values))
+
+    @torch.no_grad()
+    def _decoded(self, tap: Tap, teacher_values: Mapping[Tap, Any]) -> Any:
+        """What the teacher's tapped head predicts."""
+        assert self.teacher is not None
+        head, value = self.teacher.model.get_submodule(tap.module), teacher_values[tap]
+        grid = grid_of(value, point_cloud_range(self.teacher.model))
+        return prediction_of(head, value, grid=grid)
+
     def truth_of(self, samples: Sequence[Any]) -> Truth | None:
         """Boxes and labels of a batch, where any pair reads them."""
         if not any(pair.needs_truth for pair in self.pairs):
@@ -148,10 +181,7 @@ class Distiller:
         extent = point_cloud_range(self.teacher.model)
         guide = None
         if pair.mask is not None and pair.mask.teacher is not None:
-            tap = pair.mask.teacher
-            head, value = self.teacher.model.get_submodule(tap.module), teacher_values[tap]
-            with torch.no_grad():
-                guide = prediction_of(head, value, grid=grid_of(value, extent))
+            guide = self._decoded(pair.mask.teacher, teacher_values)
         return Scene(truth, point_cloud_range(self.student), extent, guide)
 
     def _heads(self, pair: Pair) -> tuple[nn.Module, nn.Module]:
@@ -200,7 +230,7 @@ def check_names(pairs: Sequence[Pair], task_losses: Mapping[str, Any]) -> None:
 
 def _hooks(
     owner: "weakref.ReferenceType[Distiller]",
-) -> tuple[Callable[..., None], Callable[..., Losses | None]]:
+) -> tuple[Callable[..., Any], Callable[..., Losses | None]]:
     """The two forward hooks: plain closures over a weak reference.
 
     A deepcopy of the student shares them (functions are not copied) and they do nothing for it,
@@ -214,12 +244,15 @@ def _hooks(
             return None
         return distiller
 
-    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+    def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
         distiller = applies(module, args, kwargs)
-        if distiller is not None and torch.is_grad_enabled():
-            inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
-            samples = kwargs["data_samples"] if "data_samples" in kwargs else args[1]
-            distiller.before_forward(inputs, samples)
+        if distiller is None or not torch.is_grad_enabled():
+            return None
+        inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
+        if "data_samples" in kwargs:
+            samples = distiller.before_forward(inputs, kwargs["data_samples"])
+            return args, {**kwargs, "data_samples": samples}
+        return (args[0], distiller.before_forward(inputs, args[1]), *args[2:]), kwargs
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Losses | None:
         distiller = applies(module, args, kwargs)

@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop
 from torch import nn
 
 from kd3d.distill import random_state
+from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.labelled_frames import LabelledFrames
@@ -39,6 +40,8 @@ class DistillHook(Hook):
         teacher: ``config`` (path or ``mmdet::...``), ``checkpoint`` (path, URL or ``"random"``)
             and, where its classes differ on purpose, ``num_classes``.
         pairs: dicts as :func:`kd3d.distill.pair.pair_from_config` takes them.
+        additional_labels: lets the teacher's boxes be labels too; a dict as
+            :func:`kd3d.distill.additional_labels.additional_labels` takes it.
         name: of this hook's state in the checkpoint; unique among DistillHooks.
         gradient_points: how often in a run the gradients of pairs and task are compared; the
             control twin is made from it. 0 turns it off.
@@ -54,11 +57,16 @@ class DistillHook(Hook):
         teacher: Mapping[str, Any],
         pairs: Sequence[Mapping[str, Any]],
         *,
+        additional_labels: Mapping[str, Any] | None = None,
         name: str = "distill",
         gradient_points: int = 10,
     ) -> None:
         self.name, self.gradient_points = name, gradient_points
-        self._teacher_config, self._pair_configs = _checked(teacher, pairs, name)
+        self._labels_config = additional_labels
+        self._teacher_config = _checked(teacher, f"DistillHook {name!r}")
+        self._pair_configs = list(pairs)
+        if not pairs and additional_labels is None:
+            raise UserError(f"DistillHook {name!r}: pairs is empty, so nothing would be distilled")
         self._distiller: Distiller | None = None
         self._labelled_frames: LabelledFrames | None = None
         self._randomness = ResumedRandomness()
@@ -88,12 +96,14 @@ class DistillHook(Hook):
             model = build_teacher_model(config, self._teacher_config["checkpoint"], device=device)
             check_classes(student, model, self._teacher_config.get("num_classes"))
             self.notes = check_point_loading(runner.cfg, config, (student, model))
+            labels = self._additional_labels(runner)
+            taps = [tap for pair in pairs for tap in pair.teacher_taps]
             teacher = Teacher(
                 model,
-                [tap for pair in pairs for tap in pair.teacher_taps],
+                taps if labels is None else [*taps, labels.teacher],
                 prepare=TeacherInput(student.data_preprocessor, model.data_preprocessor),
             )
-            self._distiller = Distiller(student, teacher, pairs)
+            self._distiller = Distiller(student, teacher, pairs, labels)
             self._build_connectors(runner, student, device)
         parameters = [p for pair in pairs for p in pair.connectors.parameters()]
         add_connector_group(runner, parameters)
@@ -190,6 +200,12 @@ class DistillHook(Hook):
         if self._labelled_frames is not None:
             self._labelled_frames.detach()
 
+    def _additional_labels(self, runner: Any) -> AdditionalLabels | None:
+        if self._labels_config is None:
+            return None
+        where = f"DistillHook {self.name!r}"
+        return additional_labels(self._labels_config, _class_names(runner), where=where)
+
     @staticmethod
     def _all_of(runner: Any) -> "list[DistillHook]":
         return [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
@@ -226,16 +242,16 @@ def _bare(model: nn.Module) -> nn.Module:
     return model.get_submodule("module") if is_model_wrapper(model) else model
 
 
-def _checked(
-    teacher: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], name: str
-) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
-    where = f"DistillHook {name!r}"
+def _checked(teacher: Mapping[str, Any], where: str) -> dict[str, Any]:
     unknown = set(teacher) - {"config", "checkpoint", "num_classes", "_scope_"}
     if unknown or "config" not in teacher or not teacher.get("checkpoint"):
         raise UserError(
             f"{where}: teacher needs config and checkpoint (a path, a URL or 'random') and may "
             f"have num_classes; got {sorted(teacher)}"
         )
-    if not pairs:
-        raise UserError(f"{where}: pairs is empty, so nothing would be distilled")
-    return dict(teacher), list(pairs)
+    return dict(teacher)
+
+
+def _class_names(runner: Any) -> list[str]:
+    info = runner.train_dataloader.dataset.metainfo
+    return list((info[0] if isinstance(info, list) else info)["classes"])

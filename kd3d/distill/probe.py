@@ -50,7 +50,7 @@ def recorded_copy(distiller: Distiller) -> Iterator[Distiller]:
     """
     student = copy.deepcopy(distiller.student).train()
     with random_state.preserved():
-        yield Distiller(student, distiller.teacher, distiller.pairs)
+        yield Distiller(student, distiller.teacher, distiller.pairs, distiller.labels)
 
 
 def _indices(dataset: Any, count: int) -> list[int]:  # Any: a dataset of whatever library

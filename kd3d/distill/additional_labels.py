@@ -1,0 +1,101 @@
+"""Boxes that the teacher is sure of, as labels of the student in addition to its own."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.structures import InstanceData
+
+from kd3d.distill.recorder import Tap
+from kd3d.distill.truth import Truth, is_labelled
+from kd3d.errors import UserError
+from kd3d.heads.teacher_boxes import TeacherBoxes, teacher_boxes
+
+_OPTIONS = {
+    name
+    for name, parameter in inspect.signature(teacher_boxes).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+}
+
+
+class AdditionalLabels:
+    """Adds the teacher's boxes to the data samples that the student's task loss reads.
+
+    Args:
+        teacher: tap on the teacher's head.
+        class_names: of the student, in the order of its labels.
+        unlabelled: whether frames without labels get the boxes too, and so take part in the task
+            loss; else they are left as they are.
+        options: of :func:`kd3d.heads.teacher_boxes.teacher_boxes`.
+    """
+
+    def __init__(
+        self,
+        teacher: Tap,
+        class_names: Sequence[str],
+        *,
+        unlabelled: bool,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.teacher, self.class_names = teacher, tuple(class_names)
+        self.unlabelled, self.options = unlabelled, dict(options)
+
+    def __call__(self, samples: Sequence[Any], prediction: Any) -> list[Any]:
+        """New data samples; the given ones stay as they are.
+
+        Args:
+            samples: B data samples of mmdet3d.
+            prediction: the teacher's decoded head for the same frames.
+
+        Raises:
+            UserError: the head is one of images.
+        """
+        if not hasattr(prediction, "detections"):
+            raise UserError(
+                f"additional_labels: the teacher's {self.teacher.text!r} is a head of images; only "
+                "boxes in metres (CenterHead, Anchor3DHead) can be added"
+            )
+        truth = Truth.of(samples, prediction.logits.device)
+        found = teacher_boxes(prediction, truth.boxes, self.class_names, **self.options)
+        return [
+            _with_boxes(sample, boxes) if self.unlabelled or is_labelled(sample) else sample
+            for sample, boxes in zip(samples, found, strict=True)
+        ]
+
+
+def additional_labels(
+    config: Mapping[str, Any], class_names: Sequence[str], *, where: str
+) -> AdditionalLabels:
+    """Reads what a config gives.
+
+    Args:
+        config: ``teacher`` (tap on its head, "pts_bbox_head"), ``unlabelled`` (False) and options
+            such as ``score_threshold``.
+        class_names: of the student.
+        where: named in errors.
+
+    Raises:
+        UserError: an unknown key.
+    """
+    settings = {key: value for key, value in config.items() if key != "_scope_"}
+    tap = Tap.parse(settings.pop("teacher", "pts_bbox_head"))
+    unlabelled = bool(settings.pop("unlabelled", False))
+    unknown = set(settings) - _OPTIONS
+    if unknown:
+        known = sorted({"teacher", "unlabelled", *_OPTIONS})
+        raise UserError(f"{where}: additional_labels: unknown {sorted(unknown)}; it has {known}")
+    return AdditionalLabels(tap, class_names, unlabelled=unlabelled, options=settings)
+
+
+def _with_boxes(sample: Any, found: TeacherBoxes) -> Any:  # Any: data samples
+    own = sample.gt_instances_3d
+    kind, columns = type(own.bboxes_3d), own.bboxes_3d.tensor.shape[1]
+    boxes = torch.cat([own.bboxes_3d.tensor, found.boxes[:, :columns].to(own.bboxes_3d.tensor)])
+    instances = InstanceData()
+    instances.bboxes_3d = kind(boxes, box_dim=columns)
+    instances.labels_3d = torch.cat([own.labels_3d, found.labels.to(own.labels_3d)])
+    new = sample.new()
+    new.gt_instances_3d = instances
+    new.set_metainfo({"labelled": True})
+    return new
