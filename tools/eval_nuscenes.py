@@ -17,6 +17,7 @@ from kd3d.evaluation.nuscenes import (
     result_table,
 )
 from kd3d.evaluation.nuscenes.official import comparison_table, official_comparison
+from kd3d.evaluation.nuscenes.origin import origin_of
 from kd3d.evaluation.nuscenes.record import RECORD, write_results_record
 
 
@@ -48,15 +49,18 @@ def main() -> int:
         truth = load_ground_truth(args.dataroot, args.version, args.split)
         found = read_results(args.results, truth, split=args.split, protocol=protocol)
         result = evaluate(truth, found.boxes, protocol, matched_in=found.matched_in)
-        print(result_table(result))
-        data = {"dataroot": args.dataroot, "version": args.version, "split": args.split}
+        data = {"data_root": args.dataroot, "version": args.version, "split": args.split}
+        data |= origin_of(args.dataroot, args.version)
+        print(result_table(result, data))
         if args.out:
             record = write_results_record(
-                result, args.results, args.out, **data, role=args.role, name=args.name
+                result, args.results, args.out, data=data, role=args.role, name=args.name
             )
             print(f"record: {record}")
         if args.official:
-            rows = official_comparison(result, args.results, **data)
+            rows = official_comparison(
+                result, args.results, args.dataroot, version=args.version, split=args.split
+            )
             print("\n" + comparison_table(rows))
             return 0 if all(row.equal for row in rows) else 1
     return 0

@@ -93,7 +93,7 @@ def _user_folder() -> Path:
 def _read(path: Path) -> GroundTruth | None:
     """None if the file is missing or not whole: it is made anew then."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             truth = GroundTruth(
                 tokens=tuple(str(token) for token in arrays["tokens"]),
                 boxes=Boxes(**{name: arrays[f"boxes_{name}"] for name in _BOXES}),

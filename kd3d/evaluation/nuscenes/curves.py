@@ -50,7 +50,8 @@ def curve_of(matched: Ints, score: Floats, objects: int, *, where: str) -> Curve
         where: for the error: class and distance.
 
     Raises:
-        UserError: if the scores are such that the curve's do not fall: negative or not finite.
+        UserError: if scores below 0 let those of the curve rise again, to the 0 of recalls that
+            were not reached.
     """
     hit = matched >= 0
     if not hit.any():
@@ -60,7 +61,7 @@ def curve_of(matched: Ints, score: Floats, objects: int, *, where: str) -> Curve
     precision = true / (false + true)
     recall = true / float(objects)
     at = np.linspace(0, 1, RECALLS)
-    with np.errstate(invalid="ignore"):  # infinite scores; refused right below
+    with np.errstate(invalid="ignore"):  # infinite scores, which the devkit takes
         curve = Curve(
             at,
             np.interp(at, recall, precision, right=0),
@@ -68,8 +69,8 @@ def curve_of(matched: Ints, score: Floats, objects: int, *, where: str) -> Curve
         )
     if not bool(np.all(curve.score[:-1] >= curve.score[1:])):
         raise UserError(
-            f"{where}: detection scores run from {score[-1]:g} to {score[0]:g}; expected finite "
-            "ones of at least 0 (the devkit refuses others too); write the model's confidences"
+            f"{where}: detection scores run from {score[-1]:g} to {score[0]:g}; expected none "
+            "below 0 (the devkit refuses them too); write the model's confidences"
         )
     return curve
 

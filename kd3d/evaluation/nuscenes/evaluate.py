@@ -48,9 +48,6 @@ def evaluate(
     """
     check_box_count(predictions.frame, truth.tokens, protocol.max_boxes)
     counts = counting(predictions, truth, protocol)
-    found = predictions[counts]
-    if matched_in is not None:
-        found = replace(found, frame=matched_in[counts])
     objects = truth.boxes[counting(truth.boxes, truth, protocol)]
     frames = len(truth.tokens)
     aps: dict[str, dict[float, float]] = {}
@@ -58,11 +55,13 @@ def evaluate(
     curves: dict[str, dict[float, Curve]] = {}
     for name in protocol.range_m:
         label = CLASSES.index(name)
-        of_class = found[found.label == label]
-        of_class = of_class[score_order(of_class.score)]
-        curves[name], errors[name] = _one_class(
-            name, objects[objects.label == label], of_class, protocol, frames
-        )
+        index = np.flatnonzero(counts & (predictions.label == label))
+        index = index[score_order(predictions.score[index])]
+        found = predictions[index]  # one copy of a class at a time: there may be millions
+        if matched_in is not None:
+            found = replace(found, frame=matched_in[index])
+        of_class = objects[objects.label == label]
+        curves[name], errors[name] = _one_class(name, of_class, found, protocol, frames)
         aps[name] = {
             distance_m: average_precision(
                 curve, min_recall=protocol.min_recall, min_precision=protocol.min_precision

@@ -13,6 +13,7 @@ from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
 from kd3d.evaluation.nuscenes.cache import load_ground_truth
 from kd3d.evaluation.nuscenes.evaluate import evaluate
 from kd3d.evaluation.nuscenes.lidar_boxes import LidarFrame, global_boxes
+from kd3d.evaluation.nuscenes.origin import origin_of
 from kd3d.evaluation.nuscenes.protocol import CLASSES, protocol_of
 from kd3d.evaluation.nuscenes.result import NuScenesResult
 from kd3d.evaluation.nuscenes.result_table import result_table
@@ -34,7 +35,8 @@ class NuScenesFastMetric(BaseMetric):
 
     Attributes:
         accuracy: of the latest evaluation, on the main process; None before.
-        tested: version and split of that evaluation; empty before.
+        tested: data_root, version and split of that evaluation, and synthetic="yes" where the
+            data set says that it is made up; empty before.
 
     Args:
         data_root: folder of the data set, with the folder ``version`` of tables in it.
@@ -130,9 +132,14 @@ class NuScenesFastMetric(BaseMetric):
         boxes = self._global_boxes(results, classes, truth, split)
         if self.predictions is not None:
             write_results(self.predictions, boxes, truth.tokens, meta=self._modality)
-        self.tested = {"version": version, "split": split}
         self.accuracy = evaluate(truth, boxes, self.protocol)
-        print_log("\n" + result_table(self.accuracy), logger="current")
+        self.tested = {
+            "data_root": self.data_root,
+            "version": version,
+            "split": split,
+            **origin_of(self.data_root, version),
+        }
+        print_log("\n" + result_table(self.accuracy, self.tested), logger="current")
         answer = {"NDS": self.accuracy.nds, "mAP": self.accuracy.mean_ap}
         percent = ("NDS", "mAP")
         errors = {k: v for k, v in self.accuracy.metrics.items() if k not in percent}

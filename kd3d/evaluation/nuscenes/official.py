@@ -38,8 +38,8 @@ class Comparison:
 def official_comparison(
     result: NuScenesResult,
     results_file: str | Path,
-    *,
     dataroot: str | Path,
+    *,
     version: str,
     split: str,
 ) -> list[Comparison]:

@@ -1,6 +1,7 @@
 """From an evaluated results file to its accuracy record."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from kd3d.evaluation.nuscenes.result import NuScenesResult
@@ -17,9 +18,7 @@ def write_results_record(
     results_file: str | Path,
     folder: str | Path,
     *,
-    dataroot: str,
-    version: str,
-    split: str,
+    data: Mapping[str, str],
     role: str = "",
     name: str = "",
 ) -> Path:
@@ -31,9 +30,7 @@ def write_results_record(
         result: of its evaluation.
         results_file: that was evaluated.
         folder: to write to; made if it is missing.
-        dataroot: folder of the data set.
-        version: of the data set.
-        split: that was evaluated.
+        data: what it was evaluated on: data_root, version, split, and what ``origin_of`` says.
         role: "teacher", "baseline", "control", "distilled", or "" if unknown.
         name: of the run; the file's name without its ending if empty.
     """
@@ -45,7 +42,7 @@ def write_results_record(
         name=name or Path(results_file).stem,
         metrics=result.metrics,
         per_class=result.per_class,
-        dataset={"data_root": str(dataroot), "version": version, "split": split},
+        dataset=dict(data),
         files={
             "predictions": os.path.relpath(results_file, folder),
             "curves": CURVES,

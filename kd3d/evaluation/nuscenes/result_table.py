@@ -1,14 +1,19 @@
 """A result as the table that users of mmdet3d and the devkit know."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kd3d.evaluation.nuscenes.protocol import ERROR_NAMES, ERRORS
 from kd3d.evaluation.nuscenes.result import NuScenesResult
 
 
-def result_table(result: NuScenesResult) -> str:
-    """Scores in percent and errors in their units, in all and by class."""
+def result_table(result: NuScenesResult, data: Mapping[str, str]) -> str:
+    """Scores in percent and errors in their units, in all and by class.
+
+    Args:
+        result: to show.
+        data: what it was measured on: version, split, and "synthetic" where that is made up.
+    """
     metrics = result.metrics
     summary = "   ".join(
         f"{name} {value:.1f}" if name in ("NDS", "mAP") else f"{name} {value:.3f}"
@@ -26,7 +31,9 @@ def result_table(result: NuScenesResult) -> str:
         ]
         for name, aps in result.label_aps.items()
     ]
-    return "\n".join([*_aligned([header, *rows]), "", summary])
+    made_up = ", a synthetic world" if data.get("synthetic") else ""
+    where = f"{data['version']}, split {data['split']}, {result.frames} frames{made_up}"
+    return "\n".join([where, *_aligned([header, *rows]), "", summary])
 
 
 def _number(value: float) -> str:
