@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.materials import FILL, REFLECTIVITY, ROUGHNESS_M
 from kd3d.datasets.synthetic.nuscenes.scene import Ground
 from kd3d.datasets.synthetic.nuscenes.solids import GROUND, SKY, Solids, hit_local
@@ -160,7 +160,7 @@ def _returns(
     return kept | ghost, measured, np.floor(np.clip(intensity, 0, 255))
 
 
-@njit(cache=True)
+@kernel
 def _uniform(seed: int, ray: int, solid: int) -> float:
     """A number in [0, 1) that depends on nothing else; a hash by xor, shift and multiply."""
     h = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
@@ -173,7 +173,7 @@ def _uniform(seed: int, ray: int, solid: int) -> float:
     return float(h >> np.uint64(11)) / 9007199254740992.0
 
 
-@njit(cache=True)
+@kernel
 def _cast(
     kind: NDArray[np.int8],
     center: NDArray[np.float64],
@@ -255,7 +255,7 @@ def _cast(
     return range_m, index, cosine, possible
 
 
-@njit(cache=True)
+@kernel
 def points_inside(
     points: NDArray[np.float32], center: NDArray[np.float64],
     size: NDArray[np.float64], yaw: NDArray[np.float64],

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 
 BOX, CYLINDER, ELLIPSOID, CONE = range(4)
 GROUND, SKY = -1, -2  # what nearest_hit gives in place of a solid's index
@@ -88,7 +89,7 @@ Vector = tuple[float, float, float]
 Row = tuple[int, Vector, Vector, float, int]
 
 
-@njit(cache=True)
+@kernel
 def hit_local(
     kind: int, hx: float, hy: float, hz: float,
     ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
@@ -129,7 +130,7 @@ def hit_local(
     return t, nx / length, ny / length, nz / length
 
 
-@njit(cache=True)
+@kernel
 def _hit_box(
     hx: float, hy: float, hz: float,
     ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
@@ -160,7 +161,7 @@ def _hit_box(
     return near, nx, ny, nz
 
 
-@njit(cache=True)
+@kernel
 def _hit_sphere(ux: float, uy: float, uz: float, vx: float, vy: float, vz: float) -> Hit:
     a = vx * vx + vy * vy + vz * vz
     b = ux * vx + uy * vy + uz * vz
@@ -174,7 +175,7 @@ def _hit_sphere(ux: float, uy: float, uz: float, vx: float, vy: float, vz: float
     return t, ux + t * vx, uy + t * vy, uz + t * vz
 
 
-@njit(cache=True)
+@kernel
 def _hit_cylinder(ux: float, uy: float, uz: float, vx: float, vy: float, vz: float) -> Hit:
     if abs(uz) > 1.0 and vz != 0.0:  # comes from above or below: the cap
         cap = 1.0 if uz > 0.0 else -1.0
@@ -194,7 +195,7 @@ def _hit_cylinder(ux: float, uy: float, uz: float, vx: float, vy: float, vz: flo
     return t, ux + t * vx, uy + t * vy, 0.0
 
 
-@njit(cache=True)
+@kernel
 def _hit_cone(ux: float, uy: float, uz: float, vx: float, vy: float, vz: float) -> Hit:
     if uz < -1.0 and vz > 0.0:  # comes from below: the base
         t = (-1.0 - uz) / vz
@@ -221,7 +222,7 @@ def _hit_cone(ux: float, uy: float, uz: float, vx: float, vy: float, vz: float) 
     return NO_HIT
 
 
-@njit(cache=True)
+@kernel
 def nearest_hit(
     kind: NDArray[np.int8],
     center: NDArray[np.float64],
