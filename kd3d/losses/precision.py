@@ -18,7 +18,7 @@ def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     Args:
         loss: its first argument is a tensor or a head's prediction, whose first attribute is one.
-            Floating tensors are cast, alone, in lists, and in predictions; the rest passes.
+            Floating tensors are cast, alone and in predictions; the rest passes.
     """
 
     @functools.wraps(loss)
@@ -36,8 +36,6 @@ def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 def _float32(value: Any) -> Any:  # Any: whatever a loss takes
     if isinstance(value, Tensor):
         return value.float() if value.is_floating_point() else value
-    if isinstance(value, list):
-        return [_float32(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in fields(value)}
         tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}

@@ -57,7 +57,7 @@ def test_threshold_by_class():
     ("truth", "kept"),
     [
         (box(2.5, 1.5), False),  # the same box
-        (box(3.4, 1.5), False),  # its centre lies in ours
+        (box(3.4, 1.5, dx=0.2), False),  # its centre lies in ours, 0.9 m off, ours not in it
         (box(3.6, 1.5), True),  # 1.1 m apart, beyond both halves of 1 m
         (box(2.5, 2.05, dx=0.2, dy=0.2), False),  # beside both, but closer than the distance
         (box(2.5, 2.15, dx=0.2, dy=0.2), True),

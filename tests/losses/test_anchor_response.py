@@ -105,6 +105,23 @@ def test_anchors_outside_of_the_teachers_have_no_say():
     assert anchor_response(student, teacher).item() == pytest.approx(0, abs=1e-6)
 
 
+def on_two_levels(finer, coarser):
+    """Both levels as one prediction: the anchors of the first, then those of the second."""
+    parts = {
+        name: torch.cat([getattr(finer, name), getattr(coarser, name)], dim=1)
+        for name in ("logits", "deltas", "directions")
+    }
+    anchors = torch.cat([finer.anchors, coarser.anchors])
+    return replace(finer, anchors=anchors, levels=finer.levels + coarser.levels, **parts)
+
+
+def test_levels_are_compared_one_by_one():
+    """The second level lies at 10 m, with two anchors of the teacher and one of the student."""
+    teacher = on_two_levels(prediction([0.9, 0.2, 0.6]), prediction([0.3, 0.8], start_m=10.0))
+    student = on_two_levels(prediction([0.9, 0.6], step_m=2.0), prediction([0.3], start_m=10.0))
+    assert anchor_response(student, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_nearest_is_found_by_rows_columns_and_template():
     teacher = lattice(3, 4, 1.0)[:, :2].view(3, 4, 1, 2).repeat(1, 1, 2, 1)
     student = torch.tensor([[[[2.4, 1.7], [0.4, 2.6]]]])  # columns 2, 0 and rows 1, 2

@@ -110,9 +110,11 @@ def test_tasks_may_be_grouped_differently():
     scores = torch.rand(3, 4, 4)
     student = prediction(scores, GRID, ("car", "bus", "bike"), (0, 0, 1))
     teacher = prediction(scores[[2, 0, 1]], GRID, ("bike", "car", "bus"), (0, 1, 1))
+    student.regression[:, 1, 2] = teacher.regression[:, 0, 2] = 3.0  # bikes stand elsewhere
     assert heatmap_response(student, teacher).item() == 0
     more = torch.cat([scores[[2, 0, 1]], torch.rand(1, 4, 4)])
     wider = prediction(more, GRID, ("bike", "car", "bus", "cone"), (0, 1, 1, 2))
+    wider.regression[:, 0, 2] = 3.0
     assert heatmap_response(student, wider).item() == 0
     with pytest.raises(UserError, match=r"no \['cone'\] among \['car', 'bus', 'bike'\]"):
         heatmap_response(wider, student)
@@ -122,11 +124,14 @@ FINE, COARSE = square(4.0, 16), square(4.0, 8)  # cells of 0.5 m and 1 m
 
 
 def test_teacher_on_finer_cells_keeps_its_peak_and_its_place():
-    """0.5 m cells to 1 m: fine cell (5, 9) lies in coarse cell (2, 4), which then has 0.9."""
-    teacher = prediction(quiet(FINE, {(0, 5, 9): 0.9}), FINE)
+    """0.5 m cells to 1 m: fine cell (5, 9) lies in coarse cell (2, 4), which then has 0.9.
+
+    Its neighbour (5, 10) is no peak, and still all that (2, 5) has.
+    """
+    teacher = prediction(quiet(FINE, {(0, 5, 9): 0.9, (0, 5, 10): 0.8}), FINE)
     teacher.regression[0, 0, :2, 5, 9] = torch.tensor([0.3, 0.6])
     x_m, y_m = -4 + 9.3 * 0.5, -4 + 5.6 * 0.5
-    student = prediction(quiet(COARSE, {(0, 2, 4): 0.9}), COARSE)
+    student = prediction(quiet(COARSE, {(0, 2, 4): 0.9, (0, 2, 5): 0.8}), COARSE)
     student.regression[0, 0, :2, 2, 4] = torch.tensor([x_m + 4 - 4, y_m + 4 - 2])
     assert heatmap_response(student, teacher).item() == pytest.approx(0, abs=1e-5)
     student.regression[0, 0, 0, 2, 4] += 0.25

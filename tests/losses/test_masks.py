@@ -18,6 +18,7 @@ from kd3d.losses.masks import (
 )
 from kd3d.registry import MASKS
 
+theirs = pytest.importorskip("mmdet3d.models.utils")  # here, not in a test: it takes seconds
 GRID = BevGrid(-10.0, -5.0, 10.0, 5.0, rows=20, columns=25)  # cells of 0.8 m x 0.5 m
 
 
@@ -48,17 +49,14 @@ def test_radius_by_hand():
 
 
 def test_equals_mmdet3ds_targets():
-    pytest.importorskip("mmdet3d")
-    from mmdet3d.models.utils import draw_heatmap_gaussian, gaussian_radius
-
     expected = torch.zeros(20, 25)
     boxes = random_boxes(40)
     for x, y, _, dx, dy, *_ in boxes.tolist():
         length, width = torch.tensor(dx / 0.8), torch.tensor(dy / 0.5)
-        radius = max(2, int(gaussian_radius((width, length), min_overlap=0.1)))
+        radius = max(2, int(theirs.gaussian_radius((width, length), min_overlap=0.1)))
         column, row = math.floor((x + 10) / 0.8), math.floor((y + 5) / 0.5)
         if 0 <= column < 25 and 0 <= row < 20:
-            draw_heatmap_gaussian(expected, torch.tensor([column, row]), radius)
+            theirs.draw_heatmap_gaussian(expected, torch.tensor([column, row]), radius)
     received = gaussian_foreground(boxes, GRID)
     assert (expected == 1).sum() > 20
     torch.testing.assert_close(received, expected, rtol=1e-4, atol=1e-6)
