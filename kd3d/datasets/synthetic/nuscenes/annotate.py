@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.datasets.synthetic.nuscenes.catalogue import attribute_of
-from kd3d.datasets.synthetic.nuscenes.lidar import (
+from kd3d.datasets.synthetic.nuscenes.lidar import MOUNT_M, Sweep, lidar_pose, points_inside
+from kd3d.datasets.synthetic.nuscenes.ray_casting import RANGE_M
     MOUNT_M,
     RANGE_M,
     Sweep,

@@ -19,7 +19,7 @@ from pathlib import Path
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.coco import COCO, write_coco
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
-from kd3d.datasets.synthetic.nuscenes.lidar import RANGE_M
+from kd3d.datasets.synthetic.nuscenes.ray_casting import RANGE_M
 from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
     LIDAR,

@@ -6,23 +6,27 @@ rays of a turn leave at one instant, as after nuScenes' motion compensation.
 """
 
 from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 from kd3d.datasets.synthetic.nuscenes.materials import FILL, REFLECTIVITY, ROUGHNESS_M
+from kd3d.datasets.synthetic.nuscenes.ray_casting import (
+    BEAMS,
+    FIRINGS,
+    HEIGHT_M,
+    LOWEST_DEG,
+    RANGE_M,
+    STEP_DEG,
+    cast_rays,
+)
 from kd3d.datasets.synthetic.nuscenes.scene import Ground
-from kd3d.datasets.synthetic.nuscenes.solids import GROUND, SKY, Solids, hit_local
+from kd3d.datasets.synthetic.nuscenes.solids import GROUND, SKY, Solids
 from kd3d.datasets.synthetic.nuscenes.tracks import Pose
 
-MOUNT_M = (0.943713, 0.0, 1.84023)  # in the ego frame
+MOUNT_M = (0.943713, 0.0, HEIGHT_M)  # in the ego frame
 MOUNT_YAW = -np.pi / 2  # x right, y forward
-BEAMS = 32
-FIRINGS = 1084
-LOWEST_DEG, STEP_DEG = -30.67, 41.34 / 31
-RANGE_M = 100.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def scan(
     center[:, 2] -= MOUNT_M[2]
     near = np.hypot(center[:, 0], center[:, 1]) < RANGE_M + np.hypot(*solids.half.T[:2])
     chosen = solids[near]
-    range_m, index, cosine, possible = _cast(
+    range_m, index, cosine, possible = cast_rays(
         chosen.kind, center[near], chosen.half, chosen.yaw - sensor.yaw,
         FILL[chosen.material], chosen.owner, actors, seed & 0x7FFFFFFF,
     )  # fmt: skip
@@ -158,101 +162,6 @@ def _returns(
     intensity = 255 * back**0.8 * rng.uniform(0.75, 1.1, size=count)
     intensity = np.where(ghost, rng.uniform(0, 4, size=count), intensity)
     return kept | ghost, measured, np.floor(np.clip(intensity, 0, 255))
-
-
-@kernel
-def _uniform(seed: int, ray: int, solid: int) -> float:
-    """A number in [0, 1) that depends on nothing else; a hash by xor, shift and multiply."""
-    h = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
-    h ^= np.uint64(ray) * np.uint64(0xBF58476D1CE4E5B9)
-    h ^= np.uint64(solid) * np.uint64(0x94D049BB133111EB)
-    for _ in range(2):
-        h ^= h >> np.uint64(31)
-        h *= np.uint64(0xD6E8FEB86659FD93)
-    h ^= h >> np.uint64(32)
-    return float(h >> np.uint64(11)) / 9007199254740992.0
-
-
-@kernel
-def _cast(
-    kind: NDArray[np.int8],
-    center: NDArray[np.float64],
-    half: NDArray[np.float64],
-    yaw: NDArray[np.float64],
-    fill: NDArray[np.float64],
-    owner: NDArray[np.int32],
-    actors: int,
-    seed: int,
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Casts all rays from the origin of the sensor's frame, solid by solid.
-
-    Only the rays inside a solid's interval of azimuth and elevation are tried on it.
-
-    Returns:
-        (BEAMS, FIRINGS) range, index of the solid (or GROUND, SKY), cosine of the incidence; and
-        for each actor the number of rays that meet it when it stands alone.
-    """
-    lowest, step = np.radians(LOWEST_DEG), np.radians(STEP_DEG)
-    turn = 2 * np.pi / FIRINGS
-    range_m = np.full((BEAMS, FIRINGS), inf)
-    index = np.full((BEAMS, FIRINGS), SKY)
-    cosine = np.zeros((BEAMS, FIRINGS))
-    counted = np.full((BEAMS, FIRINGS), -1)  # the last actor that the ray was counted for
-    possible = np.zeros(actors, dtype=np.int64)
-    cos_azimuth = np.cos(turn * np.arange(FIRINGS))
-    sin_azimuth = np.sin(turn * np.arange(FIRINGS))
-    cos_elevation = np.cos(lowest + step * np.arange(BEAMS))
-    sin_elevation = np.sin(lowest + step * np.arange(BEAMS))
-    for beam in range(BEAMS):
-        if sin_elevation[beam] < -MOUNT_M[2] / RANGE_M:
-            range_m[beam] = -MOUNT_M[2] / sin_elevation[beam]
-            index[beam] = GROUND
-            cosine[beam] = -sin_elevation[beam]
-    for place in range(len(kind)):
-        x, y, z = center[place]
-        hx, hy, hz = half[place]
-        radius = (hx * hx + hy * hy) ** 0.5
-        distance = (x * x + y * y) ** 0.5
-        nearest, farthest = max(distance - radius, 0.05), distance + radius
-        low, high = z - hz, z + hz
-        bottom = np.arctan2(low, nearest if low < 0 else farthest)
-        top = np.arctan2(high, nearest if high > 0 else farthest)
-        first_beam = max(int(np.ceil((bottom - lowest) / step)), 0)
-        last_beam = min(int(np.floor((top - lowest) / step)), BEAMS - 1)
-        if first_beam > last_beam:
-            continue
-        if distance > radius:
-            spread = np.arcsin(radius / distance)
-            middle = np.arctan2(y, x)
-            first = int(np.ceil((middle - spread) / turn))
-            last = int(np.floor((middle + spread) / turn))
-        else:
-            first, last = 0, FIRINGS - 1
-        cos, sin = np.cos(yaw[place]), np.sin(yaw[place])
-        ox, oy, oz = -cos * x - sin * y, -cos * y + sin * x, -z
-        for unwrapped in range(first, last + 1):
-            column = unwrapped % FIRINGS
-            ax = cos * cos_azimuth[column] + sin * sin_azimuth[column]
-            ay = cos * sin_azimuth[column] - sin * cos_azimuth[column]
-            for beam in range(first_beam, last_beam + 1):
-                flat, dz = cos_elevation[beam], sin_elevation[beam]
-                dx, dy = ax * flat, ay * flat
-                t, nx, ny, nz = hit_local(kind[place], hx, hy, hz, ox, oy, oz, dx, dy, dz)
-                if t >= RANGE_M:
-                    continue
-                if fill[place] < 1.0:
-                    ray = beam * FIRINGS + column
-                    if _uniform(seed, ray, place) >= fill[place]:
-                        continue
-                who = owner[place]
-                if who >= 0 and counted[beam, column] != who:
-                    counted[beam, column] = who
-                    possible[who] += 1
-                if t < range_m[beam, column]:
-                    range_m[beam, column] = t
-                    index[beam, column] = place
-                    cosine[beam, column] = -(nx * dx + ny * dy + nz * dz)
-    return range_m, index, cosine, possible
 
 
 @kernel
