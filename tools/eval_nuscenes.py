@@ -5,7 +5,6 @@ python tools/eval_nuscenes.py results.json --dataroot D --version V --split S --
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from kd3d.errors import UserError, user_errors
@@ -39,8 +38,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Evaluates, prints the table and where the record lies; 1 if the devkit disagrees."""
+def main() -> None:
+    """Evaluates, prints the table and where the record lies; exits with 1 if the devkit differs."""
     args = parse_args()
     with user_errors():
         if args.out and (Path(args.out) / RECORD).exists() and not args.force:
@@ -62,9 +61,9 @@ def main() -> int:
                 result, args.results, args.dataroot, version=args.version, split=args.split
             )
             print("\n" + comparison_table(rows))
-            return 0 if all(row.equal for row in rows) else 1
-    return 0
+            if not all(row.equal for row in rows):
+                raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
