@@ -8,12 +8,6 @@ from numpy.typing import NDArray
 from kd3d.datasets.synthetic.nuscenes.catalogue import attribute_of
 from kd3d.datasets.synthetic.nuscenes.lidar import MOUNT_M, Sweep, lidar_pose, points_inside
 from kd3d.datasets.synthetic.nuscenes.ray_casting import RANGE_M
-    MOUNT_M,
-    RANGE_M,
-    Sweep,
-    lidar_pose,
-    points_inside,
-)
 from kd3d.datasets.synthetic.nuscenes.scene import Scene
 from kd3d.datasets.synthetic.nuscenes.tables import Row, Token, linked, quaternion
 
