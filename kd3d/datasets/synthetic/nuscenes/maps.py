@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kd3d.datasets.synthetic.nuscenes.materials import MATERIALS
+from kd3d.datasets.synthetic.nuscenes.materials import MATERIAL_INDEX, MATERIALS
 from kd3d.datasets.synthetic.nuscenes.scene import Ground
 
 PIXEL_M = 0.1  # the resolution that the devkit takes a map to have
@@ -17,7 +17,10 @@ _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PN
 
 
 def write_map(path: Path, ground: Ground) -> None:
-    """Writes the semantic prior of a scene as a PNG of 0 and 255.
+    """Writes the semantic prior of a scene, its roads and pavements, as a PNG of 0 and 255.
+
+    The land beside the roads, known by the raster's corner, is background if it is paved with
+    slabs like the pavements; if it is asphalt like the roads, everything is foreground.
 
     As in nuScenes, the left lower corner of the picture is the origin of the global frame, x runs
     to the right and y up, so that rows count from the top.
@@ -31,7 +34,10 @@ def write_map(path: Path, ground: Ground) -> None:
             f"map {path.name}: the ground begins at x {ground.x_min_m:g} m, y {ground.y_min_m:g} "
             "m, expected 0 or more; move the scene"
         )
-    street = _PRIOR[ground.material]
+    prior = _PRIOR.copy()
+    if ground.material[0, 0] == MATERIAL_INDEX["pavement"]:
+        prior[MATERIAL_INDEX["pavement"]] = 0
+    street = prior[ground.material]
     rows, columns = (round(cells * ground.cell_m / PIXEL_M) for cells in street.shape)
     picture = cv2.resize(street, (columns, rows), interpolation=cv2.INTER_NEAREST)
     left, below = round(ground.x_min_m / PIXEL_M), round(ground.y_min_m / PIXEL_M)
