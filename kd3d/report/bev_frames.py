@@ -145,7 +145,7 @@ def _counting(boxes: "Boxes", truth: "GroundTruth") -> "Boxes":
 
 
 @dataclass(frozen=True)
-class _Lidar:
+class Lidar:
     """Where the LiDAR was when it took a keyframe."""
 
     scene: str
@@ -168,7 +168,7 @@ class _Lidar:
         return BevBoxes(corners[..., :2], boxes.label, boxes.score)
 
 
-def _lidars(folder: Path, tokens: Sequence[str]) -> dict[str, _Lidar]:
+def _lidars(folder: Path, tokens: Sequence[str]) -> dict[str, Lidar]:
     from kd3d.evaluation.nuscenes.table_rows import table_rows
 
     scenes = {row["token"]: row["name"] for row in table_rows(folder, "scene")}
@@ -189,7 +189,7 @@ def _lidars(folder: Path, tokens: Sequence[str]) -> dict[str, _Lidar]:
     wanted = {row["ego_pose_token"] for row in rows.values()}
     poses = {row["token"]: row for row in table_rows(folder, "ego_pose") if row["token"] in wanted}
     return {
-        token: _Lidar(
+        token: Lidar(
             scene_of[token],
             row["filename"],
             poses[row["ego_pose_token"]],

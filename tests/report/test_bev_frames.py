@@ -1,10 +1,12 @@
 import json
+import math
 
 import numpy as np
 import pytest
 from nuscenes_work import fabricate_nuscenes
 
-from kd3d.report.bev_frames import MIN_SCORE, BevBoxes, bev_frames, match
+from kd3d.evaluation.nuscenes import Boxes
+from kd3d.report.bev_frames import MIN_SCORE, BevBoxes, Lidar, bev_frames, match
 from kd3d.report.record import find_records
 from kd3d.report.summary import summarize
 
@@ -74,15 +76,36 @@ def test_boxes_lie_in_the_lidars_frame_and_only_those_that_count(tmp_path, work)
     assert all((found.score >= MIN_SCORE).all() for found in frame.found.values())
 
 
-def test_a_box_has_its_front_ahead(work):
-    frame = bev_frames(summary_of(work))[0][-1]
-    corners = frame.objects.corners_m
-    length = np.linalg.norm(corners[:, 0] - corners[:, 3], axis=1)
-    width = np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1)
-    assert length.shape == width.shape
-    # front left, front right, rear right, rear left: clockwise seen from above
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 1]
-    assert (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0).all()
+def test_a_box_has_its_length_ahead_and_turns_with_the_vehicle():
+    def quaternion(yaw_rad):
+        return [math.cos(yaw_rad / 2), 0.0, 0.0, math.sin(yaw_rad / 2)]
+
+    boxes = Boxes.of(
+        {
+            "frame": [0],
+            "label": [0],
+            "center_m": [[110.0, 200.0, 1.0]],
+            "size_m": [[2.0, 4.0, 1.5]],  # width, length, height
+            "rotation": [quaternion(0.0)],
+            "velocity": [[0.0, 0.0]],
+            "score": [-1.0],
+            "attribute": [-1],
+            "points": [9],
+        }
+    )
+    # the vehicle at (100, 200) looks along y, its LiDAR's y is ahead (a quarter turn back)
+    lidar = Lidar(
+        scene="",
+        filename="",
+        ego={"translation": [100.0, 200.0, 0.0], "rotation": quaternion(math.pi / 2)},
+        sensor={"translation": [1.0, 0.0, 2.0], "rotation": quaternion(-math.pi / 2)},
+    )
+    # 10 m along the world's x is 10 m to the right of it, 1 m behind the LiDAR
+    seen = lidar.see(boxes)
+    assert seen.center_m == pytest.approx(np.array([[10.0, -1.0]]))
+    # the box looks right: front left, front right, rear right, rear left
+    expected = [[12.0, 0.0], [12.0, -2.0], [8.0, -2.0], [8.0, 0.0]]
+    assert seen.corners_m[0] == pytest.approx(np.array(expected))
 
 
 def test_what_is_missing_is_said(tmp_path, work):
