@@ -41,8 +41,8 @@ def teacher_boxes(
 
     Its boxes above the score threshold, best first; one is dropped where it overlaps ground truth
     or a better box of whatever class: where their centres are closer than ``distance_m``, or either
-    centre lies in the other box. SparseKD suppresses the teacher's boxes by IoU among themselves
-    and ground truth; centres are how nuScenes matches, and cost no rotated IoU.
+    centre lies in the other box. The paper adds all that is above a threshold; we leave out what
+    doubles a label, by centres, as nuScenes matches, and without rotated IoU.
 
     Args:
         prediction: of the teacher, for B frames.

@@ -22,9 +22,9 @@ _SMALLEST_NORM = 1e-6  # a feature of zeros has cosine 0 with everything
 def affinity_distance(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
     """Squared difference of the cosine affinities between positions (Tung & Mori, 2019).
 
-    Between pixels it is He et al. (2019), which Yang et al. (2022, SparseKD) try on BEV maps;
-    between boxes DistillBEV and UniDistill (2023) use its like. Similarities only are compared, so
-    channels may differ and no connector is needed. We average over pairs of valid positions.
+    There it is between the samples of a batch; Yang et al. (2022, SparseKD) and Wang et al. (2023,
+    DistillBEV) try it within BEV maps. Similarities only are compared, so channels may differ and
+    no connector is needed. We average over pairs of valid positions.
 
     Args:
         student: (B, C, P) features of P positions.

@@ -28,8 +28,8 @@ def anchor_response(
 ) -> Tensor:
     """Classes, boxes and directions of an Anchor3DHead, normalised by what the teacher found.
 
-    As ``dense_response`` for images, after the response distillation of Chen et al. (2017) and of
-    Yang et al. (2022, SparseKD), who do not release it for anchor heads. The teacher's mass of a
+    As ``dense_response`` does for images; response distillation of detectors is Chen et al.'s
+    (2017), who weigh classes by hand where we weigh by disagreement. The teacher's mass of a
     frame is the sum over anchors of their best class score, where that is above
     ``BACKGROUND_SCORE``; at least 1.
 

@@ -16,9 +16,9 @@ def bev_feature(student: Tensor, teacher: Tensor, mask: Tensor | None = None) ->
     """Squared difference of features, averaged with the weights of a mask.
 
     Imitation of the foreground (Wang et al., 2019) as BEVDistill (Chen et al., 2023) and
-    DistillBEV (Wang et al., 2023) carry it to BEV maps. They divide by the number of positive
-    cells of the batch or by B; we divide by the sum of the mask of each frame, so that a frame's
-    loss depends neither on the size of its objects nor on its neighbours in the batch.
+    DistillBEV (Wang et al., 2023) carry it to BEV maps. They normalise in different ways; we divide
+    by the sum of the mask of each frame, so that a frame's loss depends neither on the size of its
+    objects nor on its neighbours in the batch.
 
     Args:
         student: (B, C, H, W), aligned with the teacher by a connector.

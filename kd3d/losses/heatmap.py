@@ -46,9 +46,9 @@ def heatmap_response(
       frame is divided by the sum of those scores; at least 1.
 
     With ``pivotal`` the classes are compared only where the teacher is most sure, the pivotal
-    positions of Yang et al. (2022, SparseKD). They take the squared difference there and all boxes
-    of those positions; we keep the divergence and take boxes at peaks, where alone a CenterHead is
-    trained to predict them.
+    positions of Yang et al. (2022, SparseKD), who distil classes and boxes there and nowhere else.
+    By default we compare all cells, so that a student unlearns what it alone sees, and always take
+    boxes at peaks, where alone a CenterHead is trained to predict them.
 
     The grids may differ: the teacher's heatmap is brought to the student's cells by metres. Larger
     cells take the highest logit within, smaller ones are interpolated; then each of the teacher's
