@@ -139,3 +139,16 @@ def test_interrupt_leaves_nothing(tmp_path):
 def test_impossible_worlds(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         make_world(tmp_path / "w", replace(World(), **change))
+
+
+def test_tool_makes_once_and_refuses_another(run_tool, tmp_path):
+    arguments = ("make_synthetic_nuscenes.py", "--out", tmp_path / "w", "--val-scenes", "0")
+    few = ("--scenes", "1", "--keyframes", "2", "--workers", "1")
+    name = f"datasets/{arguments[0]}"
+    code, bar = run_tool(name, *arguments[1:], *few)
+    assert code == 0
+    assert "2/2 keyframes" in bar
+    assert run_tool(name, *arguments[1:], *few) == (0, "")
+    code, errors = run_tool(name, *arguments[1:], *few, "--seed", "1")
+    assert code != 0
+    assert "--force" in errors
