@@ -189,6 +189,24 @@ def test_sizes_compare_in_logarithms_whatever_the_head_predicts():
     assert heatmap_response(student, plain).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("cells", [8, 16, 32])
+def test_what_learns_from_the_teacher_alone_finds_its_boxes(cells):
+    """Teacher on 16 x 16 cells; the student starts with nothing, on coarser or finer cells too."""
+    teacher = prediction(quiet(FINE, {(0, 5, 9): 0.9, (0, 12, 3): 0.7}), FINE)
+    teacher.regression[0, 0, :, 5, 9] = torch.tensor([0.3, 0.6, -1, 1.4, 0.6, 0.4, 0.6, 0.8, 3, -2])
+    student = prediction(quiet(square(4.0, cells), {}), square(4.0, cells))
+    learned = student.logits.requires_grad_(), student.regression.requires_grad_()
+    optimizer = torch.optim.Adam(learned, lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        heatmap_response(student, teacher).backward()
+        optimizer.step()
+    boxes, _, scores = (found[0, :2] for found in student.detections(2))
+    expected, _, sure = (found[0, :2] for found in teacher.detections(2))
+    torch.testing.assert_close(scores, sure, atol=0.1, rtol=0)  # slower the nearer it is
+    torch.testing.assert_close(boxes, expected, atol=0.15, rtol=0)
+
+
 @pytest.mark.parametrize("gamma", [-1.0, 0.5])
 def test_gamma_with_an_infinite_slope_is_refused(gamma):
     with pytest.raises(UserError, match=f"gamma 0 or at least 1, got {gamma}"):
