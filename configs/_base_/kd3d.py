@@ -2,10 +2,12 @@
 custom_imports = dict(
     imports=[
         "kd3d.connectors",
+        "kd3d.datasets.replayed_augmentation",
         "kd3d.datasets.unlabelled",
         "kd3d.distill",
         "kd3d.distill.control",
         "kd3d.evaluation.coco_metric",
+        "kd3d.evaluation.kitti_metric",
         "kd3d.evaluation.nuscenes.metric",
         "kd3d.losses",
         "kd3d.models",

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from kd3d.distill.additional_labels import AdditionalLabels
 from kd3d.distill.bev import grid_of, point_cloud_range
+from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.labelled_frames import LabelledFrames
 from kd3d.distill.pair import Pair, Scene
@@ -41,7 +42,7 @@ class Distiller:
     def __init__(
         self,
         student: nn.Module,
-        teacher: Teacher | None,
+        teacher: Teacher | CachedTeacher | None,
         pairs: Sequence[Pair],
         labels: AdditionalLabels | None = None,
     ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -13,6 +14,8 @@ from torch import nn
 
 from kd3d.distill import random_state
 from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
+from kd3d.distill.cache import CachedTeacher, CacheSettings
+from kd3d.distill.cache_setup import cached_teacher
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.labelled_frames import LabelledFrames
@@ -20,6 +23,7 @@ from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.point_loading import check_point_loading
 from kd3d.distill.preflight import PairReport, check_classes, check_custom_hooks, preflight, table
 from kd3d.distill.probe import recorded_copy, training_batch
+from kd3d.distill.recorder import Tap
 from kd3d.distill.resume import ResumedRandomness
 from kd3d.distill.teacher import Teacher, build_teacher_model, teacher_config
 from kd3d.distill.teacher_input import TeacherInput
@@ -38,7 +42,8 @@ class DistillHook(Hook):
 
     Args:
         teacher: ``config`` (path or ``mmdet::...``), ``checkpoint`` (path, URL or ``"random"``)
-            and, where its classes differ on purpose, ``num_classes``.
+            and, where its classes differ on purpose, ``num_classes``; ``cache``: a dict of
+            :class:`kd3d.distill.cache.CacheSettings` that keeps its features on disk.
         pairs: dicts as :func:`kd3d.distill.pair.pair_from_config` takes them.
         additional_labels: lets the teacher's boxes be labels too; a dict as
             :func:`kd3d.distill.additional_labels.additional_labels` takes it.
@@ -98,12 +103,11 @@ class DistillHook(Hook):
             self.notes = check_point_loading(runner.cfg, config, (student, model))
             labels = self._additional_labels(runner)
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
-            teacher = Teacher(
-                model,
-                taps if labels is None else [*taps, labels.teacher],
-                prepare=TeacherInput(student.data_preprocessor, model.data_preprocessor),
-            )
-            self._distiller = Distiller(student, teacher, pairs, labels)
+            taps += [] if labels is None else [labels.teacher]
+            prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
+            teacher = Teacher(model, taps, prepare=prepare)
+            source = self._cached(teacher, taps, runner, config) or teacher
+            self._distiller = Distiller(student, source, pairs, labels)
             self._build_connectors(runner, student, device)
         parameters = [p for pair in pairs for p in pair.connectors.parameters()]
         add_connector_group(runner, parameters)
@@ -167,7 +171,7 @@ class DistillHook(Hook):
         distiller = self.distiller
         distiller.progress = runner.iter / runner.max_iters
         if distiller.teacher is not None and distiller.stopped:
-            distiller.teacher = None
+            self._release(runner)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             runner.logger.info(f"DistillHook {self.name!r}: stopped, the teacher is released")
@@ -196,9 +200,37 @@ class DistillHook(Hook):
         """Leaves no hook on the student and no teacher in memory."""
         distiller = self.distiller
         distiller.detach()
-        distiller.teacher = None
+        self._release(runner)
         if self._labelled_frames is not None:
             self._labelled_frames.detach()
+
+    def _release(self, runner: Any) -> None:
+        teacher, self.distiller.teacher = self.distiller.teacher, None
+        if isinstance(teacher, CachedTeacher):
+            runner.logger.info(f"DistillHook {self.name!r}: {teacher.summary()}")
+            teacher.store.close()
+
+    def _cached(
+        self, teacher: Teacher, taps: Sequence[Tap], runner: Any, config: Config
+    ) -> CachedTeacher | None:
+        if self._teacher_config.get("cache") is None:
+            return None
+        settings = CacheSettings.of(
+            self._teacher_config["cache"], where=f"DistillHook {self.name!r}"
+        )
+        loader = runner.train_dataloader
+        cached, text = cached_teacher(
+            teacher,
+            taps,
+            settings,
+            student=runner.cfg,
+            model=config.model,
+            batch=training_batch(runner, _bare(runner.model)),
+            frames=len(loader.dataset),
+            draws=runner.max_iters * (loader.batch_size or 1) * runner.world_size,
+        )
+        runner.logger.info(f"DistillHook {self.name!r}: {text}")
+        return cached
 
     def _additional_labels(self, runner: Any) -> AdditionalLabels | None:
         if self._labels_config is None:
@@ -243,11 +275,11 @@ def _bare(model: nn.Module) -> nn.Module:
 
 
 def _checked(teacher: Mapping[str, Any], where: str) -> dict[str, Any]:
-    unknown = set(teacher) - {"config", "checkpoint", "num_classes", "_scope_"}
+    unknown = set(teacher) - {"config", "checkpoint", "num_classes", "cache", "_scope_"}
     if unknown or "config" not in teacher or not teacher.get("checkpoint"):
         raise UserError(
             f"{where}: teacher needs config and checkpoint (a path, a URL or 'random') and may "
-            f"have num_classes; got {sorted(teacher)}"
+            f"have num_classes and cache; got {sorted(teacher)}"
         )
     return dict(teacher)
 

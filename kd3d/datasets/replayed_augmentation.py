@@ -1,0 +1,113 @@
+"""Random augmentation from a fixed number of variants a frame, so that it comes again."""
+
+import json
+import random
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
+
+from kd3d.errors import UserError
+from kd3d.registry import TRANSFORMS
+
+_FLIPS = {"RandomFlip", "RandomFlip3D"}
+# They remember earlier frames, or read other ones, so a seed does not bring back what they did.
+_STATEFUL = {"ObjectSample", "CachedMosaic", "CachedMixUp", "Mosaic", "MixUp", "CopyPaste"}
+
+
+@TRANSFORMS.register_module()
+class ReplayedAugmentation:
+    """Runs transforms under a seed made of the frame and a variant, drawn anew at each call.
+
+    A frame is seen in ``variants`` forms over a training and no more; each is bit for bit the same
+    whenever it comes, in whatever process. Generators around it go on as if one number had been
+    drawn. The packed data sample says which form it is (``metainfo["replay_key"]``), which is
+    what a teacher's cache is keyed by.
+
+    Args:
+        transforms: from the first random one up to and with ``PackDetInputs`` or
+            ``Pack3DDetInputs``.
+        variants: forms of each frame, at least 1.
+        free_flips: leave flips among the transforms out of the replay: each call draws them anew.
+
+    Raises:
+        UserError: no variants, a transform that cannot be replayed, or a result that is not packed.
+    """
+
+    def __init__(
+        self, transforms: Sequence[Mapping[str, Any]], variants: int, *, free_flips: bool = False
+    ) -> None:
+        if variants < 1:
+            raise UserError(f"ReplayedAugmentation: variants is {variants}, expected 1 or more")
+        kinds = [_kind(step) for step in transforms]
+        stateful = sorted(_STATEFUL & set(kinds))
+        if stateful:
+            raise UserError(
+                f"ReplayedAugmentation: {', '.join(stateful)} depends on other frames and cannot "
+                "be replayed; leave it out"
+            )
+        self.variants, self.free_flips = variants, free_flips
+        self.digest = f"{zlib.crc32(json.dumps(list(transforms), default=str).encode()):08x}"
+        self.transforms = [ALL_TRANSFORMS.build(dict(step)) for step in transforms]
+        self._free = [free_flips and kind in _FLIPS for kind in kinds]
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Draws a variant and runs the transforms; None where one of them drops the frame."""
+        key = f"{frame_name(results)}|{np.random.randint(self.variants)}|{self.digest}"
+        value: Any = results
+        seed = zlib.crc32(key.encode())
+        for place, (transform, free) in enumerate(zip(self.transforms, self._free, strict=True)):
+            if free:
+                value = transform(value)
+            else:
+                with seeded(seed + place):
+                    value = transform(value)
+            if value is None:
+                return None
+        if not isinstance(value, dict) or "data_samples" not in value:
+            raise UserError(
+                "ReplayedAugmentation: the last of its transforms has to be PackDetInputs or "
+                f"Pack3DDetInputs, got {type(self.transforms[-1]).__name__}; move it inside"
+            )
+        value["data_samples"].set_metainfo({"replay_key": key})
+        return value
+
+
+def frame_name(results: Mapping[str, Any]) -> str:
+    """What tells a frame from all others, whatever data set or part of one it is read from.
+
+    Raises:
+        UserError: the results hold no file name.
+    """
+    points = results.get("lidar_points") or {}
+    found = results.get("lidar_path") or points.get("lidar_path") or results.get("img_path")
+    if not found:
+        raise UserError(
+            f"ReplayedAugmentation: a frame without lidar_path and img_path (it has "
+            f"{sorted(results)}); put it into the pipeline of a data set of mmdet or mmdet3d"
+        )
+    return str(found)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Python's, NumPy's and torch's generators seeded inside, and as before outside."""
+    state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(state[0])
+        np.random.set_state(state[1])
+        torch.set_rng_state(state[2])
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    kind = step.get("type")
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]

@@ -1,0 +1,124 @@
+import contextlib
+import random
+
+import numpy as np
+import pytest
+import torch
+import toys3d
+from mmengine.registry import DATASETS, DefaultScope
+
+from kd3d.datasets.replayed_augmentation import ReplayedAugmentation, frame_name, seeded
+from kd3d.errors import UserError
+from kd3d.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module(force=True)
+class DrawsFromAll:
+    """Packs one number of each generator."""
+
+    def __call__(self, results):
+        drawn = [random.random(), np.random.rand(), float(torch.rand(1))]
+        sample = type("Sample", (), {"set_metainfo": lambda self, info: vars(self).update(info)})()
+        return {"inputs": drawn, "data_samples": sample}
+
+
+@TRANSFORMS.register_module(force=True)
+class RandomFlip3D:
+    """Stands in for mmdet3d's; draws one number."""
+
+    def __call__(self, results):
+        return {**results, "flipped": np.random.rand()}
+
+
+def replayed(variants, **changes):
+    return ReplayedAugmentation([{"type": "DrawsFromAll"}], variants, **changes)
+
+
+def test_a_variant_comes_again_bit_for_bit_and_there_are_only_so_many():
+    seen = {}
+    for _ in range(40):
+        packed = replayed(3)({"lidar_path": "a.bin"})
+        key = packed["data_samples"].replay_key
+        assert seen.setdefault(key, packed["inputs"]) == packed["inputs"]
+    assert sorted(key.split("|")[1] for key in seen) == ["0", "1", "2"]
+    assert len({tuple(drawn) for drawn in seen.values()}) == 3
+
+
+def test_other_frames_draw_otherwise():
+    one, other = (replayed(1)({"lidar_path": name})["inputs"] for name in ("a.bin", "b.bin"))
+    assert one != other
+
+
+def test_generators_go_on_as_if_one_number_had_been_drawn():
+    def state():
+        return random.random(), np.random.rand(), float(torch.rand(1))
+
+    def reset():
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+
+    reset()
+    np.random.randint(5)
+    expected = state()
+    reset()
+    replayed(5)({"img_path": "a.png"})
+    assert state() == expected
+
+
+def test_other_settings_have_other_keys():
+    steps = [{"type": "RandomFlip3D"}, {"type": "DrawsFromAll"}]
+    keys = {
+        ReplayedAugmentation(transforms, 1)({"img_path": "a"})["data_samples"].replay_key
+        for transforms in (steps, steps[1:])
+    }
+    assert len(keys) == 2
+
+
+def test_free_flips_are_drawn_anew():
+    seen = []
+
+    @TRANSFORMS.register_module(force=True)
+    class PacksFlip:
+        def __call__(self, results):
+            seen.append((results["flipped"], np.random.rand()))
+            return DrawsFromAll()(results)
+
+    for free in (False, True):
+        seen.clear()
+        steps = [{"type": "RandomFlip3D"}, {"type": "PacksFlip"}]
+        for _ in range(3):
+            ReplayedAugmentation(steps, 1, free_flips=free)({"img_path": "a"})
+        assert len({flip for flip, _ in seen}) == (3 if free else 1)
+        assert len({rest for _, rest in seen}) == 1
+
+
+def test_what_cannot_be_replayed_is_refused():
+    with pytest.raises(UserError, match="ObjectSample depends on other frames"):
+        ReplayedAugmentation([{"type": "ObjectSample"}], 1)
+    with pytest.raises(UserError, match="variants is 0"):
+        replayed(0)
+    with pytest.raises(UserError, match="last of its transforms has to be PackDetInputs"):
+        ReplayedAugmentation([{"type": "RandomFlip3D"}], 1)({"img_path": "a"})
+    with pytest.raises(UserError, match="without lidar_path and img_path"):
+        frame_name({"token": "1"})
+
+
+def test_seeded_gives_the_generators_back_after_an_error():
+    before = np.random.get_state()[1].tolist()
+    with contextlib.suppress(ZeroDivisionError), seeded(3):
+        np.random.rand()
+        _ = 1 / 0
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_in_a_lidar_pipeline(tmp_path):
+    load, *rest = toys3d.pipeline()
+    steps = [load, {"type": "ReplayedAugmentation", "variants": 1, "transforms": rest}]
+    infos = toys3d.lidar_frames(tmp_path, frames=1)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        frames = DATASETS.build(toys3d.dataset(infos, pipeline=steps))
+    one, two = frames[0], frames[0]
+    assert torch.equal(one["inputs"]["points"], two["inputs"]["points"])
+    key = one["data_samples"].metainfo["replay_key"]
+    assert key.startswith(f"{tmp_path}/0.bin|0|")

@@ -1,0 +1,346 @@
+"""A cached teacher gives what the live one gives, but for rounding, and computes it once."""
+
+import pytest
+import torch
+import toys
+import toys3d
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+import kd3d.datasets.replayed_augmentation
+import kd3d.models  # noqa: F401  (both register what the configs name)
+from kd3d.distill.cache import CachedTeacher, CacheSettings, fingerprint, frames_of
+from kd3d.distill.cache_setup import entry_bytes, replay_of
+from kd3d.distill.cache_store import FeatureStore
+from kd3d.distill.flips import Flip, check_equivariance, flip_of, flipped
+from kd3d.distill.recorder import Tap
+from kd3d.distill.teacher import Teacher
+from kd3d.errors import UserError
+
+TAP = Tap.parse("net")
+
+
+class Detector(nn.Module):
+    """Doubles an image and counts the frames it sees; its kernel may or may not be symmetric."""
+
+    def __init__(self, kernel=(0.0, 2.0, 0.0)):
+        super().__init__()
+        self.net = nn.Conv2d(1, 1, (1, 3), padding=(0, 1), bias=False)
+        self.net.weight.data = torch.tensor(kernel).view(1, 1, 1, 3)
+        self.frames = 0
+
+    def forward(self, inputs, samples, mode):
+        self.frames += len(samples)
+        return self.net(inputs)
+
+
+def sample(key, **info):
+    info = {"img_shape": (2, 4), **info}
+    return type("Sample", (), {"metainfo": {**info, "replay_key": key} if key else info})()
+
+
+def cached(folder, detector, **settings):
+    made = CacheSettings(str(folder), **settings)
+    return CachedTeacher(Teacher(detector, [TAP]), FeatureStore(folder), made, [TAP])
+
+
+def images(*values):
+    return torch.stack([torch.full((1, 2, 4), float(value)) for value in values])
+
+
+def test_only_missing_frames_are_computed(tmp_path):
+    teacher = cached(tmp_path, Detector())
+    first = teacher.features(images(1, 2), [sample("a"), sample("b")])[TAP]
+    assert torch.equal(first, images(2, 4))
+    assert teacher.model.frames == 2
+    second = teacher.features(images(3, 1, 2), [sample("c"), sample("a"), sample("b")])[TAP]
+    assert torch.equal(second, images(6, 2, 4))
+    assert teacher.model.frames == 3
+    assert (teacher.hits, teacher.misses) == (2, 3)
+    again = cached(tmp_path, Detector())
+    assert torch.equal(again.features(images(1), [sample("a")])[TAP], images(2))
+    assert again.model.frames == 0
+    assert again.summary() == "teacher cache: 1 frames read, 0 computed"
+
+
+def test_computed_features_are_rounded_as_read_ones(tmp_path):
+    """1.0005 has no half: a run does not depend on what the cache held before."""
+    teacher = cached(tmp_path, Detector())
+    values = [teacher.features(images(1.0005), [sample("a")])[TAP] for _ in range(2)]
+    assert torch.equal(values[0], values[1])
+    assert torch.equal(values[0], images(2 * 1.0005).half().float())
+
+
+def test_another_size_of_the_padded_batch_is_another_entry(tmp_path):
+    teacher = cached(tmp_path, Detector())
+    teacher.features(images(1), [sample("a")])
+    wide = torch.ones(1, 1, 2, 8)
+    assert torch.equal(teacher.features(wide, [sample("a")])[TAP], 2 * wide)
+
+
+def test_a_corrupt_entry_is_computed_again(tmp_path):
+    teacher = cached(tmp_path, Detector())
+    teacher.features(images(1), [sample("a")])
+    (data,) = tmp_path.glob("data-*.bin")
+    data.write_bytes(b"\xff" * data.stat().st_size)
+    again = cached(tmp_path, Detector())
+    for _ in range(2):
+        assert torch.equal(again.features(images(1), [sample("a")])[TAP], images(2))
+    assert again.model.frames == 1
+    assert again.summary().endswith("1 of them because their entries were corrupt")
+
+
+def test_what_finds_no_room_is_not_kept(tmp_path):
+    teacher = cached(tmp_path, Detector(), max_gb=20e-9)  # one entry of 8 halves is 16 bytes
+    for _ in range(2):
+        got = teacher.features(images(1, 2), [sample("a"), sample("b")])[TAP]
+        assert torch.equal(got, images(2, 4))
+    assert teacher.store.size_bytes == 16
+    assert teacher.summary().endswith("2 not kept for want of room (max_gb)")
+
+
+def test_a_frame_without_a_key_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no replay_key; put the random transforms"):
+        cached(tmp_path, Detector()).features(images(1), [sample(None)])
+
+
+def test_an_output_that_is_not_by_frame_is_refused(tmp_path):
+    detector = Detector()
+    detector.net.register_forward_hook(lambda module, args, output: output.flatten())
+    with pytest.raises(UserError, match=r"tensor \(16,\) for 2 frames"):
+        cached(tmp_path, detector).features(images(1, 2), [sample("a"), sample("b")])
+
+
+def test_points_of_some_frames_leave_voxels_out():
+    points = toys3d.points(3)
+    chosen = frames_of({"points": points, "voxels": {}}, [2, 0], 3)
+    assert chosen.keys() == {"points"}
+    assert [cloud.data_ptr() for cloud in chosen["points"]] == [
+        points[place].data_ptr() for place in (2, 0)
+    ]
+
+
+def test_the_fingerprint_knows_weights_taps_and_preparation():
+    settings = CacheSettings("x")
+
+    def name(detector=None, config=None, taps=(TAP,), settings=settings, inputs=()):
+        return fingerprint(detector or Detector(), config or {"a": 1}, taps, settings, inputs)
+
+    assert name() == name()
+    others = {
+        name(Detector((0.0, 2.0, 1e-7))),
+        name(config={"a": 2}),
+        name(taps=[Tap.parse("net[0]")]),
+        name(settings=CacheSettings("x", dtype="bfloat16")),
+        name(inputs=["Resize"]),
+    }
+    assert len(others | {name()}) == 6
+    assert name(settings=CacheSettings("y", max_gb=1.0)) == name()
+
+
+@pytest.mark.parametrize(
+    ("info", "flip"),
+    [
+        ({}, Flip()),
+        ({"flip": True, "flip_direction": "horizontal"}, Flip(columns=True)),
+        ({"flip": True, "flip_direction": "vertical"}, Flip(rows=True)),
+        ({"flip": True, "flip_direction": "diagonal"}, Flip(True, True)),
+        (
+            {"flip": True, "flip_direction": "horizontal", "img_shape": (2, 3)},
+            Flip(columns=True, exact=False),  # one column is padding
+        ),
+    ],
+)
+def test_flips_of_images(info, flip):
+    assert flip_of(sample("a", **info), images(1)) == flip
+
+
+def test_flips_of_points_are_those_of_mmdet3d():
+    """Its horizontal flip mirrors y, which runs along the rows of a BEV map."""
+    from mmdet3d.structures import LiDARPoints
+
+    for direction, flip, expected in (
+        ("horizontal", Flip(rows=True), [1.0, -2.0, 0.0]),
+        ("vertical", Flip(columns=True), [-1.0, 2.0, 0.0]),
+    ):
+        assert flip_of(sample("a", **{f"pcd_{direction}_flip": True}), {}) == flip
+        points = LiDARPoints(torch.tensor([[1.0, 2.0, 0.0]]))
+        points.flip(direction)
+        assert points.tensor[0].tolist() == expected
+    bev = torch.tensor([[[1, 2], [3, 4]]])
+    assert flipped(bev, Flip(rows=True)).tolist() == [[[3, 4], [1, 2]]]
+    assert flipped(bev, Flip(columns=True)).tolist() == [[[2, 1], [4, 3]]]
+
+
+RAMP = torch.arange(8.0).view(1, 1, 2, 4)
+MIRRORED = sample("a", flip=True, flip_direction="horizontal")
+
+
+def test_flipped_frames_reuse_the_entry_of_the_frame_as_it_is(tmp_path):
+    teacher = cached(tmp_path, Detector((1.0, 2.0, 1.0)), reuse_flips=True)
+    mirrored = teacher.features(RAMP.flip(-1), [MIRRORED])[TAP]
+    straight = teacher.features(RAMP, [sample("a")])[TAP]
+    assert torch.equal(mirrored, teacher.model.net(RAMP.flip(-1)))
+    assert torch.equal(straight, teacher.model.net(RAMP))
+    assert teacher.model.frames == 1
+
+
+def test_without_reuse_a_flipped_frame_has_its_own_entry(tmp_path):
+    teacher = cached(tmp_path, Detector())
+    teacher.features(RAMP.flip(-1), [MIRRORED])
+    teacher.features(RAMP, [sample("a")])
+    assert teacher.model.frames == 2
+
+
+def test_equivariance_is_measured():
+    """A kernel (0, 2, 1) sees the right neighbour, flipped the left one."""
+    batch = {"inputs": RAMP, "data_samples": [sample("a")]}
+    mirror = [Flip(columns=True)]
+    assert check_equivariance(Teacher(Detector((1.0, 2.0, 1.0)), [TAP]), batch, mirror) == {
+        "net": 0.0
+    }
+    teacher = Teacher(Detector((0.0, 2.0, 1.0)), [TAP])
+    rows = [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
+    seen = torch.tensor([[2 * r[i] + (r[i + 1] if i < 3 else 0) for i in range(4)] for r in rows])
+    turned = torch.tensor([[2 * r[i] + (r[i - 1] if i > 0 else 0) for i in range(4)] for r in rows])
+    expected = float((seen - turned).norm() / seen.norm())
+    with pytest.raises(UserError, match=f"differs by {100 * expected:.1f} %"):
+        check_equivariance(teacher, batch, mirror)
+
+
+def pipeline(*inside, before=(), **changes):
+    replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": list(inside)}
+    steps = [{"type": "LoadPointsFromFile"}, *before, {**replayed, **changes}]
+    dataset = {"type": "NuScenesDataset", "pipeline": steps}
+    return Config({"model": {}, "train_dataloader": {"dataset": {"dataset": dataset}}})
+
+
+FLIP = {"type": "RandomFlip3D", "flip_ratio_bev_horizontal": 0.5, "flip_ratio_bev_vertical": 0.5}
+PACK = {"type": "Pack3DDetInputs"}
+
+
+def test_the_replay_of_a_pipeline():
+    replay = replay_of(pipeline(FLIP, PACK, before=[{"type": "LoadAnnotations3D"}]))
+    assert (replay.variants, replay.flips) == (2, ())
+    assert replay.before == [{"type": "LoadPointsFromFile"}]
+    free = replay_of(pipeline(FLIP, PACK, free_flips=True))
+    assert free.flips == (Flip(True, False), Flip(False, True), Flip(True, True))
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (pipeline(PACK, before=[FLIP]), "RandomFlip3D outside of ReplayedAugmentation"),
+        (
+            pipeline(PACK, before=[{"type": "LoadPointsFromMultiSweeps"}]),
+            "LoadPointsFromMultiSweeps outside of",
+        ),
+        (
+            pipeline(FLIP, {"type": "GlobalRotScaleTrans"}, PACK, free_flips=True),
+            "GlobalRotScaleTrans after RandomFlip3D",
+        ),
+        (Config({"model": {}, "train_dataloader": {"dataset": {}}}), "has no pipeline"),
+        (
+            Config(
+                {
+                    "model": {"data_preprocessor": {"batch_augments": [{}]}},
+                    "train_dataloader": {"dataset": {}},
+                }
+            ),
+            "batch_augments",
+        ),
+    ],
+)
+def test_what_would_not_come_again_is_refused(config, says):
+    with pytest.raises(UserError, match=says):
+        replay_of(config)
+
+
+def test_latest_sweeps_are_not_random():
+    sweeps = {"type": "LoadPointsFromMultiSweeps", "test_mode": True}
+    assert replay_of(pipeline(PACK, before=[sweeps])).variants == 2
+
+
+def test_the_size_of_an_entry():
+    batch = {"inputs": images(1, 2), "data_samples": [sample("a"), sample("b")]}
+    teacher = Teacher(Detector(), [TAP])
+    assert entry_bytes(teacher, [TAP, TAP], CacheSettings("x"), batch) == 2 * 4 * 2
+
+
+def test_settings_are_checked():
+    with pytest.raises(UserError, match="dtype is 'int8'"):
+        CacheSettings.of({"dir": "x", "dtype": "int8"}, where="DistillHook")
+    with pytest.raises(UserError, match="max_gb is 0"):
+        CacheSettings.of({"dir": "x", "max_gb": 0}, where="DistillHook")
+    with pytest.raises(UserError, match="DistillHook: cache=dict"):
+        CacheSettings.of({"folder": "x"}, where="DistillHook")
+
+
+def run(tmp_path, teacher, name, *, cache=None, pairs=None, iterations=6):
+    load, annotate, *rest = toys3d.pipeline()
+    config = toys3d.training(
+        tmp_path / name,
+        toys3d.centerpoint(),
+        hooks=[
+            {"type": "InitSeparateHeads"},
+            toys.distill_hook(teacher, pairs or PAIRS, teacher={"cache": cache}),
+        ],
+        iterations=iterations,
+    )
+    config.train_dataloader.dataset.ann_file = str(toys3d.lidar_frames(tmp_path / "data", frames=3))
+    config.train_dataloader.dataset.data_prefix.pts = str(tmp_path / "data")
+    replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": rest}
+    config.train_dataloader.dataset.pipeline = [load, annotate, replayed]
+    runner = Runner.from_cfg(config)
+    losses, calls = [], []
+
+    def look(runner, outputs):
+        losses.append({key: float(value.detach()) for key, value in outputs.items()})
+        model = toys.distilling(runner).distiller.teacher.model
+        if not model.pts_neck._forward_pre_hooks:
+            model.pts_neck.register_forward_pre_hook(lambda *_: calls.append(1))
+
+    runner.register_hook(toys.Watch(look))
+    runner.train()
+    return losses, calls
+
+
+# No HeatmapResponse: the heatmap of an untrained teacher is flat, and which of its cells are peaks
+# is decided by less than what rounding changes.
+HEATMAP = "pts_bbox_head[0][0][heatmap]"
+PAIRS = [
+    toys.neck_pair(student="pts_neck[0]", teacher="pts_neck[0]"),
+    toys.neck_pair(name="heat", student=HEATMAP, teacher=HEATMAP),
+]
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    path = tmp_path / "teacher.py"
+    return toys3d.teacher_config(path, toys3d.centerpoint(8, pillar_m=0.2))
+
+
+def test_training_with_a_cache_equals_a_live_teacher_but_for_rounding(tmp_path, teacher):
+    cache = {"dir": str(tmp_path / "cache")}
+    live, _ = run(tmp_path, teacher, "live")
+    first, _ = run(tmp_path, teacher, "first", cache=cache)
+    second, calls = run(tmp_path, teacher, "second", cache=cache)
+    assert first == second
+    assert calls == []  # every frame was on disk
+    assert len(live) == 6
+    for expected, got in zip(live, second, strict=True):
+        assert got == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_cache_beyond_its_bound_is_refused_before_training(tmp_path, teacher):
+    cache = {"dir": str(tmp_path / "cache"), "max_gb": 1e-5}
+    with pytest.raises(UserError, match=r"6 entries \(3 frames, 2 forms each, 12 drawn\) of 0"):
+        run(tmp_path, teacher, "refused", cache=cache)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_flips_of_a_teacher_that_is_not_equivariant_are_refused(tmp_path, teacher):
+    cache = {"dir": str(tmp_path / "cache"), "reuse_flips": True}
+    with pytest.raises(UserError, match="set free_flips=True"):
+        run(tmp_path, teacher, "refused", cache=cache)
