@@ -2,7 +2,7 @@
 
 mmdet3d's own forward cannot be traced: it writes into its input (the legacy branch), loops over
 the frames of the batch, and selects pillars by mask. Same weights, same result, other form. Batch
-norm is folded into the linear layer, because TensorRT takes it for images only.
+norm is folded into the linear layer, where the exporter folds it into convolutions only.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kd3d.errors import UserError
 
-ENCODERS = ("PillarFeatureNet", "HardVFE")
+ENCODERS = ("PillarFeatureNet", "ScaledPillarFeatureNet", "HardVFE")
 
 
 def check_encoder(encoder: nn.Module) -> None:
@@ -24,7 +24,7 @@ def check_encoder(encoder: nn.Module) -> None:
         norms = [layer.norm for layer in _layers(encoder)]
     if not norms or not all(isinstance(norm, _BatchNorm) for norm in norms):
         raise UserError(
-            f"cannot export the voxel encoder {name}; supported are {' and '.join(ENCODERS)} with "
+            f"cannot export the voxel encoder {name}; supported are {', '.join(ENCODERS)} with "
             "batch norm, on hard voxelisation"
         )
     if getattr(encoder, "fusion_layer", None) is not None:
@@ -135,4 +135,6 @@ def _linear_with_norm(layer: Any, features: Tensor) -> Tensor:
     norm = layer.norm
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     weight = layer.linear.weight * scale.unsqueeze(1)
+    if hasattr(layer, "input_scale"):  # ScaledPillarFeatureNet's factors on the layer's inputs
+        weight = weight * layer.input_scale
     return F.linear(features, weight, norm.bias - norm.running_mean * scale)

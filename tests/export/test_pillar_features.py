@@ -8,6 +8,7 @@ from toys_pillars import frames
 from kd3d.errors import UserError
 from kd3d.export.pillar_features import bev_map, check_encoder, pillar_features
 from kd3d.export.voxelization import Voxelization, network_feeds
+from kd3d.models.scaled_pillars import ScaledPillarFeatureNet
 
 EXTENT = (-6.4, -6.4, -2.0, 6.4, 6.4, 2.0)
 GRID = {"voxel_size": (0.4, 0.4, 4.0), "point_cloud_range": EXTENT}
@@ -35,6 +36,7 @@ def trained(encoder):
         (PillarFeatureNet, {"legacy": True, "with_distance": True}),
         (PillarFeatureNet, {"feat_channels": (8, 6), "mode": "avg"}),
         (PillarFeatureNet, {"with_cluster_center": False, "with_voxel_center": False}),
+        (ScaledPillarFeatureNet, {"feature_scale": np.linspace(0.1, 3, 11).tolist()}),
         (HardVFE, {"feat_channels": [6, 6], "with_cluster_center": True}),
         (HardVFE, {"feat_channels": [6], "with_voxel_center": True, "with_distance": True}),
     ],
@@ -78,7 +80,7 @@ def test_other_encoders_are_refused(kind):
     from mmdet3d.registry import MODELS
 
     encoder = MODELS.build({"type": kind})
-    with pytest.raises(UserError, match=f"{kind}; supported are PillarFeatureNet and HardVFE"):
+    with pytest.raises(UserError, match=f"{kind}; supported are PillarFeatureNet, "):
         check_encoder(encoder)
 
 
