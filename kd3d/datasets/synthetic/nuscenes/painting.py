@@ -15,7 +15,6 @@ from kd3d.datasets.synthetic.nuscenes.solids import BOX, ELLIPSOID, Solids
 Array = NDArray[np.float64]
 
 WALL_M = 5.0  # a wall this high has windows
-CAR_M = 3.0  # a vehicle this long has lamps and doors
 _BY_MATERIAL = {
     "glass": textures.GLASS,
     "foliage": textures.LEAVES,
@@ -82,7 +81,7 @@ def _of_parts(actor: Actor) -> NDArray[np.int8]:
     texture = _of_material(parts)
     if actor.category == "movable_object.barrier":
         texture[parts.material == MATERIAL_INDEX["reflector"]] = textures.STRIPES
-    if not actor.category.startswith("vehicle") or actor.length_m < CAR_M:
+    if not actor.category.startswith("vehicle"):
         return texture
     painted = _IS_PAINT[parts.material] & (parts.kind == BOX)
     rear, front = parts.center[:, 0] - parts.half[:, 0], parts.center[:, 0] + parts.half[:, 0]

@@ -22,12 +22,12 @@ def ground(x_min_m: float, y_min_m: float, yard: str = "grass") -> Ground:
     [("grass", [1, 1, 0, 0, 0]), ("pavement", [1, 0, 0, 0, 0]), ("asphalt", [1, 1, 1, 1, 0])],
 )
 def test_devkit_finds_the_street(tmp_path, yard, expected):
-    write_map(tmp_path / "map.png", ground(3.0, 2.0, yard))
+    write_map(tmp_path / "map.png", ground(3.0, 4.0, yard))
     mask = MapMask(str(tmp_path / "map.png"))
-    assert mask.mask().shape == (70, 130)  # (2 + 5) m and (3 + 10) m at 0.1 m
+    assert mask.mask().shape == (90, 130)  # (4 + 5) m and (3 + 10) m at 0.1 m
     assert set(np.unique(mask.mask())) == {0, 255}
     # asphalt, pavement, yard beside it, yard above it, before the ground
-    x, y = [4.5, 6.5, 7.6, 4.5, 1.0], [3.5, 3.5, 3.5, 4.6, 1.0]
+    x, y = [4.5, 6.5, 7.6, 4.5, 1.0], [5.5, 5.5, 5.5, 6.6, 1.0]
     assert mask.is_on_mask(x, y).tolist() == [bool(on) for on in expected]
 
 
