@@ -29,14 +29,15 @@ POINTS = [
 ]
 
 
-def kitti_folder(root: Path, frames: int = 1, *, points: np.ndarray | None = None) -> Path:
-    """Writes the frames 0, 1, ...; all the same."""
+def kitti_folder(root: Path, frames: int = 1, *, zoom: int = 1) -> Path:
+    """Writes the frames 0, 1, ...; all the same. ``zoom`` multiplies the focal length."""
     for folder in ("image_2", "label_2", "calib", "velodyne_reduced"):
         (root / folder).mkdir(parents=True)
-    cloud = np.array([(*point, 0.5) for point in POINTS]) if points is None else points
+    cloud = np.array([(*point, 0.5) for point in POINTS])
+    calibration = CALIBRATION.replace("100 ", f"{100 * zoom} ")
     for frame in range(frames):
-        Image.new("RGB", (100, 50)).save(root / "image_2" / f"{frame:06d}.png")
+        Image.new("RGB", (100 * zoom, 50)).save(root / "image_2" / f"{frame:06d}.png")
         (root / "label_2" / f"{frame:06d}.txt").write_text(LABELS)
-        (root / "calib" / f"{frame:06d}.txt").write_text(CALIBRATION)
+        (root / "calib" / f"{frame:06d}.txt").write_text(calibration)
         cloud.astype(np.float32).tofile(root / "velodyne_reduced" / f"{frame:06d}.bin")
     return root

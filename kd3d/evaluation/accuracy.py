@@ -14,13 +14,14 @@ from mmengine.runner import Runner
 
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
+from kd3d.evaluation.kitti_metric import KittiRecordMetric
 from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
 from kd3d.evaluation.nuscenes.record import CURVES, RECORD
 from kd3d.files import sha256_of, write_json
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
 
-RecordMetric = CocoRecordMetric | NuScenesFastMetric
+RecordMetric = CocoRecordMetric | KittiRecordMetric | NuScenesFastMetric
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class _Kind:
 
     ours: type[RecordMetric]
     upstream: str
-    predictions: str  # file in the work dir
+    predictions: str  # file in the work dir; "" where none is written
     replaced: tuple[str, ...]  # upstream options that ours answers in its own way
 
     def options(self) -> set[str]:
@@ -50,6 +51,7 @@ _KINDS = (
         "predictions.nuscenes.json",
         ("type", "jsonfile_prefix", "predictions"),
     ),
+    _Kind(KittiRecordMetric, "KittiMetric", "", ("type", "pklfile_prefix")),
 )
 
 # Where a run reads and writes, and how it is judged; all else decides what it computes.
@@ -61,10 +63,11 @@ def prepare_test(cfg: Config, work_dir: str | Path) -> None:
 
     Puts ``CocoRecordMetric`` in the place of ``CocoMetric``, or ``NuScenesFastMetric`` in that of
     ``NuScenesMetric``, and has the boxes written to ``predictions.bbox.json`` or
-    ``predictions.nuscenes.json`` in ``work_dir``.
+    ``predictions.nuscenes.json`` in ``work_dir``. ``KittiRecordMetric``, in the place of
+    ``KittiMetric``, keeps none.
 
     Raises:
-        UserError: if the config evaluates its test split by neither metric, or by more than boxes.
+        UserError: if the config evaluates its test split by none of them, or by more than boxes.
     """
     given = cfg.get("test_evaluator") or []
     evaluators = [dict(e) for e in (given if isinstance(given, (list, tuple)) else [given])]
@@ -72,7 +75,7 @@ def prepare_test(cfg: Config, work_dir: str | Path) -> None:
     if len(found) != 1:
         raise UserError(
             f"{cfg.filename}: expected one COCO metric with an ann_file in test_evaluator, or one "
-            f"of nuScenes, got {given}; set test_evaluator=dict(type='CocoRecordMetric', "
+            f"of nuScenes or KITTI, got {given}; set test_evaluator=dict(type='CocoRecordMetric', "
             "ann_file=...) or dict(type='NuScenesFastMetric', data_root=..., ann_file=...)"
         )
     (evaluator, kind), *_ = found
@@ -83,9 +86,10 @@ def prepare_test(cfg: Config, work_dir: str | Path) -> None:
             f"{cfg.filename}: test_evaluator sets {unknown}, which {kind.ours.__name__} does not "
             f"have; remove them (allowed: {sorted(kind.options())})"
         )
-    predictions = str(Path(work_dir) / kind.predictions)
     evaluator.clear()
-    evaluator.update(options, type=kind.ours.__name__, predictions=predictions)
+    evaluator.update(options, type=kind.ours.__name__)
+    if kind.predictions:
+        evaluator["predictions"] = str(Path(work_dir) / kind.predictions)
     cfg.test_evaluator = evaluators
 
 
