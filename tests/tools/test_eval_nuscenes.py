@@ -36,19 +36,8 @@ def test_table_and_record(run, results, flags, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "v1.0-mini, split mini_val, 12 frames"
-    assert lines[1].split() == [
-        "class",
-        "AP",
-        "AP@0.5m",
-        "AP@1m",
-        "AP@2m",
-        "AP@4m",
-        "ATE",
-        "ASE",
-        "AOE",
-        "AVE",
-        "AAE",
-    ]
+    header = ["class", "AP", *(f"AP@{distance}m" for distance in ("0.5", "1", "2", "4"))]
+    assert lines[1].split() == [*header, "ATE", "ASE", "AOE", "AVE", "AAE"]
     assert lines[-1] == f"record: {out / 'record-accuracy.json'}"
     record = Record.read(out / "record-accuracy.json")
     assert f"NDS {record.metrics['NDS']:.1f} " in lines[-2]

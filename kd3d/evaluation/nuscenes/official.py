@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kd3d.evaluation.nuscenes.protocol import ERROR_NAMES, ERRORS, Protocol
 from kd3d.evaluation.nuscenes.result import NuScenesResult
@@ -49,7 +50,7 @@ def official_comparison(
         NDS, mAP and the mean errors, then every AP and error by class.
     """
     official = _devkit_values(str(results_file), str(dataroot), version, split, result.protocol)
-    return [Comparison(name, ours, official[name]) for name, ours in _values(result)]
+    return [Comparison(name, ours, official[name]) for name, ours in values_of(result)]
 
 
 def comparison_table(rows: list[Comparison]) -> str:
@@ -68,7 +69,8 @@ def comparison_table(rows: list[Comparison]) -> str:
     return "\n".join(lines)
 
 
-def _values(result: NuScenesResult) -> Iterator[tuple[str, float]]:
+def values_of(result: NuScenesResult) -> Iterator[tuple[str, float]]:
+    """Names and values of both scores, the mean errors, and every AP and error by class."""
     yield "NDS", result.nds
     yield "mAP", result.mean_ap
     for error, value in result.tp_errors.items():
@@ -96,6 +98,13 @@ def _devkit_values(
             folder,
             verbose=False,
         ).evaluate()
+    return devkit_metric_values(metrics, protocol)
+
+
+def devkit_metric_values(
+    metrics: Any, protocol: Protocol
+) -> dict[str, float]:  # Any: the devkit is untyped
+    """The same of the devkit's ``DetectionMetrics``, under the names of ``values_of``."""
     values = {"NDS": metrics.nd_score, "mAP": metrics.mean_ap}
     values |= {f"m{ERROR_NAMES[error]}": value for error, value in metrics.tp_errors.items()}
     for name in protocol.range_m:
