@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from kd3d.distill.recorder import Tap
 from kd3d.distill.teacher import Teacher
 from kd3d.distill.teacher_input import Inputs
 from kd3d.errors import UserError
+
+CACHE_FILL = "cache_fill_seconds"  # in MMEngine's message hub, and in the training's record
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class CachedTeacher:
         self.teacher, self.store, self.settings = teacher, store, settings
         self.taps = tuple(dict.fromkeys(taps))
         self.hits = self.misses = self.not_kept = 0
+        self.fill_s = 0.0  # spent on missing frames: the teacher's forward and writing
         self._skeleton = store.skeleton()
 
     @property
@@ -86,6 +90,8 @@ class CachedTeacher:
     def summary(self) -> str:
         """What the cache did, in one line."""
         text = f"teacher cache: {self.hits} frames read, {self.misses} computed"
+        if self.misses:
+            text += f" in {self.fill_s:.0f} s"
         if self.store.corrupt:
             text += f", {self.store.corrupt} of them because their entries were corrupt"
         if self.not_kept:
@@ -112,8 +118,10 @@ class CachedTeacher:
         self.hits += len(keys) - len(missing)
         if missing:
             self.misses += len(missing)
+            started_s = time.monotonic()
             for place, entry in self._computed(inputs, samples, missing, keys, flips):
-                entries[place] = entry
+                entries[place] = entry  # on the host: the GPU has been waited for
+            self.fill_s += time.monotonic() - started_s
         return self._joined(entries, flips, _device(inputs))
 
     def _key(self, sample: Any, inputs: Inputs, flip: Flip) -> str:

@@ -14,7 +14,7 @@ from torch import nn
 
 from kd3d.distill import random_state
 from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
-from kd3d.distill.cache import CachedTeacher, CacheSettings
+from kd3d.distill.cache import CACHE_FILL, CachedTeacher, CacheSettings
 from kd3d.distill.cache_setup import cached_teacher
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
@@ -208,6 +208,9 @@ class DistillHook(Hook):
         teacher, self.distiller.teacher = self.distiller.teacher, None
         if isinstance(teacher, CachedTeacher):
             runner.logger.info(f"DistillHook {self.name!r}: {teacher.summary()}")
+            hub = runner.message_hub  # several teachers add up
+            spent_s = hub.runtime_info.get(CACHE_FILL, 0.0)
+            hub.update_info(CACHE_FILL, spent_s + teacher.fill_s)
             teacher.store.close()
 
     def _cached(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 
+from kd3d.distill.cache import CACHE_FILL
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
@@ -23,7 +24,8 @@ def write_training_record(
     ``peak_memory_mb`` (of the GPU, or of the process), ``lr``, and of a distilled run the mean
     ``gradient_share/<pair>`` and ``gradient_scale``: |task + pairs| / |task| of the student's
     gradients, from which the control twin is made. Conditions: how many frames the training
-    set has with labels, and without.
+    set has with labels, and without; ``cache_fill_seconds`` that a teacher's cache took to fill,
+    which the median of the iterations leaves out where most of them only read it.
     """
     if not is_main_process():
         return None
@@ -40,6 +42,7 @@ def write_training_record(
         elif metric == "gradient_scale":  # of one teacher; several add to the same gradient
             scale += float(history.data[0].mean()) - 1.0
             metrics["gradient_scale"] = 1.0 + scale
+    fill_s = runner.message_hub.runtime_info.get(CACHE_FILL)
     labelled, unlabelled = frames_of(runner.train_dataloader.dataset)
     record = Record(
         kind="training",
@@ -56,6 +59,7 @@ def write_training_record(
             "max_iters": runner.max_iters,
             "labelled_frames": labelled,
             "unlabelled_frames": unlabelled,
+            **({} if fill_s is None else {CACHE_FILL: round(float(fill_s), 1)}),
         },
     )
     return record.write(Path(work_dir) / RECORD)

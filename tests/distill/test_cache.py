@@ -54,10 +54,16 @@ def test_only_missing_frames_are_computed(tmp_path):
     first = teacher.features(images(1, 2), [sample("a"), sample("b")])[TAP]
     assert torch.equal(first, images(2, 4))
     assert teacher.model.frames == 2
+    filled_s = teacher.fill_s
+    assert filled_s > 0
     second = teacher.features(images(3, 1, 2), [sample("c"), sample("a"), sample("b")])[TAP]
     assert torch.equal(second, images(6, 2, 4))
     assert teacher.model.frames == 3
     assert (teacher.hits, teacher.misses) == (2, 3)
+    spent_s = teacher.fill_s
+    assert spent_s > filled_s
+    teacher.features(images(1), [sample("a")])
+    assert teacher.fill_s == spent_s  # reading fills nothing
     again = cached(tmp_path, Detector())
     assert torch.equal(again.features(images(1), [sample("a")])[TAP], images(2))
     assert again.model.frames == 0
