@@ -115,7 +115,6 @@ def fill_lane(lane: Lane, rng: np.random.Generator) -> list[Actor]:
             return actors
         motion = Motion(lane.speed_mps)
         if lane.red and front <= lane.line_m:
-            front = min(front, stand)
             motion = Motion(lane.speed_mps, stand - front) if front < stand else Motion()
             stand -= length + float(rng.uniform(1.8, 3.0))
         place = front - length

@@ -26,9 +26,10 @@ GROUND = Ground(np.zeros((1, 1), np.int8), 0.0, 0.0, 1000.0)
 TOKEN = token_maker(0)
 
 
-def car(track) -> Actor:
-    parts = Solids.of([(BOX, (0, 0, 0.8), (2, 0.9, 0.75), 0.0, CONCRETE)])
-    return Actor("vehicle.car", 4.0, 1.8, 1.6, parts, track, "traffic")
+def car(track, height_m=1.6) -> Actor:
+    half = height_m / 2
+    parts = Solids.of([(BOX, (0, 0, half), (2, 0.9, half - 0.05), 0.0, CONCRETE)])
+    return Actor("vehicle.car", 4.0, 1.8, height_m, parts, track, "traffic")
 
 
 def frames_of(scene, times):
@@ -43,11 +44,11 @@ def frames_of(scene, times):
 
 @pytest.fixture(scope="module")
 def hidden_for_a_while():
-    """A car drives at 5 m/s from y = -15 past a wall; another stands 200 m away."""
+    """A car drives at 5 m/s past a wall; a high one stands 80 m away, in sight of the LiDAR."""
     path = Path(Pose(60.0, 20.0, math.pi / 2), [(60.0, 0.0)])
     actors = (
         car(Track(path, 0.0, motion=Motion(5.0))),
-        car(standing_at(Pose(250.0, 50.0, 0.0))),
+        car(standing_at(Pose(41.0, 116.0, 0.0)), height_m=4.0),
     )
     wall = Solids.of([(BOX, (50, 36, 2), (0.2, 4, 2), 0.0, CONCRETE)])
     scene = Scene(actors, wall, GROUND, standing_at(Pose(40.0, 36.0, 0.0)), "day")
@@ -67,7 +68,8 @@ def test_track_goes_on_while_hidden(hidden_for_a_while):
     assert [row["prev"] for row in rows] == ["", rows[0]["token"], rows[1]["token"]]
     assert [row["next"] for row in rows] == [rows[1]["token"], rows[2]["token"], ""]
     assert [row["attribute_tokens"] for row in rows] == [[TOKEN("vehicle.moving")]] * 3
-    (instance,) = instances  # nobody meets the far one
+    assert frames[0].sweep.seen[1] > 0
+    (instance,) = instances  # too far away, though seen
     assert instance["nbr_annotations"] == 3
     assert instance["first_annotation_token"] == rows[0]["token"]
     assert instance["last_annotation_token"] == rows[2]["token"]

@@ -53,10 +53,11 @@ def test_red_light_stops_those_before_the_line():
     assert not ((front > LINE_M + 0.01) & (rear < 200 + 10)).any()
 
 
-def test_vehicle_is_first_in_its_queue():
-    ours = lane(red=True, ego_m=140.0)
+@pytest.mark.parametrize(("ego_m", "end_m"), [(140.0, LINE_M - EGO_FRONT_M), (184.5, 184.6)])
+def test_vehicle_is_first_in_its_queue(ego_m, end_m):
+    ours = lane(red=True, ego_m=ego_m)
     track = ego_track(ours)
-    assert track.pose(60.0).x_m + EGO_FRONT_M == pytest.approx(LINE_M)
+    assert track.pose(60.0).x_m == pytest.approx(end_m)
     for seed in range(10):
         for actor in fill_lane(ours, np.random.default_rng(seed)):
             for time_s in (0.0, 5.0, 30.0):
