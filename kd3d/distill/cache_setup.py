@@ -22,7 +22,7 @@ from kd3d.distill.teacher import Teacher
 from kd3d.errors import UserError
 
 # They give the same for the same frame; anything else may draw numbers.
-_DETERMINISTIC = {
+DETERMINISTIC = {
     *("LoadImageFromFile", "LoadAnnotations", "LoadMultiViewImageFromFiles"),
     *("LoadPointsFromFile", "LoadAnnotations3D", "PointsRangeFilter", "ObjectRangeFilter"),
     *(
@@ -154,7 +154,7 @@ def entry_bytes(
 def _pipeline(steps: Sequence[Mapping[str, Any]]) -> Replay:
     kinds = [_kind(step) for step in steps]
     places = [place for place, kind in enumerate(kinds) if kind == "ReplayedAugmentation"]
-    loose = [kind for kind in kinds if kind not in {*_DETERMINISTIC, "ReplayedAugmentation"}]
+    loose = [kind for kind in kinds if kind not in {*DETERMINISTIC, "ReplayedAugmentation"}]
     sweeps = "LoadPointsFromMultiSweeps"
     if loose == [sweeps] and steps[kinds.index(sweeps)].get("test_mode"):
         loose = []  # it takes the latest sweeps instead of random ones

@@ -99,13 +99,13 @@ def with_comparison(
             log_level="ERROR",
         )
         runner.register_hook(
-            _InsteadOfTraining(lambda runner: found.append(use(_comparison(runner, settings))))
+            InsteadOfTraining(lambda runner: found.append(use(_comparison(runner, settings))))
         )
         runner.train()
     return found[0]
 
 
-class _InsteadOfTraining(Hook):
+class InsteadOfTraining(Hook):
     """Runs after all other hooks' ``before_train`` and ends the training there."""
 
     priority = "LOWEST"
@@ -114,6 +114,7 @@ class _InsteadOfTraining(Hook):
         self.use = use
 
     def before_train(self, runner: Any) -> None:
+        """Hands the runner over, with everything attached."""
         runner.model.train()
         self.use(runner)
         runner.train_loop.stop_training = True
