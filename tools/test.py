@@ -51,6 +51,11 @@ def configured(args: argparse.Namespace) -> Config:
     config.load_from = None if args.backend else args.checkpoint
     hooks = config.get("custom_hooks") or []  # a test needs no teacher
     config.custom_hooks = [hook for hook in hooks if hook.get("type") != "DistillHook"]
+    if args.show_dir and config.get("default_scope") == "mmdet3d":
+        raise UserError(
+            f"--show-dir {args.show_dir}: paints 2D boxes into images, but {args.config} detects "
+            "in 3D; tools/report.py draws the record's boxes from above"
+        )
     if args.show_dir:
         config.default_hooks.visualization = {
             "type": "DetVisualizationHook",

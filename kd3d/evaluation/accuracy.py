@@ -169,7 +169,7 @@ def _dataset(metric: RecordMetric, dataset: Any) -> dict[str, str]:  # Any: of m
     prefixes = getattr(dataset, "data_prefix", {})
     found = {"ann_file": str(metric.ann_file), "img_prefix": str(prefixes.get("img", ""))}
     if isinstance(metric, NuScenesFastMetric):
-        return {**found, **metric.tested}
+        return {"ann_file": str(metric.ann_file), **metric.tested}
     return {**found, "split": "test"}
 
 

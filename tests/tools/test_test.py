@@ -88,3 +88,10 @@ def test_a_backend_wants_an_exported_folder(refused, config, checkpoint, tmp_pat
     assert "expects a folder that tools/export.py wrote" in refused(
         "test.py", config, checkpoint, *flags
     )
+
+
+def test_pictures_are_of_images_only(refused, config, checkpoint, tmp_path):
+    flags = ["--work-dir", tmp_path, "--show-dir", "painted"]
+    options = ["--cfg-options", "default_scope=mmdet3d"]
+    error = refused("test.py", config, checkpoint, *flags, *options)
+    assert "tools/report.py draws the record's boxes from above" in error
