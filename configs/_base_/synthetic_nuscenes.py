@@ -1,10 +1,11 @@
-# The synthetic driving world in nuScenes' format, LiDAR only:
-# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes --scenes 80 ...
+# The synthetic driving world in nuScenes' format, LiDAR only, seen by a LiDAR of 32 m:
+# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes --lidar-range-m 32
+# Objects without a return are not evaluated, so nuScenes' own ranges stay as they are.
 _base_ = ["mmdet3d::_base_/default_runtime.py"]
 
 data_root = "data/synthetic_nuscenes/"
 version = "v1.0-trainval"
-point_cloud_range = [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]
+point_cloud_range = [-32.0, -32.0, -5.0, 32.0, 32.0, 3.0]
 # in the order of CenterHead's tasks: its labels count through them
 class_names = [
     *("car", "truck", "construction_vehicle", "bus", "trailer", "barrier"),
@@ -13,24 +14,21 @@ class_names = [
 metainfo = dict(classes=class_names)
 
 load_points = dict(type="LoadPointsFromFile", coord_type="LIDAR", load_dim=5, use_dim=5)
-# no flips: traffic keeps to one side of the road, which tells where a far car is heading
-augmentation = [
+load_annotations = dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True)
+augment_and_pack = [
+    # no flips: traffic keeps to one side of the road, which tells where a far car is heading
     dict(
         type="GlobalRotScaleTrans",
         rot_range=[-0.3925, 0.3925],
         scale_ratio_range=[0.95, 1.05],
         translation_std=[0, 0, 0],
     ),
-]
-train_pipeline = [
-    load_points,
-    dict(type="LoadAnnotations3D", with_bbox_3d=True, with_label_3d=True),
-    *augmentation,
     dict(type="PointsRangeFilter", point_cloud_range=point_cloud_range),
     dict(type="ObjectRangeFilter", point_cloud_range=point_cloud_range),
     dict(type="ObjectNameFilter", classes=class_names),
     dict(type="Pack3DDetInputs", keys=["points", "gt_bboxes_3d", "gt_labels_3d"]),
 ]
+train_pipeline = [load_points, load_annotations, *augment_and_pack]
 test_pipeline = [
     load_points,
     dict(type="PointsRangeFilter", point_cloud_range=point_cloud_range),

@@ -6,11 +6,11 @@ _base_ = [
     "../_base_/kd3d.py",
 ]
 custom_imports = dict(imports=[*_base_.custom_imports.imports, "kd3d.models.scaled_pillars"])
-max_iters = 1500
+max_iters = 2000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.002))
+optim_wrapper = dict(optimizer=dict(lr=0.003), clip_grad=dict(max_norm=35.0))
 custom_hooks = [dict(type="InitSeparateHeads")]  # MMDetection3D does not reach them

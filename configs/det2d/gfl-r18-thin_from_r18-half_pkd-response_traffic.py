@@ -5,8 +5,8 @@ custom_hooks = [
     dict(
         type="DistillHook",
         teacher=dict(
-            config="configs/demo/gfl-r18-half_traffic.py",
-            checkpoint="work_dirs/demo/teacher/final.pth",  # where the demo's recipe leaves it
+            config="configs/det2d/gfl-r18-half_traffic.py",
+            checkpoint="work_dirs/traffic_scenes/teacher/final.pth",  # where the recipe leaves it
         ),
         pairs=[
             dict(name="neck", student="neck", teacher="neck", loss=pkd, weight=2.0),

@@ -1,4 +1,4 @@
-# The demo's teacher.
+# The teacher on drawn traffic scenes.
 _base_ = [
     "../_base_/gfl_r18_half.py",
     "../_base_/traffic_scenes.py",

@@ -1,0 +1,16 @@
+# Chapter (a) on the synthetic world: teacher and student learn from the same labelled frames.
+recipe = dict(
+    distilled="../det3d/centerpoint-pillar08-thin_from_pillar04_response_synthetic.py",
+    seeds=[0, 1, 2, 3, 4],
+    train_teacher=True,
+    # the terms that the response makes stronger, as in demo.py
+    control=dict(terms=[f"task{i}.loss_heatmap" for i in range(6)]),
+    equal_wall_clock=True,
+    export=True,
+    prepare=[
+        dict(
+            run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes "
+            "--scenes 100 --val-scenes 10 --test-scenes 20 --keyframes 10 --lidar-range-m 32"
+        )
+    ],
+)
