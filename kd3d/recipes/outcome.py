@@ -55,8 +55,8 @@ def gap_table(summary: Summary) -> str:
         each = " / ".join(f"{value:.1f}" for value in group.values(summary.metric).values())
         gap = _gap_text(summary.gaps[key]) if key in summary.gaps else ""
         if key in summary.variants:
-            own = summary.variants[key].items()
-            gap = ", ".join(f"vs {reference}: {_gap_text(closed)}" for reference, closed in own)
+            own = summary.variants[key]
+            gap = ", ".join(f"{_percent(own[twin])} vs {twin}" for twin in ("baseline", "control"))
         lines.append(f"{group.label:30}{each:34}{gap}".rstrip())
     world = "measured in a synthetic world" if summary.is_synthetic else ""
     return "\n".join([*lines, *filter(None, [world, summary.refusal])])
@@ -72,7 +72,11 @@ def _gap_metrics(gaps: Mapping[str, GapClosed], seed: int) -> dict[str, float]:
 
 
 def _gap_text(gap: GapClosed) -> str:
+    return gap.reason or f"{_percent(gap)} ({len(gap.per_seed)} seeds)"
+
+
+def _percent(gap: GapClosed) -> str:
     if gap.mean is None:
-        return gap.reason
+        return "undefined"
     deviation = "" if gap.std is None else f" +- {100 * gap.std:.0f}"
-    return f"{100 * gap.mean:.0f}{deviation} % ({len(gap.per_seed)} seeds)"
+    return f"{100 * gap.mean:.0f}{deviation} %"

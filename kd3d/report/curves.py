@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
@@ -9,6 +10,7 @@ from statistics import mean
 from kd3d.report.charts import Series, line_plot
 from kd3d.report.summary import STUDENTS, Group, Summary
 
+_TASK = re.compile(r"^task\d+\.")
 MAX_POINTS = 150
 MAX_TASK_LOSSES = 6
 Curve = dict[int, float]  # iteration -> value
@@ -18,7 +20,8 @@ def read_losses(folder: Path) -> dict[str, Curve]:
     """Loss name -> curve, of every log below a run folder.
 
     A resumed run has several logs; where they overlap the later one counts. Lines that were cut
-    off by an interruption are passed over.
+    off by an interruption are passed over. The tasks of a CenterHead (``task0.loss_heatmap``, ...)
+    are added up.
     """
     curves: dict[str, Curve] = {}
     for log in sorted(folder.glob("*/vis_data/scalars.json")):
@@ -29,10 +32,18 @@ def read_losses(folder: Path) -> dict[str, Curve]:
                 continue
             if "loss" not in entry:  # a validation's line
                 continue
-            for name, value in entry.items():
-                if "loss" in name and isinstance(value, (int, float)) and math.isfinite(value):
-                    curves.setdefault(name, {})[int(entry["step"])] = float(value)
+            for name, value in _losses(entry).items():
+                curves.setdefault(name, {})[int(entry["step"])] = value
     return curves
+
+
+def _losses(entry: Mapping[str, object]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, value in entry.items():
+        if "loss" in name and isinstance(value, (int, float)) and math.isfinite(value):
+            whole = _TASK.sub("", name)
+            values[whole] = values.get(whole, 0.0) + float(value)
+    return values
 
 
 def loss_charts(summary: Summary) -> tuple[list[str], list[str]]:

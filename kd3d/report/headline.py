@@ -165,8 +165,8 @@ def _teacher_sentence(summary: Summary) -> str:
     weak = [name for name, ap in teacher.class_ap().items() if name in ours and ap <= ours[name]]
     if not weak:
         return ""
-    shown = ", ".join(weak[:6]) + (", ..." if len(weak) > 6 else "")
-    return f"The teacher is not better than the baseline in {len(weak)} class(es): {shown}."
+    shown = ", ".join(weak[:6]) + (", ..." if len(weak) > 6 else ".")
+    return f"The teacher is not better than the baseline in {len(weak)} class(es): {shown}"
 
 
 def _mean(group: Group, metric: str) -> float:

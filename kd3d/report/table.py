@@ -152,7 +152,7 @@ def _kept(summary: Summary) -> list[str]:
     theirs, ours = teacher.statistic(summary.metric), student.statistic(summary.metric)
     assert theirs is not None, "a summary without a score has a refusal"
     assert ours is not None, "likewise"
-    if theirs.mean <= 0:
+    if summary.gaps["baseline"].mean is None:  # it has nothing to give
         return []
     said = (
         f"The distilled student keeps {100 * ours.mean / theirs.mean:.1f} % of the teacher's "

@@ -123,4 +123,4 @@ def test_a_variant_gets_the_gap_that_it_closed_itself(tmp_path, distilled, teach
     assert read(tmp_path, "distilled/seed0").metrics["gap_closed/baseline"] == pytest.approx(0.5)
     lines = gap_table(summary).splitlines()
     assert lines[0].split() == ["NDS", "of", "each", "seed", "gap", "closed"]
-    assert "vs baseline: 10 % (1 seeds), vs control: -50 % (1 seeds)" in lines[-1]
+    assert "10 % vs baseline, -50 % vs control" in lines[-1]

@@ -30,6 +30,17 @@ def test_losses_of_a_resumed_run_are_joined_and_the_later_log_counts(tmp_path):
     assert read_losses(tmp_path / "20260101_000000") == {}  # no log below: nothing
 
 
+def test_the_tasks_of_a_center_head_are_added_up(tmp_path):
+    line = {"loss": 9.0, "task0.loss_heatmap": 2.0, "task1.loss_heatmap": 3.0, "step": 10}
+    write(tmp_path / "20260101_000000", [{**line, "task0.loss_bbox": 4.0}])
+    write(tmp_path / "20260102_000000", [line])  # resumed: not added to what was there
+    assert read_losses(tmp_path) == {
+        "loss": {10: 9.0},
+        "loss_heatmap": {10: 5.0},
+        "loss_bbox": {10: 4.0},
+    }
+
+
 def test_pair_losses_are_those_that_no_twin_has(tmp_path, make_work_dir):
     pairs, task = loss_charts(summarize(find_records(make_work_dir(tmp_path))))
     assert [("loss_neck" in chart, "loss_response" in chart) for chart in pairs] == [

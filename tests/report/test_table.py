@@ -73,9 +73,10 @@ def test_what_the_student_keeps_of_its_teachers_nds(tmp_path):
     ) in text
 
 
-def test_nothing_is_kept_of_a_teacher_that_finds_nothing(tmp_path, make_accuracy):
+def test_nothing_is_kept_of_a_teacher_that_is_no_better(tmp_path, make_accuracy):
+    scores = {"teacher": 0.1, "baseline": 1.0, "control": 0.0, "distilled": 2.0}
     records = {
-        tmp_path / role: make_accuracy(role, 0, 0.0, tmp_path, parameters=7, metrics={"NDS": 0.0})
-        for role in ("teacher", "baseline", "control", "distilled")
+        tmp_path / role: make_accuracy(role, 0, 0.0, tmp_path, parameters=7, metrics={"NDS": nds})
+        for role, nds in scores.items()
     }
     assert "keeps" not in markdown(summary_table(summarize(records)))
