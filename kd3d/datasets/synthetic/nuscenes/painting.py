@@ -86,10 +86,11 @@ def _of_parts(actor: Actor) -> NDArray[np.int8]:
     painted = _IS_PAINT[parts.material] & (parts.kind == BOX)
     rear, front = parts.center[:, 0] - parts.half[:, 0], parts.center[:, 0] + parts.half[:, 0]
     foot = parts.center[:, 2] - parts.half[:, 2]
-    low = foot < 0.4 * actor.height_m
-    nose = painted & low & (front > 0.48 * actor.length_m)
+    # a lorry's bonnet ends below its windscreen, while a trailer's floor is higher
+    low, lowest = foot < 0.4 * actor.height_m, foot < 0.3 * actor.height_m
+    nose = painted & lowest & (front > 0.48 * actor.length_m)
     tail = painted & low & (rear < -0.48 * actor.length_m)
-    cab = painted & ~low & (rear > -0.1 * actor.length_m) & (front > 0.45 * actor.length_m)
+    cab = painted & ~lowest & (rear > -0.1 * actor.length_m) & (front > 0.45 * actor.length_m)
     rubber = parts.material == MATERIAL_INDEX["rubber"]
     texture[rubber & (parts.kind == ELLIPSOID)] = textures.WHEEL
     doors = painted & low & (front - rear > 0.6 * actor.length_m)
