@@ -1,7 +1,7 @@
 """Checks a distillation config before it is trained: pairs, shapes, connectors, gradients.
 
-python tools/check.py configs/demo/CONFIG.py
-python tools/check.py configs/demo/CONFIG.py --modules     # what a tap can name
+python tools/check.py configs/det2d/CONFIG.py
+python tools/check.py configs/det2d/CONFIG.py --modules     # what a tap can name
 """
 
 import argparse

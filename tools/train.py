@@ -1,6 +1,6 @@
 """Trains a detector; with a DistillHook in its config, from a teacher.
 
-python tools/train.py configs/demo/CONFIG.py --work-dir work_dirs/run --seed 0
+python tools/train.py configs/det2d/CONFIG.py --work-dir work_dirs/run --seed 0
 torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 """
 
