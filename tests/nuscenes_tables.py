@@ -90,9 +90,10 @@ def random_data_set(seed: int, *, frames: int = 4, objects: int = 12) -> DataSet
         scene = {"token": f"{name}-token", "name": name, "log_token": "log", "nbr_samples": frames}
         tables["scene"].append(scene)
         ego_m = random.uniform(300, 2000, 3) * [1, 1, 0]
+        # velocities span one step, of at most 1.5 s, or two
+        step_s = random.choice([0.5, 1.4, 1.6])
         for frame in range(frames):
-            late_s = 2 if random.random() < 0.1 else 0  # too long for a velocity
-            timestamp = 1_532_402_927_647_951 + int(1e6 * (frame / 2 + late_s + 1000 * number))
+            timestamp = 1_532_402_927_647_951 + int(1e6 * (frame * step_s + 1000 * number))
             moved_m = np.array([3.0 * frame, 0.4, 0.0])
             _add_sample(tables, name, frame, ego_m + moved_m, timestamp, random)
         for instance in range(objects):
@@ -140,7 +141,7 @@ def _add_sample(
     token = f"{scene}-{frame}"
     sample = {"token": token, "scene_token": f"{scene}-token", "timestamp": timestamp}
     tables["sample"].append({**sample, "prev": "", "next": ""})
-    for sensor, is_key in (("lidar", False), ("cam", True), ("lidar", True)):
+    for sensor, is_key in (("lidar", True), ("cam", True), ("lidar", False)):
         data = f"{token}-{sensor}-{is_key}"
         shift_m = 0.0 if (sensor, is_key) == ("lidar", True) else 30.0  # only one counts
         yaw = random.uniform(-math.pi, math.pi)

@@ -93,13 +93,18 @@ def test_tables_are_read_once_and_the_file_is_cached(dataroot, infos, samples):
     assert run(built, samples) == first
 
 
-def test_custom_split_of_some_scenes(data, dataroot):
+def test_custom_split_is_read_in_the_order_of_the_tables(data, dataroot, tmp_path):
     tokens = data.tokens(["scene-0103", "scene-0061"])
     infos = nuscenes_detections.infos_of(data, tokens)
     nuscenes_detections.write_infos(dataroot / "infos.pkl", infos)
-    built = evaluator("NuScenesFastMetric", dataroot, split="our_val")
+    path = tmp_path / "results.json"
+    built = evaluator("NuScenesFastMetric", dataroot, split="our_val", predictions=str(path))
     run(built, nuscenes_detections.detections(data, infos, seed=2)[::-1])
-    assert built.metrics[0].accuracy.frames == len(tokens)
+    accuracy = built.metrics[0].accuracy
+    assert accuracy.frames == len(tokens)
+    devkit, _ = nuscenes_tables.devkit_answer(dataroot, "v1.0-mini", "our_val", path)
+    assert accuracy.nds == devkit.nd_score  # equal scores are matched from the last frame on
+    assert accuracy.tp_errors == devkit.tp_errors
     where = {"data_root": str(dataroot), "version": "v1.0-mini", "split": "our_val"}
     assert built.metrics[0].tested == where
 
