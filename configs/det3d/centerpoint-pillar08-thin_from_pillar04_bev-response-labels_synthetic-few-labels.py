@@ -1,6 +1,6 @@
 # The student has the labels of 10 scenes of 100 and the frames of all. The teacher, which had all
 # labels, speaks for the rest: by its response, and by the boxes it is sure of.
-_base_ = ["centerpoint-pillar08-thin_from_pillar04_response_synthetic.py"]
+_base_ = ["centerpoint-pillar08-thin_from_pillar04_bev-response_synthetic.py"]
 frames = _base_.train_dataloader.dataset
 train_dataloader = dict(
     # half of each batch has labels
@@ -12,5 +12,7 @@ train_dataloader = dict(
     ),
 )
 distill = _base_.custom_hooks[1]
+# where there is no ground truth, the BEV map is compared where the teacher finds something
+distill.pairs[0].mask = dict(type="RegionMask", teacher="pts_bbox_head")
 distill.additional_labels = dict(teacher="pts_bbox_head", unlabelled=True, score_threshold=0.3)
 custom_hooks = [_base_.custom_hooks[0], distill]

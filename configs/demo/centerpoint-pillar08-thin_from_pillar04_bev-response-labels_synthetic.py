@@ -1,6 +1,6 @@
 # The demo's student: labels of 10 scenes, frames of 100, half of the training in configs/det3d.
 _base_ = [
-    "../det3d/centerpoint-pillar08-thin_from_pillar04_response-labels_synthetic-few-labels.py"
+    "../det3d/centerpoint-pillar08-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
 ]
 max_iters = 300
 train_cfg = dict(max_iters=max_iters)
