@@ -47,7 +47,8 @@ def test_every_run_is_trained_and_tested_once_in_order(carry_out, work):
         "train control/seed0",
         f"test control/seed0 {work}/control/seed0/iter_100.pth",
     ]
-    assert "distilled/seed0: AP 30.0, took 0 min 00 s" in carry_out.said
+    took = "distilled/seed0: AP 30.0, took "  # on a busy machine a second or more
+    assert any(line.startswith(took) for line in carry_out.said)
 
 
 def test_finished_runs_are_not_repeated(carry_out):
