@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toys_pillars import pillar_config, pillar_detector
 
 import kd3d.export.proof
 from kd3d.backends.parity import Tolerances
@@ -98,6 +99,28 @@ def test_mistakes_are_one_line(call, checkpoint, tmp_path):
         assert errors.count("\n") == 1
         assert words in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_pillar_detector_needs_no_size(call, tmp_path):
+    cfg = pillar_config("pointpillars")
+    cfg.dump(tmp_path / "config.py")
+    torch.save({"state_dict": pillar_detector(cfg).state_dict()}, tmp_path / "weights.pth")
+    out = tmp_path / "out"
+    files = (tmp_path / "config.py", tmp_path / "weights.pth", "--out", out)
+    code, _, errors = call("export.py", *files, "--input-size", 64, 64)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "this detector reads points" in errors
+    code, text, _ = call("export.py", *files, "--batch", 2, "--opset", 13, "--role", "teacher")
+    assert code == 0
+    assert "parity over 3 inputs: passed" in text
+    exported = Record.read(out / "record-export.json")
+    assert (exported.role, exported.conditions["batch"]) == ("teacher", 2)
+    assert exported.conditions["input"] == "32x32 pillars of 0.4 m"
+    code, text, _ = call("benchmark.py", out, "--backend", "pytorch", "--threads", 1)
+    assert code == 0
+    assert "voxelization on the host" in text
+    latency = Record.read(out / "record-latency-pytorch.json")
+    assert latency.metrics["voxelization_p50_ms"] > 0
 
 
 def test_weights_from_onnx(call, build, checkpoint, tmp_path):
