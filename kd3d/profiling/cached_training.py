@@ -133,6 +133,7 @@ def _arm(config: Config, cache: Mapping[str, Any] | None) -> Config:
     hooks[0].gradient_points = 0
     arm.optim_wrapper.optimizer.lr = _LEARNING_RATE
     arm.param_scheduler = None
+    arm.randomness = {"seed": 0}  # the same weights in all arms
     return arm
 
 
