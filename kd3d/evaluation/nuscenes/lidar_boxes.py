@@ -7,6 +7,7 @@ a frame at a time, so that the same numbers come out as by way of its JSON file.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,13 @@ class LidarFrame:
 
     Attributes:
         token: of the sample.
+        file_name: of the points, without folders; "" if the info file does not say.
         ego_from_lidar: pose of the LiDAR on the vehicle.
         global_from_ego: pose of the vehicle.
     """
 
     token: str
+    file_name: str
     ego_from_lidar: _Motion
     global_from_ego: _Motion
 
@@ -73,6 +76,7 @@ class LidarFrame:
         """From an entry of the ``data_list`` of mmdet3d's info file."""
         return cls(
             token=str(info["token"]),
+            file_name=Path(info["lidar_points"].get("lidar_path", "")).name,
             ego_from_lidar=_Motion.of(info["lidar_points"]["lidar2ego"]),
             global_from_ego=_Motion.of(info["ego2global"]),
         )

@@ -110,6 +110,7 @@ class NuScenesFastMetric(BaseMetric):
             self.results.append(
                 {
                     "sample_idx": int(sample["sample_idx"]),
+                    "file_name": Path(sample.get("lidar_path") or "").name,
                     "boxes": boxes.tensor.cpu().numpy(),
                     "scores": found["scores_3d"].cpu().numpy(),
                     "labels": found["labels_3d"].cpu().numpy(),
@@ -159,7 +160,25 @@ class NuScenesFastMetric(BaseMetric):
         if "://" not in path and not Path(path).is_file():
             path = str(Path(self.data_root) / path)
         infos = load(path, backend_args=self._backend_args)
-        return [LidarFrame.of(info) for info in infos["data_list"]]
+        try:
+            return [LidarFrame.of(info) for info in infos["data_list"]]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: expected an info file as mmdet3d 1.1 or later writes it for nuScenes, "
+                f"but {error!r}; make it anew with its tools/create_data.py"
+            ) from None
+
+    def _pose_of(self, found: Mapping[str, Any]) -> LidarFrame:
+        """Of a tested sample; a dataset that reads another info file is not taken for this one."""
+        number, name = int(found["sample_idx"]), str(found["file_name"])
+        pose = self._poses[number] if number < len(self._poses) else None
+        if pose is None or (name and pose.file_name and name != pose.file_name):
+            raise UserError(
+                f"NuScenesFastMetric: sample {number} of the dataset is {name or 'there'}, but in "
+                f"{self.ann_file} it is {pose.file_name if pose else 'missing'}; give dataset and "
+                "evaluator the same ann_file"
+            )
+        return pose
 
     def _global_boxes(
         self,
@@ -171,7 +190,7 @@ class NuScenesFastMetric(BaseMetric):
         frame_of = {token: frame for frame, token in enumerate(truth.tokens)}
         by_token: dict[str, tuple[dict[str, Any], LidarFrame]] = {}
         for found in results:  # a sample that was tested twice counts as tested last
-            pose = self._poses[found["sample_idx"]]
+            pose = self._pose_of(found)
             by_token[pose.token] = (found, pose)
         if by_token.keys() != frame_of.keys():
             raise UserError(

@@ -151,3 +151,20 @@ def test_what_it_cannot_evaluate_is_refused(dataroot):
     metric.dataset_meta = {"classes": ("car",), "version": "v1.0-test"}
     with pytest.raises(UserError, match="set split"):
         metric.compute_metrics([])
+
+
+def test_an_info_file_of_another_split_or_kind_is_refused(dataroot, infos, samples):
+    for info in infos:
+        info["lidar_points"]["lidar_path"] = f"samples/{info['token']}.pcd.bin"
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", infos)
+    samples[3].set_metainfo({"lidar_path": f"data/{infos[3]['token']}.pcd.bin"})
+    run(evaluator("NuScenesFastMetric", dataroot), samples)
+    samples[3].set_metainfo({"lidar_path": "data/other.pcd.bin"})
+    with pytest.raises(UserError, match=r"sample 3 of the dataset is other\.pcd\.bin, but in"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples)
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", infos[:2])
+    with pytest.raises(UserError, match=r"it is missing; give dataset and evaluator the same"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples[:3])
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", [{"token": "a"}])
+    with pytest.raises(UserError, match="expected an info file as mmdet3d"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples)
