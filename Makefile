@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test install format check bench clean help
+.PHONY: demo demo-full test install format check bench clean help
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -25,6 +25,11 @@ demo: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/demo.py --work-dir $(DEMO_DIR) --jobs 2
 	@echo "report: $(CURDIR)/$(DEMO_DIR)/report/index.html"
 
+# chapter (b) needs the teacher of chapter (a)
+demo-full: install
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_all_labels.py --jobs 2
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels.py --jobs 2
+
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --doctest-modules kd3d --durations=0
@@ -40,6 +45,8 @@ format: install
 
 bench: install
 	$(BIN)/python tools/benchmark_training.py --force
+	$(BIN)/python tools/benchmark_nuscenes.py
+	$(BIN)/python tools/benchmark_teacher_cache.py --force
 
 install: $(STAMPS)/mmcv $(STAMPS)/kd3d
 
@@ -79,11 +86,12 @@ clean:
 
 help:
 	@echo "make demo      set up, run the demo recipe, write $(DEMO_DIR)/report/index.html"
+	@echo "make demo-full the same story with two chapters, 5 seeds and longer training (2 hours or more)"
 	@echo "make test      set up, run the tests and the examples in docstrings"
 	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"
 	@echo "make format    let ruff mend what it can"
-	@echo "make bench     measure what distillation costs per training step"
+	@echo "make bench     measure a distilled step, the nuScenes evaluator, a cached teacher"
 	@echo "make clean     remove $(VENV), caches and $(DEMO_DIR); other work_dirs and data stay"
 	@echo
 	@echo "Variables (make install TORCH=...), read while $(VENV) is made; to change one, make clean first:"
