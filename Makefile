@@ -45,7 +45,7 @@ format: install
 
 bench: install
 	$(BIN)/python tools/benchmark_training.py --force
-	$(BIN)/python tools/benchmark_nuscenes.py
+	$(BIN)/python tools/benchmark_nuscenes.py --force
 	$(BIN)/python tools/benchmark_teacher_cache.py --force
 
 install: $(STAMPS)/mmcv $(STAMPS)/kd3d
