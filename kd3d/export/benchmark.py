@@ -105,6 +105,7 @@ def _with_voxelization(
         conditions={
             **record.conditions,
             "timed": "network and box decoding; voxelisation (NumPy) apart; without NMS",
+            "sample": manifest.sample,
             "points": sum(len(cloud) for cloud in clouds),
             "pillars": len(feeds["num_points"]),
         },

@@ -65,8 +65,8 @@ def export_pillars(
     """
     module = pillar_deployable(detector, batch=batch)
     features = module.example(1)[0].shape[2]
-    clouds = dataset_clouds(cfg)
-    clouds += [synthetic_cloud(features, seed) for seed in range(_SYNTHETIC_CLOUDS)]
+    real = dataset_clouds(cfg)
+    clouds = real + [synthetic_cloud(features, seed) for seed in range(_SYNTHETIC_CLOUDS)]
     onnx_from_inputs(
         module,
         dict(zip(INPUT_NAMES, module.example(7), strict=True)),
@@ -77,7 +77,9 @@ def export_pillars(
     )
     write_text(folder / CONFIG_FILE, cfg.pretty_text)
     torch.save(detector.state_dict(), folder / WEIGHTS_FILE)
-    manifest = _manifest(module, cfg, folder, clouds[0], opset, classes, source)
+    kind = "test set" if real else "synthetic"
+    given = {"sample": kind, "opset": opset, "classes": list(classes), **source}
+    manifest = _manifest(module, cfg, folder, clouds[0], given)
     manifest.write(folder)
     _write_sample(module, manifest, folder, clouds[0])
     return manifest, pillar_parity(module, folder, manifest, clouds)
@@ -144,12 +146,10 @@ def _manifest(
     module: PillarDeployable,
     cfg: Config,
     folder: Path,
-    sample: Points,
-    opset: int,
-    classes: Sequence[str],
-    source: Mapping[str, str],
+    cloud: Points,
+    given: Mapping[str, Any],  # Any: the fields of a manifest
 ) -> PillarManifest:
-    pillars = len(network_feeds([sample], module.voxelization)["num_points"])
+    pillars = len(network_feeds([cloud], module.voxelization)["num_points"])
     most = module.voxelization.max_pillars
     return PillarManifest(
         batch=module.batch,
@@ -164,15 +164,10 @@ def _manifest(
         voxelization=module.voxelization,
         preprocessing=_preprocessing(cfg),
         postprocessing=post_processing3d(module.head),
-        classes=list(classes),
-        opset=opset,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         model_hash=sha256_of(folder / MODEL_FILE),
-        config=source["config"],
-        config_hash=source["config_hash"],
-        checkpoint=source["checkpoint"],
-        checkpoint_hash=source["checkpoint_hash"],
         versions={**library_versions(), "mmdet3d": version("mmdet3d")},
+        **given,
     )
 
 

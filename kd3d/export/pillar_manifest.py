@@ -23,6 +23,7 @@ class PillarManifest:
 
     Attributes:
         batch: frames of a run; fixed in the file.
+        sample: what the frame in sample.npz is, "test set" or "synthetic".
         point_features: C of the points: x y z and what else the pipeline loads.
         pillar_profile: pillars of a run: "min", "opt" (of the sample) and "max" (all frames full),
             for an engine whose number of pillars is free between bounds.
@@ -41,6 +42,7 @@ class PillarManifest:
     """
 
     batch: int
+    sample: str
     point_features: int
     pillar_profile: dict[str, int]
     output_names: Sequence[str]

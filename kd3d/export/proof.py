@@ -104,7 +104,7 @@ def write_export_record(
             "opset": manifest.opset,
             "parity_inputs": result.inputs,
             "tolerance_relative": limits.relative,
-            **_box_tolerance(manifest, result),
+            **_of_the_kind(manifest, result),
             "tolerance_score": limits.score,
             "tolerance_matched": limits.matched,
         },
@@ -112,9 +112,12 @@ def write_export_record(
     return record.write(folder / RECORD)
 
 
-def _box_tolerance(manifest: Manifest | PillarManifest, result: Parity) -> dict[str, float]:
+def _of_the_kind(
+    manifest: Manifest | PillarManifest, result: Parity
+) -> dict[str, str | float | int | bool]:
+    """Conditions that boxes of an image and boxes in metres do not share."""
     if isinstance(manifest, PillarManifest):
-        return {"tolerance_box": result.tolerances.box}
+        return {"tolerance_box": result.tolerances.box, "sample": manifest.sample}
     return {"tolerance_iou": result.tolerances.iou}
 
 

@@ -107,6 +107,7 @@ def test_record(export, tmp_path):
     record = Record.read(write_export_record(tmp_path, manifest, result, role="teacher"))
     assert record.conditions["input"] == "32x32 pillars of 0.4 m"
     assert record.conditions["tolerance_box"] == 0.01
+    assert record.conditions["sample"] == "synthetic"
     assert "tolerance_iou" not in record.conditions
     assert record.metrics["boxes_matched"] >= 0.98
 
@@ -201,6 +202,8 @@ def test_clouds_of_the_test_set(tmp_path):
     for found, whole in zip(clouds, (first, last), strict=True):
         inside = (np.abs(whole[:, :2]) < 6.4).all(1)
         np.testing.assert_array_equal(found, whole[inside])
+    (tmp_path / "4.bin").unlink()  # annotations may be here without their points
+    assert dataset_clouds(cfg) == []
     Path(infos).unlink()
     assert dataset_clouds(cfg) == []
     assert dataset_clouds(pillar_config("centerpoint")) == []
