@@ -20,6 +20,7 @@ LIMITS_S = {
     "losses": 60.0,
     "models": 120.0,
     "profiling": 60.0,
+    "real_data": 300.0,  # full-size detectors on real frames; skipped where there are none
     "recipes": 300.0,  # starts training processes
     "report": 60.0,
     "tools": 300.0,  # starts the tools as a user does
