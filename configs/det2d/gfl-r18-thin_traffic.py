@@ -1,4 +1,4 @@
-# The student on drawn traffic scenes: the teacher at half of its width, with one convolution in its head.
+# The student on drawn traffic scenes: half of the teacher's width, one convolution in its head.
 _base_ = ["gfl-r18-half_traffic.py"]
 model = dict(
     backbone=dict(stem_channels=16, base_channels=16),

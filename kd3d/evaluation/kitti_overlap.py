@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ _UNION, _INTERSECTION = -1, 2  # what mmdet3d calls criterion
 
 
 def turned_overlaps(
-    boxes: NDArray[np.floating], others: NDArray[np.floating], criterion: int = _UNION
+    boxes: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], criterion: int = _UNION
 ) -> NDArray[np.float32]:
     """Overlap of every box with every other one, as mmdet3d's ``rotate_iou_gpu_eval`` gives it.
 
@@ -40,9 +41,11 @@ def turned_overlaps(
     # mmcv's clockwise=True turns the first axis towards the second, which is the other way round
     over_union = box_iou_rotated(one, two, clockwise=False)
     if criterion == _UNION:
-        return over_union.numpy()
+        overlaps: NDArray[np.float32] = over_union.numpy()
+        return overlaps
     areas = (one[:, 2] * one[:, 3])[:, None] + (two[:, 2] * two[:, 3])[None]
-    return (over_union / (1 + over_union) * areas).numpy()
+    common: NDArray[np.float32] = (over_union / (1 + over_union) * areas).numpy()
+    return common
 
 
 @contextmanager

@@ -42,5 +42,5 @@ def test_a_copy_scales_once_too():
 
 
 def test_a_factor_for_each_input():
-    with pytest.raises(UserError, match="expected 10 factors .* got 3"):
+    with pytest.raises(UserError, match=r"expected 10 factors .* got 3"):
         ScaledPillarFeatureNet(feature_scale=[1, 2, 3], **SETTINGS)
