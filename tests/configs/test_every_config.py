@@ -68,20 +68,24 @@ def test_recipes_name_configs_that_distil(path):
 
 
 GEOMETRIC = {"Resize", "RandomResize", "RandomChoiceResize", "RandomFlip", "RandomCrop", "Pad"}
+GEOMETRIC |= {"GlobalRotScaleTrans", "RandomFlip3D"}
+LOADING = {"LoadAnnotations", "LoadAnnotations3D"}
 
 
 def training_pipelines(dataset):
     if "pipeline" in dataset:
         yield [step["type"] for step in dataset["pipeline"]]
-    if "dataset" in dataset:
-        yield from training_pipelines(dataset["dataset"])
+    for part in [dataset.get("dataset"), *dataset.get("datasets", [])]:
+        if part is not None:
+            yield from training_pipelines(part)
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if p not in RECIPES], ids=name)
-def test_boxes_are_loaded_before_the_image_changes_shape(path):
+def test_boxes_are_loaded_before_the_frame_changes_shape(path):
     """Otherwise they stay where they were, and training runs without an error and in vain."""
     pipelines = list(training_pipelines(read(path).train_dataloader.dataset))
-    loading = [steps for steps in pipelines if "LoadAnnotations" in steps]
+    loading = [steps for steps in pipelines if LOADING & set(steps)]
     assert loading
     for steps in loading:
-        assert not GEOMETRIC & set(steps[: steps.index("LoadAnnotations")])
+        first = next(place for place, step in enumerate(steps) if step in LOADING)
+        assert not GEOMETRIC & set(steps[:first])

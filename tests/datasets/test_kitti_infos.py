@@ -98,9 +98,7 @@ def test_a_missing_cloud_is_named(tmp_path):
 def test_command_writes_both_splits_and_does_not_overwrite(tmp_path, run_tool):
     root, out = kitti_folder(tmp_path / "training", frames=2), tmp_path / "out"
     arguments = (root, "--out", out, "--train", "0", "--val", "1", "--read", "Van=Car")
-    code, printed = run_tool("datasets/kitti_infos.py", *arguments)
-    assert code == 0
-    assert "kitti_infos_val.pkl: 1 frames, 2 boxes" in printed
+    assert run_tool("datasets/kitti_infos.py", *arguments) == (0, "")
     infos = pickle.loads((out / "kitti_infos_val.pkl").read_bytes())
     assert [each["bbox_label"] for each in infos["data_list"][0]["instances"]] == [2, 2, -1]
     code, message = run_tool("datasets/kitti_infos.py", *arguments)

@@ -1,0 +1,59 @@
+"""Every full-KITTI config: built with its teacher from scratch, and trained for a real step."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from kitti_toys import kitti_folder
+from lidar_configs import on_one_batch, train_one_step
+
+from kd3d.datasets.kitti_infos import kitti_infos
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs" / "det3d").glob("*_from_*_kitti.py"))
+STUDENT_FROM_TEACHER = {
+    "pointpillars-compact_from_pointpillars",
+    "pointpillars-compact_from_second",
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    root = kitti_folder(tmp_path_factory.mktemp("kitti") / "training")
+    infos = root / "infos.pkl"
+    infos.write_bytes(pickle.dumps(kitti_infos(root, [0])))
+    return {
+        "type": "KittiDataset",
+        "data_root": "",
+        "ann_file": str(infos),
+        "data_prefix": {"pts": str(root / "velodyne_reduced")},
+        "pipeline": [
+            {"type": "LoadPointsFromFile", "coord_type": "LIDAR", "load_dim": 4, "use_dim": 4},
+            {"type": "LoadAnnotations3D", "with_bbox_3d": True, "with_label_3d": True},
+            {"type": "Pack3DDetInputs", "keys": ["points", "gt_bboxes_3d", "gt_labels_3d"]},
+        ],
+        "metainfo": {"classes": ["Pedestrian", "Cyclist", "Car"]},
+        "modality": {"use_lidar": True, "use_camera": False},
+        "box_type_3d": "LiDAR",
+    }
+
+
+def test_the_pairs_of_student_and_teacher_are_all_there():
+    assert len(CONFIGS) == 2
+    assert {path.stem.rsplit("_", 2)[0] for path in CONFIGS} == STUDENT_FROM_TEACHER
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_one_training_step(path, dataset, tmp_path):
+    config = on_one_batch(path, dataset, tmp_path, student=2, teacher=2)
+    wanted = [pair["name"] for pair in config.custom_hooks[-1]["pairs"]]
+    losses, hook, reached = train_one_step(config)
+    assert [report.name for report in hook.reports] == wanted
+    for report in hook.reports:
+        assert torch.isfinite(losses[f"loss_{report.name}"])
+        assert losses[f"loss_{report.name}"] > 0
+        assert report.gradient_share > 0
+    assert torch.isfinite(losses["loss"])
+    for part in ("voxel_encoder", "backbone", "neck", "bbox_head"):
+        assert any(name.startswith(part) for name in reached)
