@@ -67,10 +67,10 @@ def test_map_equals_mmdet3d():
 
 def test_map_by_hand():
     """Of 2 rows and 3 columns; what has no cell in it is left out."""
-    coordinates = torch.tensor(
-        [[0, 0, 1, 2], [1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 3], [2, 0, 0, 0], [-1] * 4]
-    ).int()
-    features = torch.arange(1.0, 7.0).unsqueeze(1)
+    cells = [[0, 0, 1, 2], [1, 0, 0, 0]]
+    outside = [[0, 0, 2, 0], [0, 0, 0, 3], [2, 0, 0, 0], [0, -1, 0, 1], [0, 0, -1, 1], [-1] * 4]
+    coordinates = torch.tensor(cells + outside).int()
+    features = torch.arange(1.0, 9.0).unsqueeze(1)
     found = bev_map(features, coordinates, batch=2, rows=2, columns=3)
     assert found[:, 0].tolist() == [[[0, 0, 0], [0, 0, 1]], [[2, 0, 0], [0, 0, 0]]]
 
