@@ -12,6 +12,7 @@ from torch import nn
 import kd3d.datasets.unlabelled
 import kd3d.models  # noqa: F401  (both register what the configs name)
 from kd3d.distill.labelled_frames import LabelledFrames, check_separable
+from kd3d.distill.probe import training_batch
 from kd3d.errors import UserError
 from kd3d.registry import LOSSES
 
@@ -269,3 +270,16 @@ def test_in_training_pairs_see_all_frames_and_the_task_the_labelled(tmp_path):
     assert all(float(losses[-1][name]) > 0 for name in ("loss_neck", "loss_other"))
     assert not runner.model._forward_hooks
     assert not runner.model._forward_pre_hooks
+
+
+def test_the_batch_that_is_looked_at_before_training_has_frames_of_every_part(tmp_path):
+    config = toys3d.training(tmp_path, toys3d.centerpoint())
+    frames = config.train_dataloader.dataset
+    config.train_dataloader.dataset = {
+        "type": "ConcatDataset",
+        "datasets": [{**frames, "indices": 3}, {"type": "Unlabelled", "dataset": frames}],
+    }
+    runner = Runner.from_cfg(config)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    batch = training_batch(runner, runner.model)
+    assert [s.metainfo.get("labelled", True) for s in batch["data_samples"]] == [True, False]

@@ -153,12 +153,14 @@ def test_where_the_student_sees_nothing_the_mask_is_zero(tmp_path):
     RecordingLoss.given.clear()
     wide = toys3d.centerpoint(8, extent=FOUR_METRES)
     path = toys3d.teacher_config(tmp_path / "wide.py", wide)
-    pair = pts_pair(loss={"type": "RecordingLoss"}, mask={"type": "GaussianForeground"})
+    mask = {"type": "GaussianForeground", "background": 0.5}
+    pair = pts_pair(loss={"type": "RecordingLoss"}, mask=mask)
     config = toys3d.training(tmp_path, toys3d.centerpoint(), hooks=hooks(path, [pair]))
     found = inspect_pairs(config)["distill"]
     mask = RecordingLoss.given[-1][-1]
     assert mask.shape == (2, 1, 20, 20)  # 16 m in cells of 0.8 m; the student has the inner 16
     assert float(mask[:, :, :2].max()) == float(mask[..., -2:].max()) == 0.0
+    assert float(mask[:, :, 2:-2, 2:-2].min()) == 0.5
     assert "36 % of the teacher's map is beyond" in found.text  # 1 - (16 / 20) ** 2
     assert "note: the teacher sees x -8 to 8 m" in found.text
 
