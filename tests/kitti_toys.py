@@ -36,7 +36,7 @@ def kitti_folder(root: Path, frames: int = 1, *, zoom: int = 1) -> Path:
     cloud = np.array([(*point, 0.5) for point in POINTS])
     calibration = CALIBRATION.replace("100 ", f"{100 * zoom} ")
     for frame in range(frames):
-        Image.new("RGB", (100 * zoom, 50)).save(root / "image_2" / f"{frame:06d}.png")
+        Image.new("RGB", (100 * zoom, 50 * zoom)).save(root / "image_2" / f"{frame:06d}.png")
         (root / "label_2" / f"{frame:06d}.txt").write_text(LABELS)
         (root / "calib" / f"{frame:06d}.txt").write_text(calibration)
         cloud.astype(np.float32).tofile(root / "velodyne_reduced" / f"{frame:06d}.bin")

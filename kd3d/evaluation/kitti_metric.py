@@ -33,8 +33,8 @@ class KittiRecordMetric(BaseMetric):
     """Evaluates LiDAR boxes with mmdet3d's ``KittiMetric``.
 
     A config of mmdet3d needs no more than another ``type``. The keys are mmdet3d's, in percent,
-    and ``KITTI/AP``, the headline. Without a GPU the overlaps of turned boxes come from mmcv's CPU
-    operator instead of mmdet3d's CUDA kernel.
+    and ``KITTI/AP``, the headline. Without a GPU the overlaps of turned boxes come from
+    shapely's polygons instead of mmdet3d's CUDA kernel.
 
     Attributes:
         accuracy: of the latest evaluation, on the main process; None before.

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 
@@ -32,20 +33,29 @@ def turned_overlaps(
     Returns:
         (N, K).
     """
-    from mmcv.ops import box_iou_rotated
-
     assert criterion in (_UNION, _INTERSECTION), criterion
-    if not len(boxes) or not len(others):
-        return np.zeros((len(boxes), len(others)), np.float32)
-    one, two = (torch.from_numpy(np.asarray(each, np.float32)) for each in (boxes, others))
-    # mmcv's clockwise=True turns the first axis towards the second, which is the other way round
-    over_union = box_iou_rotated(one, two, clockwise=False)
+    one, two = (np.asarray(each, np.float64).reshape(-1, 5) for each in (boxes, others))
+    reach_m = [np.hypot(each[:, 2], each[:, 3]) / 2 for each in (one, two)]
+    apart_m = np.hypot(*(one[:, None, axis] - two[None, :, axis] for axis in (0, 1)))
+    rows, columns = np.nonzero(apart_m < reach_m[0][:, None] + reach_m[1])
+    shared = shapely.area(shapely.intersection(_polygons(one)[rows], _polygons(two)[columns]))
     if criterion == _UNION:
-        overlaps: NDArray[np.float32] = over_union.numpy()
-        return overlaps
-    areas = (one[:, 2] * one[:, 3])[:, None] + (two[:, 2] * two[:, 3])[None]
-    common: NDArray[np.float32] = (over_union / (1 + over_union) * areas).numpy()
-    return common
+        areas = [each[:, 2] * each[:, 3] for each in (one, two)]
+        shared = shared / (areas[0][rows] + areas[1][columns] - shared)
+    overlaps = np.zeros(apart_m.shape, np.float32)
+    overlaps[rows, columns] = shared
+    return overlaps
+
+
+def _polygons(boxes: NDArray[np.float64]) -> NDArray[np.object_]:
+    """(N,) polygons; KITTI's length points along (cos yaw, -sin yaw)."""
+    cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
+    along = np.stack([cos, -sin], 1) * boxes[:, 2:3] / 2
+    across = np.stack([sin, cos], 1) * boxes[:, 3:4] / 2
+    signs = ((1, 1), (1, -1), (-1, -1), (-1, 1))
+    corners = [boxes[:, :2] + a * along + b * across for a, b in signs]
+    found: NDArray[np.object_] = shapely.polygons(np.stack(corners, 1))
+    return found
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Overlaps of turned boxes against polygons cut by shapely."""
+"""Overlaps of turned boxes, worked out by hand and against mmcv's operator."""
 
 import importlib
 import sys
@@ -6,18 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from shapely.geometry import Polygon
+from mmcv.ops import box_iou_rotated
 
 from kd3d.evaluation.kitti_overlap import KERNEL, overlaps_without_cuda, turned_overlaps
-
-
-def polygon(box):
-    """KITTI: the length points along (cos yaw, -sin yaw) in x and z."""
-    x, z, length, width, yaw = box
-    along = np.array([np.cos(yaw), -np.sin(yaw)]) * length / 2
-    across = np.array([np.sin(yaw), np.cos(yaw)]) * width / 2
-    signs = ((1, 1), (1, -1), (-1, -1), (-1, 1))
-    return Polygon([np.array([x, z]) + a * along + b * across for a, b in signs])
 
 
 def random_boxes(count, seed):
@@ -26,14 +17,31 @@ def random_boxes(count, seed):
     return np.column_stack([places, sizes, rng.uniform(-4, 4, count)])
 
 
-def test_overlaps_are_those_of_the_polygons():
-    boxes = random_boxes(30, 0)
-    others = np.concatenate([boxes[:5], random_boxes(20, 1)])  # some are the same
-    shared = [[polygon(one).intersection(polygon(two)).area for two in others] for one in boxes]
-    areas = boxes[:, 2:4].prod(1)[:, None] + others[:, 2:4].prod(1)
-    assert np.count_nonzero(np.array(shared) > 0.01) > 100
-    np.testing.assert_allclose(turned_overlaps(boxes, others, 2), shared, atol=1e-4)
-    np.testing.assert_allclose(turned_overlaps(boxes, others), shared / (areas - shared), atol=1e-5)
+def test_overlaps_are_those_of_mmcv():
+    boxes, others = random_boxes(30, 0), random_boxes(20, 1)
+    one, two = torch.tensor(boxes).float(), torch.tensor(others).float()
+    # mmcv's clockwise=True turns the first axis towards the second
+    expected = box_iou_rotated(one, two, clockwise=False).numpy()
+    assert np.count_nonzero(expected > 0.01) > 100
+    np.testing.assert_allclose(turned_overlaps(boxes, others), expected, atol=1e-5)
+
+
+def test_a_square_turned_by_an_eighth():
+    """Two squares of side 2 share a regular octagon of width 2: 8 (sqrt(2) - 1)."""
+    squares = np.array([[3, 4, 2, 2, 0], [3, 4, 2, 2, np.pi / 4]])
+    octagon = 8 * (np.sqrt(2) - 1)
+    expected = [[4, octagon], [octagon, 4]]
+    np.testing.assert_allclose(turned_overlaps(squares, squares, 2), expected, rtol=1e-6)
+    over_union = octagon / (8 - octagon)
+    expected = [[1, over_union], [over_union, 1]]
+    np.testing.assert_allclose(turned_overlaps(squares, squares), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("off", [0, 1e-7, -1e-7, 1e-5])
+def test_almost_the_same_box(off):
+    """Edges that all but coincide, where cutting polygons is least exact."""
+    box = np.array([[0, 20, 4, 1.6, 0]])
+    np.testing.assert_allclose(turned_overlaps(box, box + off), [[1]], atol=1e-4)
 
 
 def test_yaw_turns_away_from_z():
