@@ -19,15 +19,15 @@ POINTPILLARS = "pointpillars-fpn-compact_nuscenes"
 KITTI = "pointpillars-compact_kitti"
 # config, frame, what is read of each point, objects in range
 RUNS = [
-    (CENTERPOINT, "a", [0, 1, 2, 3, 4], 51),
+    (CENTERPOINT, "a", [0, 1, 2, 3, 4], 50),
     (CENTERPOINT, "b", [0, 1, 2, 3, 4], 35),
-    (POINTPILLARS, "a", [0, 1, 2, 4], 51),
+    (POINTPILLARS, "a", [0, 1, 2, 4], 50),
     (POINTPILLARS, "b", [0, 1, 2, 4], 35),
     (KITTI, "kitti", [0, 1, 2, 3], 6),
 ]
 
 
-def pipeline(load_dim, use_dim, extent):
+def pipeline(load_dim, use_dim, extent, classes):
     return [
         {
             "type": "LoadPointsFromFile",
@@ -38,6 +38,7 @@ def pipeline(load_dim, use_dim, extent):
         {"type": "LoadAnnotations3D", "with_bbox_3d": True, "with_label_3d": True},
         {"type": "PointsRangeFilter", "point_cloud_range": extent},
         {"type": "ObjectRangeFilter", "point_cloud_range": extent},
+        {"type": "ObjectNameFilter", "classes": classes},  # one object of keyframe a is of none
         {"type": "Pack3DDetInputs", "keys": ["points", "gt_bboxes_3d", "gt_labels_3d"]},
     ]
 
@@ -47,9 +48,9 @@ def frame(config, name, use_dim, folder):
     extent = list(config.model.data_preprocessor.voxel_layer.point_cloud_range)
     classes = list(config.class_names)
     if name == "kitti":
-        dataset = kitti_dataset(folder, pipeline(4, use_dim, extent), classes)
+        dataset = kitti_dataset(folder, pipeline(4, use_dim, extent, classes), classes)
     else:
-        dataset = keyframe_dataset(name, folder, pipeline(5, use_dim, extent), classes)
+        dataset = keyframe_dataset(name, folder, pipeline(5, use_dim, extent, classes), classes)
     with DefaultScope.overwrite_default_scope("mmdet3d"):
         return DATASETS.build(dataset)[0]
 

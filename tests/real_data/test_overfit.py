@@ -25,6 +25,7 @@ def keyframe(config, folder):
         {"type": "LoadAnnotations3D", "with_bbox_3d": True, "with_label_3d": True},
         {"type": "PointsRangeFilter", "point_cloud_range": extent},
         {"type": "ObjectRangeFilter", "point_cloud_range": extent},
+        {"type": "ObjectNameFilter", "classes": list(config.class_names)},
         {"type": "Pack3DDetInputs", "keys": ["points", "gt_bboxes_3d", "gt_labels_3d"]},
     ]
     dataset = keyframe_dataset("a", folder, steps, list(config.class_names))
