@@ -34,7 +34,12 @@ from kd3d.export.folder import replace_rejected, whole_folder, write_export
 from kd3d.export.pillar_deployable import is_pillar_detector
 from kd3d.export.pillar_export import export_pillars
 from kd3d.export.preprocessing import image_input, input_size, sample_image
-from kd3d.export.proof import export_parity, random_images, write_export_record
+from kd3d.export.proof import (
+    export_parity,
+    parity_text,
+    random_images,
+    write_export_record,
+)
 from kd3d.files import sha256_of
 from kd3d.report.record import ROLES
 
@@ -67,7 +72,7 @@ def main() -> None:
             result = export(args, cfg, folder)
             if not result.passed:
                 rejected = replace_rejected(folder, args.out)
-    print(describe(result))
+    print(parity_text(result))
     if not result.passed:
         raise SystemExit(f"parity failed; the files are in {rejected}")
     print(f"wrote {args.out}")
@@ -104,25 +109,6 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Parity:
     result = export_parity(module, folder, manifest, images)
     write_export_record(folder, manifest, result, role=args.role, name=args.name)
     return result
-
-
-def describe(result: Parity) -> str:
-    """The parity as a small table."""
-    lines = [f"parity over {result.inputs} inputs: {'passed' if result.passed else 'FAILED'}"]
-    for name, difference in result.tensors.items():
-        lines.append(
-            f"  {name:8} max difference {difference.max_abs:.2e}, "
-            f"relative {difference.max_relative:.2e} (limit {result.tolerances.relative:.0e})"
-        )
-    if not result.reference_boxes:
-        lines.append("  final boxes: none, no score reaches the threshold of test_cfg")
-    else:
-        lines.append(
-            f"  final boxes: {result.matched_boxes} of {result.reference_boxes} matched "
-            f"(limit {result.tolerances.matched:.0%})"
-            + ("" if result.boxes_decide else "; not counted, their scores tie")
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

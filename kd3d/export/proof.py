@@ -112,6 +112,25 @@ def write_export_record(
     return record.write(folder / RECORD)
 
 
+def parity_text(result: Parity) -> str:
+    """The parity as a small table, for the terminal."""
+    lines = [f"parity over {result.inputs} inputs: {'passed' if result.passed else 'FAILED'}"]
+    for name, difference in result.tensors.items():
+        lines.append(
+            f"  {name:8} max difference {difference.max_abs:.2e}, "
+            f"relative {difference.max_relative:.2e} (limit {result.tolerances.relative:.0e})"
+        )
+    if not result.reference_boxes:
+        lines.append("  final boxes: none, no score reaches the threshold of test_cfg")
+    else:
+        lines.append(
+            f"  final boxes: {result.matched_boxes} of {result.reference_boxes} matched "
+            f"(limit {result.tolerances.matched:.0%})"
+            + ("" if result.boxes_decide else "; not counted, their scores tie")
+        )
+    return "\n".join(lines)
+
+
 def _of_the_kind(
     manifest: Manifest | PillarManifest, result: Parity
 ) -> dict[str, str | float | int | bool]:

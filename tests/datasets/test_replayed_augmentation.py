@@ -30,6 +30,13 @@ class RandomFlip3D:
         return {**results, "flipped": np.random.rand()}
 
 
+@pytest.fixture(autouse=True)
+def stand_ins():
+    """An earlier test may have left mmdet3d as the default scope, with its own RandomFlip3D."""
+    with DefaultScope.overwrite_default_scope("kd3d"):
+        yield
+
+
 def replayed(variants, **changes):
     return ReplayedAugmentation([{"type": "DrawsFromAll"}], variants, **changes)
 

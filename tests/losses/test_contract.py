@@ -188,8 +188,11 @@ def frame_of(context, i):
 
 
 def test_every_registered_loss_is_seen():
-    assert len(CASES) == len(LOSSES) == 13
-    assert set(CASES) == set(LOSSES.module_dict)
+    ours = {
+        name for name, kind in LOSSES.module_dict.items() if kind.__module__.startswith("kd3d.")
+    }  # other test files register losses of their own
+    assert len(CASES) == 13
+    assert set(CASES) == ours
 
 
 @every_loss

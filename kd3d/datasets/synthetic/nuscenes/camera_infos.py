@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shapely.geometry import MultiPoint, Polygon, box  # type: ignore[import-untyped]
+from shapely.geometry import MultiPoint, Polygon, box
 
 from kd3d.datasets.synthetic.nuscenes.cameras import HEIGHT_PX, WIDTH_PX
 

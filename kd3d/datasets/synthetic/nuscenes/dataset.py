@@ -11,6 +11,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -219,6 +220,11 @@ def _recorded(world: World, names: list[str], folder: Path, workers: int) -> Ite
     )
     try:
         yield from pool.map(record, recordings)
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that recorded scenes was ended from outside (Ctrl-C, or too little memory); "
+            "run the same command again, with fewer --workers if memory was the reason"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
