@@ -46,7 +46,6 @@ format: install
 bench: install
 	$(BIN)/python tools/benchmark_training.py --force
 	$(BIN)/python tools/benchmark_nuscenes.py --force
-	$(BIN)/python tools/benchmark_teacher_cache.py --force
 
 install: $(STAMPS)/mmcv $(STAMPS)/kd3d
 
@@ -91,7 +90,7 @@ help:
 	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"
 	@echo "make format    let ruff mend what it can"
-	@echo "make bench     measure a distilled step, the nuScenes evaluator, a cached teacher"
+	@echo "make bench     measure a distilled step and the nuScenes evaluator"
 	@echo "make clean     remove $(VENV), caches and $(DEMO_DIR); other work_dirs and data stay"
 	@echo
 	@echo "Variables (make install TORCH=...), read while $(VENV) is made; to change one, make clean first:"
