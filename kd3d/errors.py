@@ -1,4 +1,6 @@
-"""Errors that a user can mend, and how a command shows them."""
+"""Errors that a user can mend, and how a command shows them. Runs on the vehicle too."""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Iterator

@@ -1,16 +1,25 @@
-"""The one contract that parity, accuracy after export and latency are written against."""
+"""The one contract that parity, accuracy after export and latency are written against.
 
-from collections.abc import Mapping, Sequence
+Imported on the vehicle too: Python 3.8, NumPy 1.17 (JetPack 5.1's) and the standard library.
+"""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Mapping, Protocol, Sequence  # noqa: UP035  (Python 3.8)
 
-from numpy.typing import NDArray
-from typing_extensions import Self
+import numpy as np
 
 from kd3d.errors import UserError
 
-Array = NDArray[Any]  # Any: the type is the model's
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    Array = NDArray[Any]  # Any: the type is the model's
+else:
+    Array = np.ndarray  # NumPy 1.17 has no numpy.typing
 Feeds = Mapping[str, Array]
 
 
@@ -35,7 +44,7 @@ class Backend(Protocol):
     What it holds (a session, device memory) lives from ``__enter__`` to ``__exit__``.
 
     Attributes:
-        name: "pytorch" or "onnxruntime".
+        name: "pytorch", "onnxruntime" or "tensorrt".
         device: what it runs on, "cpu" or "cuda".
         inputs: what ``infer`` wants.
         output_names: what ``infer`` answers.
@@ -72,7 +81,8 @@ def check_feeds(inputs: Sequence[TensorSpec], feeds: Feeds) -> None:
     for spec in inputs:
         array = feeds[spec.name]
         fits = len(array.shape) == len(spec.shape) and all(
-            size is None or size == got for size, got in zip(spec.shape, array.shape, strict=True)
+            size is None or size == got
+            for size, got in zip(spec.shape, array.shape)  # noqa: B905
         )
         if not fits or str(array.dtype) != spec.dtype:
             raise UserError(
