@@ -1,13 +1,19 @@
-"""Backend over ONNX Runtime."""
+"""Backend over ONNX Runtime.
+
+Imported on the vehicle too: Python 3.8; onnxruntime itself is imported when a file is opened.
+"""
+
+from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any
 
 from kd3d.backends.base import Array, Feeds, TensorSpec, check_feeds
 from kd3d.errors import UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # ONNX Runtime's names of the types an exported detector has.
 _DTYPES = {
@@ -62,11 +68,17 @@ class OnnxRuntimeBackend:
         assert self._session is not None, "use the backend inside its with block"
         check_feeds(self.inputs, feeds)
         outputs = self._session.run(self.output_names, dict(feeds))
-        return dict(zip(self.output_names, outputs, strict=True))
+        assert len(outputs) == len(self.output_names), (len(outputs), self.output_names)
+        return dict(zip(self.output_names, outputs))  # noqa: B905  (strict is Python 3.10's)
 
     def _open(self) -> Any:
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ModuleNotFoundError:
+            raise UserError(
+                f"{self.path}: the backend 'onnxruntime' needs the package onnxruntime, which "
+                "this Python does not have; pip install onnxruntime, or choose another backend"
+            ) from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # warnings speak of its own optimiser, not of the model
         if self._threads is not None:

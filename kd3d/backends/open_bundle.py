@@ -1,0 +1,49 @@
+"""Opens a device bundle in one of the backends that need no PyTorch.
+
+Runs on the vehicle too: Python 3.8, NumPy and the standard library; onnxruntime or tensorrt is
+imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kd3d.backends.base import Backend
+from kd3d.backends.bundle import Bundle
+from kd3d.errors import UserError
+
+BUNDLE_BACKENDS = ("onnxruntime", "tensorrt")
+
+
+def open_bundle(
+    bundle: Bundle,
+    name: str,
+    *,
+    engines: Path,
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> Backend:
+    """The network of a bundle as a Backend.
+
+    Args:
+        bundle: the model's hash is compared with the one in export.json.
+        name: "onnxruntime" runs the ONNX file; "tensorrt" builds an engine from it first.
+        engines: folder that keeps built engines; one that fits is used again.
+        precision: "fp32", "fp16" or "int8", if the bundle has it.
+        threads: of ONNX Runtime inside one operator; None leaves the choice to it.
+
+    Raises:
+        UserError: for an unknown backend, a precision that the bundle lacks, a changed file, or a
+            file that the backend cannot run.
+    """
+    if name not in BUNDLE_BACKENDS:
+        raise UserError(f"unknown backend '{name}'; expected one of {', '.join(BUNDLE_BACKENDS)}")
+    model = bundle.verify(precision)
+    if name == "onnxruntime":
+        from kd3d.backends.ort import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(model, threads=threads)
+    from kd3d.backends.engine import engine_from_onnx
+    from kd3d.backends.trt import TrtBackend
+
+    return TrtBackend(engine_from_onnx(model, engines, profiles=bundle.profiles))
