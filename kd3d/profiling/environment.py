@@ -4,17 +4,18 @@ Runs on the vehicle too: Python 3.8, standard library only. Versions are looked 
 packages' metadata, so nothing heavy is imported to learn them.
 """
 
+from __future__ import annotations
+
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, List  # noqa: UP035  (the vehicle runs Python 3.8)
 
 import kd3d
+from kd3d.profiling.board import board_settings, package_version
+from kd3d.profiling.system import System
 
 # Distributions that provide a package, the likeliest first.
 _DISTRIBUTIONS = {
@@ -28,30 +29,45 @@ _DISTRIBUTIONS = {
 }
 
 
-def environment() -> Dict[str, str]:  # noqa: UP006
+def environment(system: System | None = None) -> dict[str, str]:
     """Describes this machine and process; what is absent or unknown is an empty string.
+
+    Args:
+        system: where files and programs are found; None for this machine.
 
     Returns:
         machine (board or architecture), cpu, cores (usable by this process), threads (of torch
-        if it is loaded, else of OpenMP), memory_gb, gpu (name, driver), os, python, the versions
-        of torch, mmengine, mmcv, mmdet, onnx, onnxruntime, tensorrt and kd3d, and commit (of
-        kd3d's own repository, with ``-dirty`` where files differ from it).
+        if it is loaded, else of OpenMP), memory_gb, gpu (name, driver), os, python, the board's
+        settings (``kd3d.profiling.board``), the versions of torch, mmengine, mmcv, mmdet, onnx,
+        onnxruntime, tensorrt and kd3d, and commit (of kd3d's own repository, with ``-dirty``
+        where files differ from it).
     """
+    system = system or System()
     cores = _usable_cores()
+    board = board_settings(system)
+    name = board.pop("gpu_name")
     found = {
-        "machine": _read("/proc/device-tree/model").strip("\0\n ") or platform.machine(),
-        "cpu": _line_of("/proc/cpuinfo", "model name", ":") or platform.processor(),
+        "machine": system.read("/proc/device-tree/model") or platform.machine(),
+        "cpu": _line_of(system, "/proc/cpuinfo", "model name", ":") or platform.processor(),
         "cores": str(cores),
         "threads": str(_threads(cores)),
-        "memory_gb": "{:.1f}".format(_memory_bytes() / 1e9),  # noqa: UP032
-        "gpu": _output(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]),
-        "os": _line_of("/etc/os-release", "PRETTY_NAME", "=").strip('"') or platform.platform(),
+        "memory_gb": f"{_memory_bytes() / 1e9:.1f}",
+        "gpu": _gpu(system) or name,
+        "os": _line_of(system, "/etc/os-release", "PRETTY_NAME", "=").strip('"')
+        or platform.platform(),
         "python": platform.python_version(),
+        **board,
     }
     found.update({name: _version(names) for name, names in _DISTRIBUTIONS.items()})
+    found["tensorrt"] = found["tensorrt"] or package_version(system, "libnvinfer10", "libnvinfer8")
     found["kd3d"] = kd3d.__version__
-    found["commit"] = _commit()
+    found["commit"] = _commit(system)
     return found
+
+
+def _gpu(system: System) -> str:
+    lines = system.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    return "; ".join(lines.strip().split("\n"))
 
 
 def _usable_cores() -> int:
@@ -72,41 +88,24 @@ def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _version(distributions: List[str]) -> str:  # noqa: UP006
+def _version(distributions: list[str]) -> str:
     for name in distributions:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(name)
     return ""
 
 
-def _commit() -> str:
+def _commit(system: System) -> str:
     folder = Path(kd3d.__file__).resolve().parent
+    git = ["git", "-C", str(folder)]
     # Installed inside another project's folder, git would answer with that project's commit.
-    if not _output(["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"]):
+    if not system.run([*git, "ls-files", "--error-unmatch", "__init__.py"]):
         return ""
-    return _output(["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"])
+    return system.run([*git, "describe", "--always", "--dirty", "--exclude=*"]).strip()
 
 
-def _output(command: List[str]) -> str:  # noqa: UP006
-    """Standard output of a command, lines joined by '; '; empty if it is absent or fails."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (subprocess.SubprocessError, OSError):
-        return ""
-    return "; ".join(done.stdout.split("\n")).strip("; ")
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _line_of(path: str, key: str, separator: str) -> str:
-    for line in _read(path).splitlines():
+def _line_of(system: System, path: str, key: str, separator: str) -> str:
+    for line in system.read(path).splitlines():
         name, _, value = line.partition(separator)
         if name.strip() == key:
             return value.strip()
