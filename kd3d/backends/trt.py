@@ -1,0 +1,150 @@
+"""Backend over a TensorRT engine. Python 3.8, NumPy and tensorrt only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from kd3d.backends.base import Array, Feeds
+from kd3d.backends.cuda_runtime import open_cuda_runtime
+from kd3d.backends.device_run import DeviceRun
+from kd3d.backends.engine_tensors import EngineTensors
+from kd3d.backends.layer_times import LayerTime, measure_layers
+from kd3d.backends.tensorrt_module import Messages, make_logger, tensorrt_module
+from kd3d.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+    from typing_extensions import Self
+
+
+class TrtBackend:
+    """Runs an engine of ``engine_from_onnx`` on the first GPU.
+
+    Args:
+        engine_path: the engine, built on this machine.
+
+    Raises:
+        UserError: if there is no TensorRT or GPU, or TensorRT cannot load the engine (it is
+            damaged, or of another version or GPU).
+    """
+
+    name = "tensorrt"
+    device = "cuda"
+
+    def __init__(self, engine_path: str | Path) -> None:
+        self.path = Path(engine_path)
+        if not self.path.is_file():
+            raise UserError(f"no engine at {self.path}; build one with engine_from_onnx")
+        self._trt: Any = tensorrt_module()  # Any: TensorRT is untyped
+        self._cuda = open_cuda_runtime()
+        self._messages = Messages()
+        self._logger = make_logger(self._trt, self._messages)
+        self._runtime: trt.Runtime = self._make_runtime()
+        self._engine: trt.ICudaEngine = self._load()
+        self._tensors = EngineTensors(self._trt, self._engine, self._messages)
+        self._entered = False
+        self._run: DeviceRun | None = None  # made by the first infer: `prepare` does without
+        self.inputs = self._tensors.specs
+        self.output_names = self._tensors.outputs
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._entered = False
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+
+    def infer(self, feeds: Feeds) -> dict[str, Array]:
+        """Copies in, runs, copies out."""
+        assert self._entered, "use the backend inside its with block"
+        fitted = self._tensors.fit(feeds)
+        if self._run is None:
+            self._run = self._new_run()
+        run = self._run
+        run.load(fitted)
+        run.host_to_device()
+        run.enqueue()
+        run.device_to_host()
+        run.synchronize()
+        return run.outputs()
+
+    def prepare(self, feeds: Feeds, *, graph: bool = False) -> DeviceRun:
+        """A run of its own for timing: ``with backend.prepare(feeds) as run: run.timed()``.
+
+        It has run once, so the inputs are on the GPU.
+
+        Args:
+            feeds: its inputs.
+            graph: launch the kernels as one CUDA graph.
+
+        Raises:
+            UserError: if ``feeds`` does not fit, or the engine cannot be captured.
+        """
+        run = self._new_run()
+        try:
+            run.load(self._tensors.fit(feeds))
+            run.host_to_device()
+            run.enqueue()
+            run.synchronize()
+            if graph:
+                run.capture()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def layer_times(self, feeds: Feeds, *, iterations: int = 10) -> list[LayerTime]:
+        """Mean time of each layer of the built engine, in its order.
+
+        TensorRT takes them one by one, so their sum is more than the time of a run.
+
+        Raises:
+            UserError: if ``feeds`` does not fit.
+        """
+        context = self._new_context()
+        with DeviceRun(context, self._tensors, self._cuda) as run:
+            run.load(self._tensors.fit(feeds))
+            run.host_to_device()
+            return measure_layers(self._trt, self._engine, context, run, iterations)
+
+    def _new_run(self) -> DeviceRun:
+        return DeviceRun(self._new_context(), self._tensors, self._cuda)
+
+    def _new_context(self) -> trt.IExecutionContext:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise UserError(
+                f"{self.path}: TensorRT cannot make an execution context (is the GPU's memory "
+                f"full?):\n{self._messages.text()}"
+            )
+        return context
+
+    def _make_runtime(self) -> trt.Runtime:
+        try:
+            return self._trt.Runtime(self._logger)
+        except TypeError:  # pybind11's word for a factory that returned nothing
+            raise UserError(
+                f"TensorRT {self._trt.__version__} does not start on this machine:\n"
+                f"{self._messages.text()}"
+            ) from None
+
+    def _load(self) -> trt.ICudaEngine:
+        engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
+        if engine is None:
+            raise UserError(
+                f"{self.path}: TensorRT {self._trt.__version__} cannot load this engine:\n"
+                f"{self._messages.text()}\n"
+                "engines run only on the version and GPU that built them; build it here from its "
+                "ONNX file with engine_from_onnx"
+            )
+        return engine
