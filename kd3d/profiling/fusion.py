@@ -1,0 +1,278 @@
+"""Which nodes of a graph run as one kernel, as TensorRT would fuse them.
+
+A convolution or matrix product takes the batch norm, bias, activation and residual sum behind it.
+Pointwise operators, normalisations and softmax that follow one another become one kernel. Views
+(Reshape, Squeeze, ...) and Q/DQ vanish. What cannot be fused is a kernel of its own. TensorRT's
+documentation ("Types of Fusions") lists these; where a fusion depends on version and precision
+(SiLU behind a convolution, concatenation written in place), the layer is marked here and its cost
+is a matter of the fitted parameters.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kd3d.profiling.onnx_graph import GraphNode, GraphTensor, OnnxGraph
+
+VIEWS = frozenset(["Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"])
+QUANTIZERS = frozenset(["QuantizeLinear", "DequantizeLinear"])
+PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])
+# Inside a convolution's own epilogue in every precision.
+_EPILOGUE = frozenset(["Relu", "Clip", "LeakyRelu", "BatchNormalization", "Add", "Sub", "PRelu"])
+_POINTWISE_OPERATORS = """
+Abs And Atan Ceil Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid
+HardSwish Less LessOrEqual Log Max Min Mish Mod Mul Neg Not Or Pow Reciprocal Round Selu Sigmoid
+Sign Sin Softplus Softsign Sqrt Sum Swish Tan Tanh Where Xor
+"""
+_POINTWISE = _EPILOGUE | frozenset(_POINTWISE_OPERATORS.split())
+_NORMALISER_OPERATORS = """
+GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LpNormalization
+RMSNormalization ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Softmax
+"""
+_NORMALISERS = frozenset(_NORMALISER_OPERATORS.split())
+_KINDS = {
+    "pool": ["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LRN"],
+    "resize": ["Resize", "Upsample", "GridSample"],
+    "concat": ["Concat"],
+    "slice": ["Slice", "Split"],
+    "copy": [
+        *["Transpose", "Pad", "Expand", "Tile", "Gather", "GatherElements", "GatherND"],
+        *["ScatterND", "ScatterElements", "DepthToSpace", "SpaceToDepth", "ConstantOfShape"],
+        *["ReverseSequence", "Range", "EyeLike", "OneHot"],
+    ],
+    "sort": ["TopK", "NonMaxSuppression", "NonZero", "ArgMax", "ArgMin", "Unique", "CumSum"],
+}
+_KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
+
+
+@dataclass
+class FusedLayer:
+    """Nodes that run as one kernel.
+
+    Attributes:
+        kind: "product" (convolution or matrix product), "pointwise", "pool", "resize", "concat",
+            "slice", "copy", "sort" or "unknown".
+        nodes: in the graph's order; the first names the layer.
+        inputs: tensors read from memory, weights left out, views and Q/DQ followed to their source.
+        outputs: tensors written.
+        epilogue: a pointwise layer that stands right behind a product, which alone feeds it.
+    """
+
+    kind: str
+    nodes: list[GraphNode]
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    epilogue: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the first node, and how many follow."""
+        rest = f" + {len(self.nodes) - 1}" if len(self.nodes) > 1 else ""
+        return self.nodes[0].name + rest
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Operators of the nodes."""
+        return tuple(node.op for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class FusedGraph:
+    """Layers in an order that runs.
+
+    Attributes:
+        graph: they were made from.
+        layers: kernels.
+        sources: tensor's name to the tensor that holds its data, through views and Q/DQ.
+        quantized: sources that a QuantizeLinear or DequantizeLinear stands on.
+        float_readers: sources that some layer reads without Q/DQ between.
+        unknown: operators that no rule covers.
+    """
+
+    graph: OnnxGraph
+    layers: tuple[FusedLayer, ...]
+    sources: dict[str, str]
+    quantized: frozenset[str]
+    float_readers: frozenset[str]
+    unknown: tuple[str, ...]
+
+    def tensor(self, name: str) -> GraphTensor:
+        """The tensor of that name."""
+        return self.graph.tensors[name]
+
+
+def fuse(graph: OnnxGraph) -> FusedGraph:
+    """Groups the nodes into kernels."""
+    sources, quantized, plain = _follow_views(graph)
+    working = [node for node in graph.nodes if not _is_view(graph, node)]
+    layers = _cluster(graph, working, sources)
+    _connect(graph, layers, sources)
+    layers = _join_epilogues(layers)
+    unknown = sorted({layer.nodes[0].op for layer in layers if layer.kind == "unknown"})
+    return FusedGraph(graph, tuple(layers), sources, quantized, plain, tuple(unknown))
+
+
+def _is_view(graph: OnnxGraph, node: GraphNode) -> bool:
+    if node.op == "Transpose":  # only axes of size 1 change places
+        return _moves_nothing(graph, node)
+    return node.op in VIEWS or node.op in QUANTIZERS
+
+
+def _moves_nothing(graph: OnnxGraph, node: GraphNode) -> bool:
+    shape = graph.tensors[node.inputs[0]].shape
+    order = node.attributes.get("perm") or list(range(len(shape)))[::-1]
+    real = [axis for axis in order if axis < len(shape) and shape[axis] != 1]
+    return real == sorted(real)
+
+
+def _follow_views(graph: OnnxGraph) -> tuple[dict[str, str], frozenset[str], frozenset[str]]:
+    sources: dict[str, str] = {}
+    through_q: set[str] = set()  # tensors that are a Q/DQ's output
+    quantized: set[str] = set()
+    plain: set[str] = set()
+    for node in graph.nodes:
+        if _is_view(graph, node):
+            source = sources.get(node.inputs[0], node.inputs[0])
+            for name in node.outputs:
+                sources[name] = source
+            if node.op in QUANTIZERS or node.inputs[0] in through_q:
+                through_q.update(node.outputs)
+                quantized.add(source)
+            continue
+        for name in node.inputs:
+            if name and name not in through_q:
+                plain.add(sources.get(name, name))
+    plain.update(sources.get(name, name) for name in graph.outputs if name not in through_q)
+    return sources, frozenset(quantized), frozenset(plain)
+
+
+def _kind(node: GraphNode) -> str:
+    if node.op in PRODUCTS:
+        return "product"
+    if node.op in _POINTWISE or node.op in _NORMALISERS:
+        return "pointwise"
+    return _KIND_OF.get(node.op, "unknown")
+
+
+def _cluster(
+    graph: OnnxGraph, nodes: Sequence[GraphNode], sources: dict[str, str]
+) -> list[FusedLayer]:
+    """One layer a node, but pointwise neighbours in one, as long as that makes no cycle."""
+    layers: list[FusedLayer] = []
+    home: dict[str, int] = {}  # tensor to the layer that writes it
+    before: list[int] = []  # bit set of the layers that a layer waits for
+    for node in nodes:
+        read = _activations(graph, node, sources)
+        homes = {home[name] for name in read if name in home}
+        kind = _kind(node)
+        place = None
+        if kind == "pointwise":
+            place = _partner(graph, node, layers, homes, before)
+        if place is None:
+            place = len(layers)
+            layers.append(FusedLayer(kind, []))
+            before.append(0)
+        layers[place].nodes.append(node)
+        for other in homes - {place}:
+            before[place] |= before[other] | 1 << other
+        for name in node.outputs:
+            home[name] = place
+    return _in_running_order(layers, before)
+
+
+def _partner(
+    graph: OnnxGraph,
+    node: GraphNode,
+    layers: Sequence[FusedLayer],
+    homes: Iterable[int],
+    before: Sequence[int],
+) -> int | None:
+    """The pointwise layer that the node can join: the latest one that nothing else waits on."""
+    elements = _widest(graph, node)
+    homes = list(homes)
+    for place in sorted(homes, reverse=True):
+        layer = layers[place]
+        if layer.kind != "pointwise" or _widest(graph, layer.nodes[0]) != elements:
+            continue
+        others = [other for other in homes if other != place]
+        if not any(before[other] >> place & 1 for other in others):
+            return place
+    return None
+
+
+def _widest(graph: OnnxGraph, node: GraphNode) -> int:
+    names = [name for name in (*node.inputs, *node.outputs) if name]
+    return max(graph.tensors[name].elements for name in names)
+
+
+def _in_running_order(layers: list[FusedLayer], before: list[int]) -> list[FusedLayer]:
+    """A joined node may wait for layers made after its partner: sort by what each waits for."""
+    depth = sorted(range(len(layers)), key=lambda place: (bin(before[place]).count("1"), place))
+    return [layers[place] for place in depth]
+
+
+def _activations(graph: OnnxGraph, node: GraphNode, sources: dict[str, str]) -> list[str]:
+    found = []
+    for name in node.inputs:
+        if not name:
+            continue
+        source = sources.get(name, name)
+        tensor = graph.tensors[source]
+        if not tensor.constant and not _is_index(graph, name):
+            found.append(source)
+    return list(dict.fromkeys(found))
+
+
+def _is_index(graph: OnnxGraph, name: str) -> bool:
+    tensor = graph.tensors[name]
+    return tensor.dtype in ("int64", "int32", "bool") and tensor.elements <= 64
+
+
+def _connect(graph: OnnxGraph, layers: Sequence[FusedLayer], sources: dict[str, str]) -> None:
+    """Fills inputs and outputs of each layer."""
+    readers: dict[str, set[int]] = {}
+    for place, layer in enumerate(layers):
+        own = {name for node in layer.nodes for name in node.outputs}
+        read = [name for node in layer.nodes for name in _activations(graph, node, sources)]
+        layer.inputs = [name for name in dict.fromkeys(read) if name not in own]
+        for name in layer.inputs:
+            readers.setdefault(name, set()).add(place)
+    results = {sources.get(name, name) for name in graph.outputs}
+    for layer in layers:
+        made = [name for node in layer.nodes for name in node.outputs]
+        kept = [name for name in made if name in readers or name in results]
+        layer.outputs = kept or made[-1:]
+
+
+def _join_epilogues(layers: list[FusedLayer]) -> list[FusedLayer]:
+    """Pointwise layers that a product alone feeds: inside it, or marked as its epilogue."""
+    writer = {name: layer for layer in layers for name in layer.outputs}
+    readers: dict[str, list[FusedLayer]] = {}
+    for layer in layers:
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(layer)
+    swallowed: set[int] = set()
+    for layer in layers:
+        if layer.kind != "pointwise":
+            continue
+        products = [
+            name
+            for name in layer.inputs
+            if writer.get(name) is not None
+            and writer[name].kind == "product"
+            and len(readers[name]) == 1
+            and id(layer) not in swallowed
+        ]
+        if not products:
+            continue
+        name = products[-1]
+        product = writer[name]
+        if set(layer.operators) <= _EPILOGUE and len(layer.inputs) <= 2 and not product.epilogue:
+            product.nodes += layer.nodes
+            product.inputs += [other for other in layer.inputs if other != name]
+            product.outputs = layer.outputs
+            swallowed.add(id(layer))
+            for other in layer.outputs:
+                writer[other] = product
+        else:
+            layer.epilogue = True
+    return [layer for layer in layers if id(layer) not in swallowed]

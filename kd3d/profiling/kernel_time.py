@@ -1,0 +1,228 @@
+"""How long each kernel takes on a device: a roofline with tiles, waves, caches and launches.
+
+A product is cut into tiles; TensorRT times several tile shapes and keeps the fastest, so the
+fastest is taken here too. A tile needs time in the tensor cores and time to be fed from the level-2
+cache; SMs work through the tiles in waves. Data that the cache does not hold comes from memory.
+Every number that is not hardware is a :class:`Parameters`, fitted with priors (latency_fit.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from kd3d.profiling.devices import Device
+from kd3d.profiling.layer_work import LayerWork
+
+Array = np.ndarray
+
+_MATHS = ("int8", "fp16", "fp32")
+_BYTES = np.array([1.0, 2.0, 4.0])
+_RATES = ("int8", "fp16", "tf32")
+_ALIGN = np.array([16.0, 8.0, 4.0])  # elements of 128 bits: what a tensor core loads at once
+_STEP_K = np.array([64.0, 32.0, 16.0])  # depth of one step through a tile
+# (rows, columns) of the tiles that CUTLASS-like kernels come in, and splits of the depth.
+_TILES = np.array(
+    [
+        *[(256, 128), (128, 256), (128, 128), (256, 64), (128, 64), (64, 128), (64, 64)],
+        *[(128, 32), (64, 32), (32, 32), (256, 32), (32, 64), (32, 128)],
+    ],
+    dtype=float,
+)
+_SPLITS = np.array([1.0, 2.0, 4.0, 8.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What hardware tables do not say; values are fitted, see ``roofline_parameters.yaml``.
+
+    Attributes:
+        tensor_int8, tensor_fp16, tensor_fp32: share of the tensor cores' peak that a full tile
+            reaches, by type of the data.
+        blackwell: the same share on Blackwell relative to Orin.
+        l2_bytes_clock: bytes that level 2 feeds one SM in one clock.
+        memory: share of the memory bus's peak that streaming kernels reach.
+        cache: share of level 2 that still holds what the kernel before wrote.
+        tile_clocks: of starting and storing a tile.
+        kernel_clocks: of filling and draining the GPU, each kernel.
+        launch_us: between two kernels, on a CPU of 2 GHz.
+        graph_launch: share of it that is left with a CUDA graph.
+        swish_float, swish_int8: cost of an activation other than ReLU behind a product, as a share
+            of a kernel of its own (0 fused, 1 apart).
+        view: the same for Concat, Slice and Split.
+        depthwise: share of the CUDA cores' peak in depthwise convolutions.
+        pointwise: clocks-per-element factor of pointwise kernels.
+        python_ms: of the Python runtime around a run, on a CPU of 2 GHz.
+        mlperf_ms: of MLPerf's harness around a run, on a CPU of 2 GHz.
+    """
+
+    tensor_int8: float
+    tensor_fp16: float
+    tensor_fp32: float
+    blackwell: float
+    l2_bytes_clock: float
+    memory: float
+    cache: float
+    tile_clocks: float
+    kernel_clocks: float
+    launch_us: float
+    graph_launch: float
+    swish_float: float
+    swish_int8: float
+    view: float
+    depthwise: float
+    pointwise: float
+    python_ms: float
+    mlperf_ms: float
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """In the order of declaration."""
+        return tuple(field.name for field in fields(cls))
+
+
+@dataclass(frozen=True)
+class WorkTable:
+    """Layers' work as columns, each (L,)."""
+
+    math: Array
+    product: Array
+    depthwise: Array
+    view: Array
+    epilogue: Array
+    m: Array
+    n: Array
+    k: Array
+    groups: Array
+    read: Array
+    weights: Array
+    written: Array
+    apart: Array
+    elements: Array
+
+    @classmethod
+    def from_layers(cls, layers: Sequence[LayerWork]) -> "WorkTable":
+        """Columns of the layers."""
+
+        def column(name: str) -> Array:
+            return np.array([getattr(layer, name) for layer in layers], dtype=float)
+
+        kinds = np.array([layer.kind for layer in layers])
+        return cls(
+            math=np.array([_MATHS.index(layer.math) for layer in layers], dtype=int),
+            product=kinds == "product",
+            depthwise=kinds == "depthwise",
+            view=np.isin(kinds, ["concat", "slice"]),
+            epilogue=column("epilogue") > 0,
+            m=column("m"),
+            n=column("n"),
+            k=column("k"),
+            groups=column("groups"),
+            read=column("read_bytes"),
+            weights=column("weight_bytes"),
+            written=column("write_bytes"),
+            apart=column("apart_bytes"),
+            elements=column("elements"),
+        )
+
+
+@dataclass(frozen=True)
+class KernelTimes:
+    """Microseconds of each layer, each (L,).
+
+    Attributes:
+        compute: in tensor or CUDA cores, feeding from level 2 included.
+        memory: of moving the data.
+        launch: of starting the kernel.
+        total: of the kernel; less than the sum, as compute and memory overlap.
+    """
+
+    compute: Array
+    memory: Array
+    launch: Array
+    total: Array
+
+
+def kernel_times(
+    work: WorkTable, device: Device, parameters: Parameters, *, cuda_graph: bool = False
+) -> KernelTimes:
+    """Time of each kernel in microseconds."""
+    clocks = np.zeros(len(work.m))
+    if work.product.any():
+        clocks[work.product] = _product_clocks(work, device, parameters)
+    clocks = np.where(work.depthwise, _depthwise_clocks(work, device, parameters), clocks)
+    plain = ~(work.product | work.depthwise)
+    clocks = np.where(plain, _pointwise_clocks(work, device, parameters), clocks)
+    compute = clocks / device.gpu_mhz
+    memory = _memory_us(work, device, parameters)
+    launch_us = parameters.launch_us * 2000.0 / device.cpu_mhz
+    launch = launch_us * (parameters.graph_launch if cuda_graph else 1.0)
+    fixed = launch + parameters.kernel_clocks / device.gpu_mhz
+    share = np.where(work.view, parameters.view, 1.0)
+    share = np.where(work.epilogue, _swish(work, parameters), share)
+    busy = np.hypot(compute, memory)
+    return KernelTimes(compute * share, memory * share, fixed * share, (busy + fixed) * share)
+
+
+def _product_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
+    """Clocks of the fastest tile shape and split for each product."""
+    on = work.product
+    math = work.math[on][:, None, None]
+    m, n, k, groups = (
+        column[on][:, None, None] for column in (work.m, work.n, work.k, work.groups)
+    )
+    n, k, groups = _pack_groups(n, k, groups, math)
+    rows, columns = _TILES[:, 0][None, :, None], _TILES[:, 1][None, :, None]
+    splits = _SPLITS[None, None, :]
+    depth = np.ceil(k / splits / _STEP_K[math]) * _STEP_K[math]
+    tiles = groups * np.ceil(m / rows) * np.ceil(n / columns) * splits
+    waves = np.ceil(tiles / device.sms)
+    tensor = _tensor_rates(device, parameters)[math]
+    arithmetic = 2 * rows * columns * depth / tensor
+    feeding = (rows + columns) * depth * _BYTES[math] / parameters.l2_bytes_clock
+    storing = np.where(splits > 1, rows * columns * 4 * 2 / parameters.l2_bytes_clock, 0.0)
+    clocks = waves * (np.maximum(arithmetic, feeding) + storing + parameters.tile_clocks)
+    clocks = np.where((splits > 1) & (depth < 4 * _STEP_K[math]), np.inf, clocks)
+    return np.asarray(clocks.reshape(len(clocks), -1).min(axis=1))
+
+
+def _pack_groups(n: Array, k: Array, groups: Array, math: Array) -> tuple[Array, Array, Array]:
+    """Thin groups are computed several at a time, zeros between them; depth is aligned."""
+    packed = np.minimum(groups, np.maximum(1.0, np.floor(32.0 / n)))
+    return n * packed, np.maximum(k * packed, _ALIGN[math]), np.ceil(groups / packed)
+
+
+def _tensor_rates(device: Device, parameters: Parameters) -> Array:
+    shares = np.array(
+        [parameters.tensor_int8, parameters.tensor_fp16, parameters.tensor_fp32], dtype=float
+    )
+    rates = np.array([device.operations_per_clock_sm[name] for name in _RATES], dtype=float)
+    scale = parameters.blackwell if device.generation == "blackwell" else 1.0
+    return shares * rates * scale
+
+
+def _depthwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
+    """CUDA cores: float32 at their rate, fp16 and int8 twice that."""
+    rate = device.operations_per_clock_sm["fp32"] * np.array([2.0, 2.0, 1.0])[work.math]
+    operations = 2 * work.m * work.n * work.k * work.groups
+    return operations / (rate * device.sms * parameters.depthwise)
+
+
+def _pointwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
+    rate = device.operations_per_clock_sm["fp32"] * device.sms
+    return work.elements * parameters.pointwise / rate
+
+
+def _memory_us(work: WorkTable, device: Device, parameters: Parameters) -> Array:
+    """Activations that level 2 still holds come from there, the rest from memory."""
+    moved = work.read + work.written + work.apart * _swish(work, parameters)
+    room = parameters.cache * device.l2_mb * 1e6
+    missed = moved / (moved + room)
+    dram = work.weights + moved * missed
+    bus = dram / (device.memory_gb_s * 1e3 * parameters.memory)
+    cache = (moved + work.weights) / (parameters.l2_bytes_clock * device.sms * device.gpu_mhz)
+    return np.maximum(bus, cache)
+
+
+def _swish(work: WorkTable, parameters: Parameters) -> Array:
+    return np.where(work.math == 0, parameters.swish_int8, parameters.swish_float)

@@ -1,0 +1,335 @@
+"""What each kernel of a fused graph computes and moves, for one precision.
+
+Precision "fp32" means TF32 in tensor cores, as TensorRT does by default on Orin. A file of float32
+is taken *as if* it were converted to fp16 or int8; types and Q/DQ that the file states are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kd3d.profiling.fusion import QUANTIZERS, FusedGraph, FusedLayer
+from kd3d.profiling.onnx_graph import GraphNode, GraphTensor
+
+PRECISIONS = ("fp32", "fp16", "int8")
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+# Channels-last formats pad the channels to this many, so thin layers move more than they hold.
+_CHANNEL_STEP = {"fp32": 4, "fp16": 8, "int8": 32}
+_INTEGER_BYTES = 4  # TensorRT keeps indices in 32 bits
+_INT8_KINDS = frozenset(["pool", "resize", "concat", "slice"])
+_FLOAT_OPERATORS = """
+Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization ReduceMean
+ReduceSum ReduceL2 Erf Exp Log Pow Sqrt Div Sin Cos Atan Gelu LpNormalization
+"""
+_FLOAT_ONLY = frozenset(_FLOAT_OPERATORS.split())
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """One kernel's work.
+
+    Attributes:
+        name: of the layer.
+        operators: in it, joined by "+".
+        kind: as in FusedLayer, and "depthwise", "reformat".
+        math: "fp32" (TF32 in products), "fp16" or "int8".
+        m, n, k: of the (implicit) matrix product of each group; 0 for other kinds.
+        groups: products of that size.
+        read_bytes, write_bytes: of activations; weight_bytes: of weights.
+        elements: that the kernel writes.
+        epilogue: a pointwise layer right behind a product.
+        apart_bytes: of a product, what it writes more when its epilogue is a kernel apart: the
+            intermediate tensor lies in float even in int8.
+    """
+
+    name: str
+    operators: str
+    kind: str
+    math: str
+    m: float = 0
+    n: float = 0
+    k: float = 0
+    groups: float = 1
+    read_bytes: float = 0
+    weight_bytes: float = 0
+    write_bytes: float = 0
+    elements: float = 0
+    epilogue: bool = False
+    apart_bytes: float = 0
+
+    @property
+    def operations(self) -> float:
+        """Multiplications and additions of products: 2 m n k groups."""
+        return 2.0 * self.m * self.n * self.k * self.groups
+
+    def scaled(self, ratio: float) -> "LayerWork":
+        """The work of ``ratio`` times as many images; weights stay."""
+        if ratio == 1:
+            return self
+        per_head = self.kind == "product" and self.weight_bytes == 0
+        return replace(
+            self,
+            m=self.m if per_head else self.m * ratio,
+            groups=self.groups * ratio if per_head else self.groups,
+            read_bytes=self.read_bytes * ratio,
+            write_bytes=self.write_bytes * ratio,
+            elements=self.elements * ratio,
+            apart_bytes=self.apart_bytes * ratio,
+        )
+
+
+def layer_work(fused: FusedGraph, precision: str, float_type: str = "fp16") -> list[LayerWork]:
+    """Kernels with their sizes.
+
+    Args:
+        fused: the layers.
+        precision: "fp32", "fp16" or "int8".
+        float_type: what int8 leaves in float: "fp16" or "fp32".
+    """
+    storage = _storage(fused, precision, float_type)
+    maths = [_math(fused, layer, precision, float_type, storage) for layer in fused.layers]
+    reformats = [
+        _reformats(fused, layer, math, storage)
+        for layer, math in zip(fused.layers, maths, strict=True)
+    ]
+    kernels = _join_activations(
+        fused.layers,
+        [
+            _work(fused, layer, math, storage)
+            for layer, math in zip(fused.layers, maths, strict=True)
+        ],
+    )
+    work: list[LayerWork] = []
+    for before, kernel in zip(reformats, kernels, strict=True):
+        work += [*before, kernel]
+    work += [
+        _reformat(fused.tensor(name), kind, "fp32", f"{name} (output)")
+        for name in dict.fromkeys(fused.sources.get(n, n) for n in fused.graph.outputs)
+        if (kind := storage.get(name, "fp32")) != "fp32" and _is_float(fused.tensor(name))
+    ]
+    return work
+
+
+def has_quantizers(fused: FusedGraph) -> bool:
+    """Whether the file states its int8 by Q/DQ."""
+    return any(node.op in QUANTIZERS for node in fused.graph.nodes)
+
+
+def _is_float(tensor: GraphTensor) -> bool:
+    return "float" in tensor.dtype
+
+
+def _storage(fused: FusedGraph, precision: str, float_type: str) -> dict[str, str]:
+    """Tensor to the type that it lies in memory as."""
+    explicit = has_quantizers(fused)
+    plain = {"fp32": "fp32", "fp16": "fp16", "int8": float_type}[precision]
+    storage: dict[str, str] = dict.fromkeys(fused.graph.inputs, "fp32")
+    readers: dict[str, list[FusedLayer]] = {}
+    for layer in fused.layers:
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(layer)
+    for layer in fused.layers:
+        for name in layer.outputs:
+            typed_half = fused.tensor(name).dtype in ("float16", "bfloat16")
+            storage[name] = "fp16" if typed_half else plain
+            if explicit and name in fused.quantized and name not in fused.float_readers:
+                storage[name] = "int8"
+            elif not explicit and precision == "int8" and _can_int8(fused, layer):
+                users = readers.get(name, [])
+                apart = layer.kind == "product" and any(user.epilogue for user in users)
+                if users and not apart and any(_can_int8(fused, user) for user in users):
+                    storage[name] = "int8"
+    return storage
+
+
+def _can_int8(fused: FusedGraph, layer: FusedLayer) -> bool:
+    """Whether an as-if conversion to int8 would quantise the layer."""
+    if layer.kind == "product":
+        return _weight_of(fused, layer.nodes[0]) is not None
+    if layer.kind == "pointwise":
+        return not set(layer.operators) & _FLOAT_ONLY
+    return layer.kind in _INT8_KINDS
+
+
+def _weight_of(fused: FusedGraph, node: GraphNode) -> GraphTensor | None:
+    """The constant factor of a product."""
+    for name in node.inputs[1:2] or ():
+        tensor = fused.tensor(name)
+        source = fused.tensor(fused.sources.get(name, name))
+        if tensor.constant or source.constant:
+            return tensor
+    if node.op == "MatMul" and fused.tensor(node.inputs[0]).constant:
+        return fused.tensor(node.inputs[0])
+    return None
+
+
+def _math(
+    fused: FusedGraph, layer: FusedLayer, precision: str, float_type: str, storage: dict[str, str]
+) -> str:
+    plain = {"fp32": "fp32", "fp16": "fp16", "int8": float_type}[precision]
+    made = fused.tensor(layer.nodes[0].outputs[0])
+    if made.dtype in ("float16", "bfloat16"):
+        plain = "fp16"
+    if layer.kind != "product":
+        kinds = {storage.get(name, plain) for name in layer.outputs}
+        return "int8" if kinds == {"int8"} else plain
+    if _weight_of(fused, layer.nodes[0]) is None:
+        return plain
+    if has_quantizers(fused):
+        source = fused.sources.get(layer.nodes[0].inputs[0], layer.nodes[0].inputs[0])
+        through = fused.sources.get(layer.nodes[0].inputs[0]) is not None
+        return "int8" if through and source in fused.quantized else plain
+    return "int8" if precision == "int8" else plain
+
+
+def _reformats(
+    fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, str]
+) -> list[LayerWork]:
+    """Conversions in front of a layer whose data lies in another type."""
+    found = []
+    for name in layer.inputs:
+        tensor = fused.tensor(name)
+        kind = storage.get(name, "fp32")
+        if not _is_float(tensor) or tensor.elements < 64 or kind == math:
+            continue
+        needs = layer.kind == "product" or (kind == "int8" and not layer.epilogue)
+        if needs or name in fused.graph.inputs:
+            found.append(_reformat(tensor, kind, math, f"{name} (to {math})"))
+            storage[name] = math if name in fused.graph.inputs else kind
+    return found
+
+
+def _reformat(tensor: GraphTensor, kind: str, target: str, name: str) -> LayerWork:
+    return LayerWork(
+        name=name,
+        operators="reformat",
+        kind="reformat",
+        math=target,
+        read_bytes=_bytes(tensor, kind, pad=False),
+        write_bytes=_bytes(tensor, target),
+        elements=tensor.elements,
+    )
+
+
+def _work(fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, str]) -> LayerWork:
+    def size(names: Sequence[str], default: str) -> float:
+        return float(sum(_bytes(fused.tensor(n), storage.get(n, default)) for n in names))
+
+    outputs = [fused.tensor(name) for name in layer.outputs]
+    work = LayerWork(
+        name=layer.name,
+        operators="+".join(layer.operators),
+        kind=layer.kind,
+        math=math,
+        read_bytes=_read_bytes(fused, layer, size(layer.inputs, math), size(layer.outputs, math)),
+        write_bytes=size(layer.outputs, math),
+        elements=float(sum(tensor.elements for tensor in outputs)),
+        epilogue=layer.epilogue,
+    )
+    if layer.kind == "product":
+        return _with_product(fused, layer.nodes[0], work)
+    return work
+
+
+def _join_activations(layers: Sequence[FusedLayer], work: list[LayerWork]) -> list[LayerWork]:
+    """A product whose activation may be fused writes what the activation writes.
+
+    What it writes more when the activation is a kernel apart goes into ``apart_bytes``.
+    """
+    writer = {name: place for place, layer in enumerate(layers) for name in layer.outputs}
+    joined = list(work)
+    for place, layer in enumerate(layers):
+        if not layer.epilogue:
+            continue
+        before = next(
+            p
+            for n in layer.inputs
+            if (p := writer.get(n)) is not None
+            and layers[p].kind == "product"
+            and len(layers[p].outputs) == 1
+        )
+        final = joined[place].write_bytes
+        joined[before] = replace(
+            joined[before],
+            write_bytes=final,
+            apart_bytes=joined[before].write_bytes - final,
+        )
+    return joined
+
+
+def _read_bytes(fused: FusedGraph, layer: FusedLayer, whole: float, written: float) -> float:
+    """A slice or gather reads what it writes, not all that it is given."""
+    partial = layer.kind == "slice" or layer.nodes[0].op.startswith("Gather")
+    return min(whole, written) if partial else whole
+
+
+def _with_product(fused: FusedGraph, node: GraphNode, work: LayerWork) -> LayerWork:
+    out = fused.tensor(node.outputs[0]).shape
+    weight = _weight_of(fused, node)
+    per_weight = BYTES[work.math]
+    m, n, k, groups = _product_size(
+        node, fused.tensor(node.inputs[0]).shape, fused.tensor(node.inputs[1]).shape, out
+    )
+    depthwise = node.op in ("Conv", "ConvTranspose") and groups > 1 and n <= 2 and k <= 256
+    return replace(
+        work,
+        kind="depthwise" if depthwise and _one_channel(node, fused) else "product",
+        m=float(m),
+        n=float(n),
+        k=float(k),
+        groups=float(groups),
+        weight_bytes=float(weight.elements * per_weight) if weight else 0.0,
+    )
+
+
+def _one_channel(node: GraphNode, fused: FusedGraph) -> bool:
+    weight = fused.tensor(node.inputs[1]).shape
+    return min(weight[0], weight[1]) == 1 or weight[1] == 1
+
+
+def _product_size(
+    node: GraphNode, given: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """(m, n, k, groups) of the matrix product that the node is."""
+    groups = int(node.attributes.get("group", 1))
+    if node.op == "Conv":
+        return (
+            _product([out[0], *out[2:]]),
+            weight[0] // groups,
+            _product(weight[1:]),
+            groups,
+        )
+    if node.op == "ConvTranspose":  # each input pixel makes a patch
+        return (
+            _product([given[0], *given[2:]]),
+            _product(weight[1:]),
+            weight[0] // groups,
+            groups,
+        )
+    if node.op == "Gemm":
+        k = given[0] if node.attributes.get("transA") else given[-1]
+        return _product(out[:-1]), out[-1], k, 1
+    left, right = given or (1,), weight or (1,)
+    k = left[-1]
+    n = right[-1] if len(right) > 1 else 1
+    if len(right) <= 2:
+        return _product(left[:-1]), n, k, 1
+    rows = left[-2] if len(left) > 1 else 1
+    return rows, n, k, _product(out[:-2])
+
+
+def _product(sizes: Sequence[int]) -> int:
+    return int(np.prod(sizes, dtype=np.int64)) if len(sizes) else 1
+
+
+def _bytes(tensor: GraphTensor, kind: str, pad: bool = True) -> float:
+    if not _is_float(tensor):
+        return float(tensor.elements * _INTEGER_BYTES)
+    elements = float(tensor.elements)
+    if pad and len(tensor.shape) == 4 and tensor.shape[2] * tensor.shape[3] > 1:
+        step = _CHANNEL_STEP[kind]
+        channels = tensor.shape[1]
+        if channels:
+            elements *= -(-channels // step) * step / channels
+    return elements * BYTES[kind]

@@ -1,0 +1,235 @@
+"""Predicts the latency of an ONNX graph on a board of the Orin family, without one.
+
+The graph is fused as TensorRT would fuse it (fusion.py), each kernel's operations and bytes are
+counted (layer_work.py) and timed on a roofline (kernel_time.py), and the protocol's own time is
+added. The few parameters were fitted on published latencies; ``roofline_parameters.yaml`` holds
+them, with their conditions and the errors in cross-validation.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnx
+import yaml
+
+from kd3d.errors import UserError
+from kd3d.profiling.devices import Device
+from kd3d.profiling.fusion import fuse
+from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times
+from kd3d.profiling.layer_work import PRECISIONS, LayerWork, has_quantizers, layer_work
+from kd3d.profiling.onnx_graph import graph_from_onnx
+
+PROTOCOLS = ("engine", "python", "mlperf")
+PARAMETERS_FILE = Path(__file__).with_name("roofline_parameters.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLatency:
+    """One kernel's predicted time.
+
+    Attributes:
+        name, operators, kind, math: as in LayerWork.
+        latency_us: of the kernel, its launch included.
+        compute_us, memory_us, launch_us: its parts; compute and memory overlap.
+        gflops: operations of products.
+        megabytes: read and written, weights included.
+    """
+
+    name: str
+    operators: str
+    kind: str
+    math: str
+    latency_us: float
+    compute_us: float
+    memory_us: float
+    launch_us: float
+    gflops: float
+    megabytes: float
+
+    @property
+    def bound(self) -> str:
+        """What takes most: "compute", "memory" or "launch"."""
+        parts = {
+            "compute": self.compute_us,
+            "memory": self.memory_us,
+            "launch": self.launch_us,
+        }
+        return max(parts, key=lambda part: parts[part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Predicted latency of one run.
+
+    Attributes:
+        total_ms: most likely.
+        low_ms, high_ms: the measured latency lies between with probability ``coverage``.
+        coverage: of the interval, as held in cross-validation.
+        gpu_ms: sum of the kernels; harness_ms: of the protocol around them.
+        layers: in the order of running.
+        device: its name and mode; sms, gpu_mhz, emc_mhz: what was assumed.
+        precision, protocol, batch: as asked.
+        gflops: multiplications and additions of products, of the whole batch.
+        warnings: what had to be assumed.
+    """
+
+    total_ms: float
+    low_ms: float
+    high_ms: float
+    coverage: float
+    gpu_ms: float
+    harness_ms: float
+    layers: tuple[LayerLatency, ...]
+    device: str
+    sms: int
+    gpu_mhz: float
+    emc_mhz: float
+    precision: str
+    protocol: str
+    batch: int
+    gflops: float
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For JSON; each layer also names its bound."""
+        content = asdict(self)
+        content["layers"] = [{**asdict(layer), "bound": layer.bound} for layer in self.layers]
+        return content
+
+
+def predict_latency(
+    model: str | Path | onnx.ModelProto,
+    device: Device,
+    *,
+    precision: str = "fp16",
+    protocol: str = "engine",
+    batch: int | None = None,
+    sms: int | None = None,
+    gpu_mhz: float | None = None,
+    emc_mhz: float | None = None,
+    sizes: Mapping[str, int] | None = None,
+    float_type: str | None = None,
+) -> Prediction:
+    """Predicts the latency of ``model`` on ``device``.
+
+    Args:
+        model: ONNX file or model; weights are not read. What the file states (float16 tensors,
+            Q/DQ) is kept; a float32 file is taken as if converted to ``precision``.
+        device: board and power mode, from :func:`kd3d.profiling.devices.load_device`.
+        precision: "fp32" (TF32 in tensor cores, TensorRT's default), "fp16" or "int8".
+        protocol: "engine" (GPU compute time as trtexec prints it), "python" (one synchronous call
+            of a Python runtime, without pre- and post-processing) or "mlperf" (SingleStream,
+            CUDA graph, end to end).
+        batch: images or frames; a file of fixed batch is scaled as if it were this one.
+        sms: other than the board's mode has on line.
+        gpu_mhz: other than the board's mode has.
+        emc_mhz: other than the board's mode has.
+        sizes: of free axes of the inputs, by name.
+        float_type: what "int8" leaves in float: "fp16" or "fp32"; by default fp16, but fp32
+            for "python", whose published runs set no fp16 flag beside int8.
+
+    Raises:
+        UserError: for a bad file, an open size, an unknown precision or protocol.
+    """
+    _check("precision", precision, PRECISIONS)
+    _check("protocol", protocol, PROTOCOLS)
+    if batch is not None and batch < 1:
+        raise UserError(f"batch {batch}: expected a number above 0")
+    board = device.at(sms=sms, gpu_mhz=gpu_mhz, emc_mhz=emc_mhz)
+    graph = graph_from_onnx(model, batch=batch, sizes=sizes)
+    fused = fuse(graph)
+    float_type = float_type or ("fp32" if protocol == "python" else "fp16")
+    _check("float_type", float_type, ("fp16", "fp32"))
+    ratio = batch / graph.batch if batch and not graph.free_batch else 1.0
+    work = [layer.scaled(ratio) for layer in layer_work(fused, precision, float_type)]
+    warnings = list(graph.warnings)
+    if fused.unknown:
+        warnings.append(f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}")
+    if has_quantizers(fused) and precision != "int8":
+        warnings.append(f"the file has Q/DQ: its quantised layers are int8, not {precision}")
+    return _prediction(
+        work,
+        board,
+        precision=precision,
+        protocol=protocol,
+        batch=batch or graph.batch,
+        warnings=warnings,
+    )
+
+
+def harness_ms(protocol: str, device: Device, parameters: Parameters) -> float:
+    """Time of the protocol around the kernels; the CPU's clock sets its pace."""
+    at_2_ghz = {
+        "engine": 0.0,
+        "python": parameters.python_ms,
+        "mlperf": parameters.mlperf_ms,
+    }[protocol]
+    return at_2_ghz * 2000.0 / device.cpu_mhz
+
+
+@cache
+def fitted() -> tuple[Parameters, dict[str, float]]:
+    """The committed parameters, and "coverage" and "log_half_width" of the interval."""
+    content = yaml.safe_load(PARAMETERS_FILE.read_text())
+    return Parameters(**content["parameters"]), content["interval"]
+
+
+def _prediction(
+    work: list[LayerWork],
+    device: Device,
+    *,
+    precision: str,
+    protocol: str,
+    batch: int,
+    warnings: list[str],
+) -> Prediction:
+    parameters, interval = fitted()
+    times = kernel_times(
+        WorkTable.from_layers(work), device, parameters, cuda_graph=protocol == "mlperf"
+    )
+    layers = tuple(
+        LayerLatency(
+            name=layer.name,
+            operators=layer.operators,
+            kind=layer.kind,
+            math=layer.math,
+            latency_us=float(times.total[place]),
+            compute_us=float(times.compute[place]),
+            memory_us=float(times.memory[place]),
+            launch_us=float(times.launch[place]),
+            gflops=layer.operations / 1e9,
+            megabytes=(layer.read_bytes + layer.weight_bytes + layer.write_bytes) / 1e6,
+        )
+        for place, layer in enumerate(work)
+    )
+    gpu_ms = float(times.total.sum()) / 1e3
+    around_ms = harness_ms(protocol, device, parameters)
+    total_ms = gpu_ms + around_ms
+    spread = math.exp(interval["log_half_width"])
+    return Prediction(
+        total_ms=total_ms,
+        low_ms=total_ms / spread,
+        high_ms=total_ms * spread,
+        coverage=interval["coverage"],
+        gpu_ms=gpu_ms,
+        harness_ms=around_ms,
+        layers=layers,
+        device=f"{device.name}:{device.mode}",
+        sms=device.sms,
+        gpu_mhz=device.gpu_mhz,
+        emc_mhz=device.emc_mhz,
+        precision=precision,
+        protocol=protocol,
+        batch=batch,
+        gflops=sum(layer.gflops for layer in layers),
+        warnings=tuple(warnings),
+    )
+
+
+def _check(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise UserError(f"{what} {given!r}: expected one of {', '.join(known)}")

@@ -1,0 +1,181 @@
+"""Shapes of all tensors of an ONNX graph, by inference and by computing its small shape tensors.
+
+onnx's own inference stops where a shape is computed by operators that it does not follow (Div,
+ConstantOfShape, Range, Where, ...). Here such nodes are evaluated when all they read is small and
+known, what came out is written back, and inference goes on, until nothing new is learnt.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+_LIMIT = 1024  # elements of a tensor that can still be a shape
+_ROUNDS = 24
+
+
+@dataclass
+class Shapes:
+    """What is known of the tensors, by name.
+
+    Attributes:
+        shapes: sizes.
+        dtypes: numpy's names.
+        values: of small tensors that depend on shapes and constants only.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
+    """Infers all shapes; inputs must have theirs.
+
+    Args:
+        model: changed: its free sizes in value_info and outputs are cleared.
+
+    Returns:
+        What is known, and warnings.
+    """
+    _forget_free_shapes(model.graph)
+    found = Shapes()
+    _read_initializers(model.graph, found)
+    opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=17)
+    known = -1
+    for _ in range(_ROUNDS):
+        _read_inferred(_inferred(model), found)
+        _evaluate(model.graph, found, opset)
+        if len(found.shapes) + len(found.values) == known:
+            break
+        known = len(found.shapes) + len(found.values)
+        if not _write_back(model.graph, found):
+            break
+    return found, []
+
+
+def _forget_free_shapes(graph: Any) -> None:
+    """A free size in the file's own notes would hide what the fixed inputs imply."""
+    free = [
+        value
+        for value in graph.value_info
+        if any(dim.dim_value <= 0 for dim in value.type.tensor_type.shape.dim)
+    ]
+    for value in free:
+        graph.value_info.remove(value)
+    for value in graph.output:
+        if any(dim.dim_value <= 0 for dim in value.type.tensor_type.shape.dim):
+            value.type.tensor_type.ClearField("shape")
+
+
+def _inferred(model: onnx.ModelProto) -> Any:
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # whatever onnx's C++ finds wrong: go on with what the file itself says
+        return model.graph
+
+
+def _read_initializers(graph: Any, found: Shapes) -> None:
+    for tensor in graph.initializer:
+        found.shapes[tensor.name] = tuple(tensor.dims)
+        found.dtypes[tensor.name] = _dtype(tensor.data_type)
+        if (
+            tensor.data_location != TensorProto.EXTERNAL
+            and np.prod(tensor.dims, dtype=np.int64) <= _LIMIT
+        ):
+            found.values[tensor.name] = numpy_helper.to_array(tensor)
+
+
+def _read_inferred(graph: Any, found: Shapes) -> None:
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        kind = value.type.tensor_type
+        if kind.elem_type:
+            found.dtypes[value.name] = _dtype(kind.elem_type)
+        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            found.shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+
+
+def _evaluate(graph: Any, found: Shapes, opset: int) -> None:
+    """Computes nodes whose inputs are small and known."""
+    for node in graph.node:
+        if all(name in found.values or not name for name in node.output):
+            continue
+        if node.op_type == "Shape" and node.input[0] in found.shapes:
+            _keep(found, node.output[0], _shape_of(node, found.shapes[node.input[0]]))
+        elif node.op_type == "Size" and node.input[0] in found.shapes:
+            size = np.prod(found.shapes[node.input[0]], dtype=np.int64)
+            _keep(found, node.output[0], np.asarray(size, np.int64))
+        elif node.domain in ("", "ai.onnx") and all(
+            name in found.values for name in node.input if name
+        ):
+            if _large_outputs(node, found):
+                continue
+            for name, value in zip(node.output, _run(node, found, opset), strict=False):
+                _keep(found, name, value)
+
+
+def _large_outputs(node: Any, found: Shapes) -> bool:
+    shapes = [found.shapes[name] for name in node.output if name in found.shapes]
+    return any(np.prod(shape, dtype=np.int64) > _LIMIT for shape in shapes)
+
+
+def _shape_of(node: Any, shape: tuple[int, ...]) -> np.ndarray:
+    given = {entry.name: entry.i for entry in node.attribute}
+    return np.asarray(shape[given.get("start", 0) : given.get("end", len(shape))], np.int64)
+
+
+def _keep(found: Shapes, name: str, value: Any) -> None:
+    if not isinstance(value, np.ndarray | np.generic):
+        return
+    array = np.asarray(value)
+    found.shapes[name] = array.shape
+    found.dtypes[name] = array.dtype.name
+    if array.size <= _LIMIT:
+        found.values[name] = array
+
+
+def _run(node: Any, found: Shapes, opset: int) -> list[Any]:
+    names = list(dict.fromkeys(name for name in node.input if name))
+    inputs = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(found.values[name].dtype), None
+        )
+        for name in names
+    ]
+    outputs = [helper.make_tensor_value_info(name, 0, None) for name in node.output if name]
+    graph = helper.make_graph([node], "shape", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        results = ReferenceEvaluator(model).run(None, {name: found.values[name] for name in names})
+    except Exception:  # an operator that the evaluator lacks: the shape stays unknown
+        return []
+    return list(results)
+
+
+def _write_back(graph: Any, found: Shapes) -> bool:
+    """Computed values become constants, so that inference sees them; False if none is new."""
+    present = {tensor.name for tensor in graph.initializer}
+    fresh = {
+        name
+        for node in graph.node
+        for name in node.output
+        if name in found.values and name not in present
+    }
+    if not fresh:
+        return False
+    kept = [node for node in graph.node if not set(node.output) & fresh]
+    del graph.node[:]
+    graph.node.extend(kept)
+    for name in sorted(fresh):
+        graph.initializer.append(numpy_helper.from_array(found.values[name], name))
+    return True
+
+
+def _dtype(data_type: int) -> str:
+    try:
+        return str(np.dtype(helper.tensor_dtype_to_np_dtype(data_type)).name)
+    except (KeyError, TypeError, ValueError):
+        return str(TensorProto.DataType.Name(data_type)).lower()
