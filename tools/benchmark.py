@@ -1,24 +1,40 @@
-"""Measures the latency of an export: warm-up until steady, then at least 200 runs.
+"""Measures the latency of exports: warm-up until steady, then at least 200 runs of each.
 
 python tools/benchmark.py work_dirs/export/student --backend onnxruntime
-python tools/benchmark.py work_dirs/export/student --backend pytorch --threads 1 --iterations 500
+python tools/benchmark.py teacher student --backend onnxruntime pytorch --precision fp32 int8
+python tools/benchmark.py out --backend tensorrt --precision fp16 --host user@orin --budget-ms 25
 
 Steady: the median of the last 10 runs is within 5 % of that of the 10 runs before (200 at most).
-Timed: arrays in, network and box decoding, arrays out; no preprocessing, no NMS. Of a pillar
-detector the input is the frame in sample.npz, and the host's voxelisation is timed by itself. The
-result goes to DIR/record-latency-BACKEND.json.
+Timed: arrays in, copies, network and box decoding, arrays out; no preprocessing, no NMS; the input
+is the export's sample. Beside it stand TensorRT's device times, energy where the board measures
+power, and a pillar detector's voxelisation. Several folders, backends and precisions are measured
+in turns, so that their ratios hold on a busy machine. Records go to
+DIR/record-latency-BACKEND[-PRECISION][-on-HOST].json; tools/compare_latency.py compares two.
+
+--host measures on a vehicle over OpenSSH: with a key or the agent, never a password; its host key
+must be known. Only what is not there yet is copied. The run goes on when the connection is lost
+and is found again; Ctrl-C stops it. On the vehicle nothing stays but the cache ~/.cache/kd3d
+(files by their hash, engines): ssh HOST rm -rf .cache/kd3d
+
+--budget-ms: exit code 1 if one takes longer, for a fleet's CI; by p99, for a frame that is late
+once in a hundred is late.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kd3d.backends.bundle import PRECISIONS
+from kd3d.backends.ssh import Host
 from kd3d.errors import UserError, user_errors
-from kd3d.export.benchmark import benchmark_export, latency_file
+from kd3d.export.benchmark import benchmark_exports, benchmark_on_host, jobs_of
+from kd3d.export.latency_text import BUDGET_METRICS, latency_text, over_budget
 from kd3d.export.open_backend import BACKENDS
-from kd3d.report.record import Record
+from kd3d.profiling.backend_latency import Options
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,80 +42,82 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="written by tools/export.py")
-    parser.add_argument("--backend", required=True, choices=BACKENDS)
-    parser.add_argument("--iterations", type=int, default=200, help="measured runs, at least 200")
-    parser.add_argument("--threads", type=int, help="default: the backend's choice")
-    parser.add_argument("--batch", type=int, help="default: the export's, or 1")
-    parser.add_argument("--force", action="store_true", help="replace an earlier record")
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="DIR", help="written by tools/export.py")
+    add("--backend", nargs="+", required=True, choices=BACKENDS)
+    add("--precision", nargs="+", default=["fp32"], choices=PRECISIONS, help="default: fp32")
+    add("--iterations", type=int, default=200, help="measured runs of each, at least 200")
+    add("--threads", type=int, help="default: the backend's choice")
+    add("--batch", type=int, help="default: the export's, or 1")
+    add("--cuda-graph", action="store_true", help="device times as one CUDA graph (TensorRT)")
+    add("--layers", action="store_true", help="time of each layer, in layers-*.json (TensorRT)")
+    add("--budget-ms", type=float, help="exit code 1 if one takes longer")
+    add("--budget-by", default="p99", choices=BUDGET_METRICS, help="default: p99")
+    add("--force", action="store_true", help="replace earlier records")
+    vehicle = parser.add_argument_group("on a vehicle")
+    vehicle.add_argument("--host", help="[user@]host, or a name of ~/.ssh/config")
+    vehicle.add_argument("--port", type=int, help="default: 22, or what ~/.ssh/config says")
+    vehicle.add_argument("--identity", type=Path, help="private key; default: agent, usual keys")
+    vehicle.add_argument("--ssh-config", type=Path, help="instead of ~/.ssh/config")
+    vehicle.add_argument("--remote-python", default="python3", help="3.8 or later, with TensorRT")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measures, prints one table, writes one record."""
+    """Measures, writes one record a combination, prints one table."""
     args = parse_args()
-    path = latency_file(args.folder, args.backend)
-    with user_errors():
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists; measure again with --force")
-        with bar() as progress:
-            task = progress.add_task("measure", total=args.iterations)
-
-            def show(done: int, _total: int) -> None:
-                progress.update(task, completed=done, refresh=True)
-
-            record = benchmark_export(
-                args.folder,
-                args.backend,
-                iterations=args.iterations,
-                threads=args.threads,
-                batch=args.batch,
-                progress=show if sys.stderr.isatty() else None,
+    with user_errors(), bar() as progress:
+        host = args.host and Host(
+            args.host, args.port, args.identity, args.ssh_config, args.remote_python
+        )
+        jobs = jobs_of(args.folders, args.backend, args.precision, host.name if host else "")
+        existing = [job.record_file for job in jobs if job.record_file.exists()]
+        if existing and not args.force:
+            raise UserError(f"{existing[0]} exists; measure again with --force")
+        options = Options(args.iterations, args.cuda_graph, args.layers)
+        settings = {"threads": args.threads, "batch": args.batch}
+        measure, copy = shown(progress, "measure"), shown(progress, "copy, bytes")
+        if host:
+            records = benchmark_on_host(
+                jobs, host, options, **settings, say=say, sent=copy, progress=measure
             )
-        record.write(path)
-    print(table(record))
-    print(f"wrote {path}")
+        else:
+            records = benchmark_exports(jobs, options, **settings, progress=measure)
+        written = [r.write(job.record_file) for job, r in zip(jobs, records, strict=True)]
+    print(latency_text(jobs, records))
+    print("\n".join(f"wrote {path}" for path in written))
+    late = over_budget(jobs, records, args.budget_ms, args.budget_by) if args.budget_ms else []
+    if late:
+        raise SystemExit("\n".join(late))
+
+
+def say(text: str) -> None:
+    """Prints beside the results."""
+    print(text, file=sys.stderr)
 
 
 def bar() -> Progress:
     """A progress bar without a thread of its own, which would disturb the measurement."""
-    from rich.console import Console
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     terminal = sys.stderr.isatty()
     return Progress(
-        *columns, console=Console(stderr=True), auto_refresh=False, disable=not terminal
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        disable=not terminal,
     )
 
 
-def table(record: Record) -> str:
-    """Metrics in one row, their conditions below."""
-    names = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "throughput_fps", "iterations")
-    conditions = record.conditions
-    steady = "steady" if conditions["steady"] else "NOT steady"
-    return "\n".join(
-        [
-            "".join(f"{name:>16}" for name in names),
-            "".join(f"{record.metrics[name]:16.2f}" for name in names),
-            f"{conditions['backend']} on {conditions['device']}, input {conditions['input']}, "
-            f"batch {conditions['batch']}, threads {conditions['threads']}, {steady} after "
-            f"{conditions['warmup_runs']} runs",
-            *host(record),
-            f"{record.environment['cpu']}, {record.environment['cores']} cores",
-        ]
-    )
+def shown(progress: Progress, description: str) -> Callable[[int, int], None]:
+    """Tells the bar how far it is; its line appears with the first call."""
 
+    def show(done: int, total: int) -> None:
+        found = [task.id for task in progress.tasks if task.description == description]
+        task = found[0] if found else progress.add_task(description)
+        progress.update(task, completed=done, total=total, refresh=True)
 
-def host(record: Record) -> list[str]:
-    """What the host does before the network, in one line; none for images."""
-    found, conditions = record.metrics, record.conditions
-    if "pillars" not in conditions:
-        return []
-    return [
-        f"voxelization on the host: p50 {found['voxelization_p50_ms']:.2f} ms, p99 "
-        f"{found['voxelization_p99_ms']:.2f} ms, {conditions['points']} points to "
-        f"{conditions['pillars']} pillars"
-    ]
+    return show
 
 
 if __name__ == "__main__":

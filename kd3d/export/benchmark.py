@@ -1,147 +1,211 @@
-"""Latency of an export folder in a backend, as a Record."""
+"""Latency of export folders in backends and precisions, as Records."""
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from kd3d.backends.base import Backend, Feeds
+from kd3d.backends.bundle import Bundle
+from kd3d.backends.open_bundle import BUNDLE_BACKENDS
+from kd3d.backends.ssh import Host, Say
+from kd3d.backends.vehicle_cache import SentBytes
 from kd3d.errors import UserError
-from kd3d.export.manifest import MODEL_FILE, Manifest
 from kd3d.export.open_backend import open_backend
-from kd3d.export.pillar_export import sample_points
-from kd3d.export.pillar_manifest import PillarManifest, read_manifest
-from kd3d.export.proof import RECORD, random_images
-from kd3d.export.voxelization import network_feeds
-from kd3d.profiling.environment import environment
-from kd3d.profiling.latency import (
-    LEAST_ITERATIONS,
-    Clock,
-    Latency,
-    Progress,
-    measure_latency,
+from kd3d.files import write_json
+from kd3d.profiling.backend_latency import Measured, Options, measure_backends
+from kd3d.profiling.bundle_latency import (
+    arm_from_bundle,
+    check_iterations,
+    measure_voxelization,
 )
+from kd3d.profiling.latency import Clock, Progress
+from kd3d.profiling.remote_latency import measure_on_host
 from kd3d.report.record import Record
 
+EXPORT_RECORD = "record-export.json"
 
-def benchmark_export(
-    folder: str | Path,
-    backend_name: str,
+
+@dataclass(frozen=True)
+class Job:
+    """One latency to be measured.
+
+    Attributes:
+        folder: written by tools/export.py.
+        backend: "tensorrt", "onnxruntime" or "pytorch".
+        precision: "fp32", "fp16" or "int8".
+        host: the vehicle's name, empty for this machine.
+    """
+
+    folder: Path
+    backend: str
+    precision: str = "fp32"
+    host: str = ""
+
+    @property
+    def record_file(self) -> Path:
+        """Where its record lies, in the folder."""
+        parts = ["record-latency", self.backend]
+        parts += [self.precision] if self.precision != "fp32" else []
+        parts += ["on", self.host] if self.host else []
+        return self.folder / f"{'-'.join(parts)}.json"
+
+    @property
+    def layers_file(self) -> Path:
+        """Where the times of its layers lie."""
+        return self.record_file.with_name(self.record_file.name.replace("record-latency", "layers"))
+
+    def __str__(self) -> str:
+        return f"{self.folder.name}: {self.backend} {self.precision}"
+
+
+def jobs_of(
+    folders: Sequence[Path], backends: Sequence[str], precisions: Sequence[str], host: str = ""
+) -> list[Job]:
+    """Every combination but those of PyTorch with another precision than fp32, which it lacks.
+
+    Raises:
+        UserError: if nothing is left.
+    """
+
+    def combinations() -> Iterator[Job]:
+        for folder in folders:
+            for backend in backends:
+                for precision in precisions:
+                    if backend != "pytorch" or precision == "fp32":
+                        yield Job(folder, backend, precision, host)
+
+    jobs = list(combinations())
+    if not jobs:
+        raise UserError("PyTorch runs an export in fp32 only; expected --precision fp32")
+    return jobs
+
+
+def benchmark_exports(
+    jobs: Sequence[Job],
+    options: Options | None = None,
     *,
-    iterations: int = LEAST_ITERATIONS,
     threads: int | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter_ns,
-) -> Record:
-    """Measures one backend; role and name come from record-export.json.
+) -> list[Record]:
+    """Measures jobs on this machine, in turns; role and name come from record-export.json.
 
     Timed is ``Backend.infer``: arrays in, network and box decoding, arrays out; no preprocessing,
-    no NMS. The input is random images, or the pillars of the export's sample frame; for these the
-    host's voxelisation is timed by itself and recorded as ``voxelization_p50_ms`` and so on.
+    no NMS. The input is the export's sample. Where the network reads pillars, the host's
+    voxelisation is timed by itself and recorded as ``voxelization_p50_ms`` and so on.
 
     Args:
-        folder: written by tools/export.py.
-        backend_name: "onnxruntime" or "pytorch".
-        iterations: measured runs, at least 200.
-        threads: of the backend, None for its own choice.
+        jobs: at least one, all without a host.
+        options: what is measured beside the host's latency.
+        threads: of each backend, None for its own choice.
         batch: images a run; None for the file's own, or 1 where it takes any.
         progress: told (done, all) between runs.
         clock: nanoseconds.
 
+    Returns:
+        One record for each job.
+
     Raises:
-        UserError: for a folder, backend, batch or number of iterations that cannot be used.
+        UserError: for a folder, backend, precision, batch or number of iterations that cannot be
+            used.
     """
-    if iterations < LEAST_ITERATIONS:
-        raise UserError(f"{iterations} iterations: expected at least {LEAST_ITERATIONS}")
-    manifest = read_manifest(folder)
-    if batch is not None and (batch < 1 or manifest.batch not in (None, batch)):
-        taken = manifest.batch or "any from 1"
-        raise UserError(f"batch {batch}: {folder} takes {taken}; export it with --batch {batch}")
-    feeds, frames = _inputs(Path(folder), manifest, batch)
-    with open_backend(folder, backend_name, threads=threads) as backend:
-        latency = measure_latency(
-            lambda: backend.infer(feeds),
-            iterations=iterations,
-            batch=frames,
-            clock=clock,
+    options = options or Options()
+    check_iterations(options.iterations)
+    bundles = {job.folder: Bundle.read(job.folder) for job in jobs}
+    arms = [
+        arm_from_bundle(
+            bundles[job.folder],
+            open_backend(job.folder, job.backend, precision=job.precision, threads=threads),
+            precision=job.precision,
+            batch=batch,
+            threads=threads,
+        )
+        for job in jobs
+    ]
+    measured = measure_backends(arms, options, clock=clock, progress=progress)
+    hosts = {
+        folder: measure_voxelization(bundle, clock=clock) for folder, bundle in bundles.items()
+    }
+    for job, one in zip(jobs, measured, strict=True):
+        one.metrics.update(hosts[job.folder])
+    return [record_of(job, one) for job, one in zip(jobs, measured, strict=True)]
+
+
+def benchmark_on_host(
+    jobs: Sequence[Job],
+    host: Host,
+    options: Options | None = None,
+    *,
+    threads: int | None = None,
+    batch: int | None = None,
+    say: Say = print,
+    sent: SentBytes | None = None,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Measures jobs on a vehicle, the folders one after the other, each folder's jobs in turns.
+
+    Args:
+        jobs: of ``jobs_of``, with the vehicle's name.
+        host: the vehicle.
+        options: what is measured beside the host's latency.
+        threads: of each backend, None for its own choice.
+        batch: images a run; None for the file's own, or 1 where it takes any.
+        say: told of lost connections.
+        sent: told (bytes sent, bytes that were missing) while copying.
+        progress: told (done, all) of each folder.
+
+    Returns:
+        One record for each job.
+
+    Raises:
+        UserError: for a backend that no vehicle has, and whatever goes wrong there.
+    """
+    unfit = [job.backend for job in jobs if job.backend not in BUNDLE_BACKENDS]
+    if unfit:
+        expected = " or ".join(BUNDLE_BACKENDS)
+        raise UserError(f"--host: {unfit[0]} does not run on a vehicle; expected {expected}")
+    records = []
+    for folder in dict.fromkeys(job.folder for job in jobs):
+        ours = [job for job in jobs if job.folder == folder]
+        measured = measure_on_host(
+            folder,
+            host,
+            backends=list(dict.fromkeys(job.backend for job in ours)),
+            precisions=list(dict.fromkeys(job.precision for job in ours)),
+            options=options or Options(),
+            threads=threads,
+            batch=batch,
+            say=say,
+            sent=sent,
             progress=progress,
         )
-    record = _record(Path(folder), manifest, backend, latency, threads)
-    if isinstance(manifest, PillarManifest):
-        record = _with_voxelization(record, Path(folder), manifest, feeds, clock)
-    return record
+        records += [record_of(job, one) for job, one in zip(ours, measured, strict=True)]
+    return records
 
 
-def latency_file(folder: str | Path, backend_name: str) -> Path:
-    """Where the record of a backend lies in an export folder."""
-    return Path(folder) / f"record-latency-{backend_name}.json"
-
-
-def _inputs(
-    folder: Path, manifest: Manifest | PillarManifest, batch: int | None
-) -> tuple[Feeds, int]:
-    """What the network reads in a run, and how many images or frames that is."""
-    if isinstance(manifest, PillarManifest):
-        clouds = [sample_points(folder)] * manifest.batch
-        return network_feeds(clouds, manifest.voxelization), manifest.batch
-    images = random_images(manifest, 1)[0]
-    if manifest.batch is None:
-        images = images.repeat(batch or 1, axis=0)
-    return {manifest.input_name: images}, len(images)
-
-
-def _with_voxelization(
-    record: Record, folder: Path, manifest: PillarManifest, feeds: Feeds, clock: Clock
-) -> Record:
-    """The record with the host's part of a run, timed by the same protocol."""
-    clouds = [sample_points(folder)] * manifest.batch
-    host = measure_latency(
-        lambda: network_feeds(clouds, manifest.voxelization), batch=manifest.batch, clock=clock
-    ).metrics()
-    names = ("p50_ms", "p90_ms", "p99_ms", "mean_ms")
-    return replace(
-        record,
-        metrics={**record.metrics, **{f"voxelization_{name}": host[name] for name in names}},
-        conditions={
-            **record.conditions,
-            "timed": "network and box decoding; voxelisation (NumPy) apart; without NMS",
-            "sample": manifest.sample,
-            "points": sum(len(cloud) for cloud in clouds),
-            "pillars": len(feeds["num_points"]),
-        },
-    )
-
-
-def _record(
-    folder: Path,
-    manifest: Manifest | PillarManifest,
-    backend: Backend,
-    latency: Latency,
-    threads: int | None,
-) -> Record:
-    export = Record.read(folder / RECORD) if (folder / RECORD).is_file() else None
+def record_of(job: Job, measured: Measured) -> Record:
+    """The record of a job; times of layers are written beside it."""
+    bundle = Bundle.read(job.folder)
+    said: Mapping[str, Any] = bundle.manifest  # Any: JSON
+    path = job.folder / EXPORT_RECORD
+    export = Record.read(path) if path.is_file() else None
+    files = {"model": bundle.models[job.precision].file}
+    if measured.layers:
+        files["layers"] = write_json(job.layers_file, {"layers": measured.layers}).name
+    conditions = {**measured.conditions, **({"host": job.host} if job.host else {})}
     return Record(
         kind="latency",
         role=export.role if export else "",
         name=export.name if export else "",
-        metrics=latency.metrics(),
-        config=manifest.config,
-        config_hash=manifest.config_hash,
-        checkpoint=manifest.checkpoint,
-        checkpoint_hash=manifest.checkpoint_hash,
-        parameters=manifest.parameters,
-        files={"model": MODEL_FILE},
-        environment=environment(),
-        conditions={
-            "backend": backend.name,
-            "device": backend.device,
-            "precision": "float32",
-            "input": manifest.input_text,
-            "batch": latency.batch,
-            "threads": threads or "default",
-            "timed": "network and box decoding, without preprocessing and NMS",
-            "clock": "time.perf_counter_ns",
-            "warmup_runs": latency.warmup_runs,
-            "steady": latency.steady,
-        },
+        metrics=measured.metrics,
+        config=said["config"],
+        config_hash=said["config_hash"],
+        checkpoint=said["checkpoint"],
+        checkpoint_hash=said["checkpoint_hash"],
+        parameters=said["parameters"],
+        files=files,
+        environment=measured.environment,
+        conditions=conditions,
     )

@@ -1,23 +1,30 @@
 """Latency by one protocol on every machine: warm up until steady, then measure each run.
 
-Runs on the vehicle too: Python 3.8, NumPy and the standard library only.
+Several things are measured in turns, so that a machine that is slow for a while is slow for all of
+them and their ratios hold. Runs on the vehicle too: Python 3.8, NumPy and the standard library.
 """
+
+from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional  # noqa: UP035  (the vehicle runs Python 3.8)
+from typing import Callable, Sequence  # noqa: UP035  (evaluated; the vehicle runs Python 3.8)
 
 import numpy as np
 
+PROTOCOL = "kd3d latency 2"  # changes whenever what is timed or how changes
 LEAST_ITERATIONS = 200  # below it a p99 would rest on a single run
+TURNS = 10  # of several things, each with a share of the iterations
+SETTLING_RUNS = 3  # after a change of turn, not counted: caches are the other one's
 
+Run = Callable[[], object]
 Clock = Callable[[], int]
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """When a run counts as steady.
+    """When a run counts as steady: the median of a window hardly differs from the one before.
 
     Attributes:
         window: runs compared at a time.
@@ -41,29 +48,44 @@ class Latency:
         batch: images a run.
     """
 
-    times_ms: List[float]  # noqa: UP006
+    times_ms: Sequence[float]
     warmup_runs: int
     steady: bool
     batch: int
 
-    def metrics(self) -> Dict[str, float]:  # noqa: UP006
-        """p50_ms, p90_ms, p99_ms, mean_ms of a run; throughput_fps in images; iterations."""
-        times = np.asarray(self.times_ms)
-        found = {f"p{q}_ms": float(np.percentile(times, q)) for q in (50, 90, 99)}
-        found["mean_ms"] = float(times.mean())
-        found["throughput_fps"] = self.batch * 1e3 / found["mean_ms"]
-        found["iterations"] = float(len(times))
-        return found
+    def metrics(self) -> dict[str, float]:
+        """``spread`` with mean_ms of a run, throughput_fps in images, and iterations."""
+        mean_ms = float(np.mean(self.times_ms))
+        return {
+            **spread(self.times_ms),
+            "mean_ms": mean_ms,
+            "throughput_fps": self.batch * 1e3 / mean_ms,
+            "iterations": float(len(self.times_ms)),
+        }
+
+
+def spread(times_ms: Sequence[float], prefix: str = "") -> dict[str, float]:
+    """p50_ms, p90_ms, p99_ms, max_ms and jitter_ms, each with a prefix.
+
+    The jitter is the mean difference between one run and the next: what a frame's age varies by
+    from frame to frame. It is 0 for a single run.
+    """
+    times = np.asarray(times_ms, dtype=float)
+    steps = np.abs(np.diff(times))
+    found = {f"p{q}_ms": float(np.percentile(times, q)) for q in (50, 90, 99)}
+    found["max_ms"] = float(times.max())
+    found["jitter_ms"] = float(steps.mean()) if len(steps) else 0.0
+    return {f"{prefix}{name}": value for name, value in found.items()}
 
 
 def measure_latency(
-    run: Callable[[], object],
+    run: Run,
     *,
     iterations: int = LEAST_ITERATIONS,
     batch: int = 1,
-    warmup: Optional[Warmup] = None,  # noqa: UP045
+    warmup: Warmup | None = None,
     clock: Clock = time.perf_counter_ns,
-    progress: Optional[Progress] = None,  # noqa: UP045
+    progress: Progress | None = None,
 ) -> Latency:
     """Calls ``run`` until its times are steady, then ``iterations`` times more.
 
@@ -78,22 +100,67 @@ def measure_latency(
     Raises:
         ValueError: for fewer than 200 iterations.
     """
+    (found,) = measure_in_turns(
+        [run],
+        batches=[batch],
+        iterations=iterations,
+        warmup=warmup,
+        clock=clock,
+        progress=progress,
+    )
+    return found
+
+
+def measure_in_turns(
+    runs: Sequence[Run],
+    *,
+    batches: Sequence[int],
+    iterations: int = LEAST_ITERATIONS,
+    turns: int = TURNS,
+    warmup: Warmup | None = None,
+    clock: Clock = time.perf_counter_ns,
+    progress: Progress | None = None,
+) -> list[Latency]:
+    """Warms up each of ``runs``, then measures them by turns; the order turns round each time.
+
+    A single run has no turns: it is measured in one go.
+
+    Args:
+        runs: as ``run`` of ``measure_latency``.
+        batches: images that each of them takes.
+        iterations: measured runs of each, at least 200.
+        turns: into how many parts the iterations are divided.
+        warmup: when times are steady.
+        clock: nanoseconds that only grow.
+        progress: told (measured runs, all) after each measured run, outside the measured time.
+
+    Raises:
+        ValueError: for fewer than 200 iterations.
+    """
     if iterations < LEAST_ITERATIONS:
         raise ValueError(f"expected at least {LEAST_ITERATIONS} iterations, got {iterations}")
-    warmup = warmup or Warmup()
-    warmup_ms: List[float] = []  # noqa: UP006
-    while not is_steady(warmup_ms, warmup) and len(warmup_ms) < warmup.limit:
-        warmup_ms.append(_time_ms(run, clock))
-    steady = is_steady(warmup_ms, warmup)
-    times_ms: List[float] = []  # noqa: UP006
-    for index in range(iterations):
-        times_ms.append(_time_ms(run, clock))
-        if progress is not None:
-            progress(index + 1, iterations)
-    return Latency(times_ms, len(warmup_ms), steady, batch)
+    assert len(runs) == len(batches) > 0, (len(runs), len(batches))
+    warmups = [_warm_up(run, warmup or Warmup(), clock) for run in runs]
+    times_ms: list[list[float]] = [[] for _ in runs]
+    alone = len(runs) == 1
+    done = 0
+    for turn, share in enumerate(_shares(iterations, 1 if alone else turns)):
+        order = range(len(runs)) if turn % 2 == 0 else reversed(range(len(runs)))
+        for index in order:
+            for _ in range(0 if alone else SETTLING_RUNS):
+                runs[index]()
+            for _ in range(share):
+                times_ms[index].append(_time_ms(runs[index], clock))
+                done += 1
+                if progress is not None:
+                    progress(done, iterations * len(runs))
+    return [
+        Latency(times, warmup_runs, steady, batch)
+        for times, (warmup_runs, steady), batch in zip(times_ms, warmups, batches)  # noqa: B905
+    ]
 
 
-def is_steady(times_ms: List[float], warmup: Warmup) -> bool:  # noqa: UP006
+def is_steady(times_ms: Sequence[float], warmup: Warmup) -> bool:
     """Whether the medians of the last window and the one before differ by at most the tolerance."""
     window = warmup.window
     if len(times_ms) < 2 * window:
@@ -103,7 +170,20 @@ def is_steady(times_ms: List[float], warmup: Warmup) -> bool:  # noqa: UP006
     return abs(last - before) <= warmup.tolerance * before
 
 
-def _time_ms(run: Callable[[], object], clock: Clock) -> float:
+def _warm_up(run: Run, warmup: Warmup, clock: Clock) -> tuple[int, bool]:
+    """How many runs it took, and whether they were steady in the end."""
+    times_ms: list[float] = []
+    while not is_steady(times_ms, warmup) and len(times_ms) < warmup.limit:
+        times_ms.append(_time_ms(run, clock))
+    return len(times_ms), is_steady(times_ms, warmup)
+
+
+def _shares(iterations: int, turns: int) -> list[int]:
+    """Iterations of each turn, as equal as they can be."""
+    return [iterations * (n + 1) // turns - iterations * n // turns for n in range(turns)]
+
+
+def _time_ms(run: Run, clock: Clock) -> float:
     start = clock()
     run()
     return (clock() - start) / 1e6

@@ -1,0 +1,243 @@
+"""Asks the far end of an SSH connection, by OpenSSH's own program.
+
+Keys or an agent only, never a password; only a host whose key is known; nothing reaches the remote
+shell unquoted. See ``kd3d.backends.vehicle_side`` for what is asked.
+"""
+
+import base64
+import json
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kd3d.backends import vehicle_side
+from kd3d.errors import UserError
+
+Answer = Mapping[str, Any]  # Any: JSON
+Say = Callable[[str], object]
+
+OPTIONS = (
+    "BatchMode=yes",  # no question, so no password and no unknown host
+    "StrictHostKeyChecking=yes",
+    "PasswordAuthentication=no",
+    "KbdInteractiveAuthentication=no",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",  # a dead connection is noticed after 15 s
+    "ServerAliveCountMax=3",
+)
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)  # between attempts to connect again
+_LOST = 255  # ssh's own exit code: the connection, not the program
+_ANSWER_S = 120.0
+_PATIENCE_S = 10.0  # for a request under way when the user interrupts
+
+
+class ConnectionLostError(Exception):
+    """The connection ended, or none came about; another attempt may do better."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine that OpenSSH reaches.
+
+    Attributes:
+        address: as ssh takes it: a name of its configuration, host, or user@host.
+        port: None for 22 or what the configuration says.
+        identity: private key; None for the agent's, or the default ones.
+        config: file of settings instead of ~/.ssh/config.
+        python: the remote Python, 3.8 or later.
+    """
+
+    address: str
+    port: int | None = None
+    identity: Path | None = None
+    config: Path | None = None
+    python: str = "python3"
+
+    @property
+    def name(self) -> str:
+        """The address without the user, for the names of files."""
+        return self.address.rpartition("@")[2]
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """The local command that runs ``arguments`` there, each quoted for the remote shell.
+
+        Raises:
+            UserError: if there is no ssh, or the address would be an option to it.
+        """
+        if shutil.which("ssh") is None:
+            raise UserError("there is no ssh on this machine; install OpenSSH's client")
+        if not self.address or self.address.startswith("-") or not self.address.isprintable():
+            raise UserError(f"host {self.address!r}: expected host or user@host")
+        command = ["ssh", "-T", *(f"-o{option}" for option in OPTIONS)]
+        if self.config is not None:
+            command += ["-F", str(self.config)]
+        if self.port is not None:
+            command += ["-p", str(self.port)]
+        if self.identity is not None:
+            command += ["-i", str(self.identity), "-oIdentitiesOnly=yes"]
+        return [*command, "--", self.address, " ".join(map(shlex.quote, arguments))]
+
+    def side(self) -> list[str]:
+        """The local command whose standard input takes a request."""
+        # base64: some login shells end a quoted text at a new line
+        source = base64.b64encode(Path(vehicle_side.__file__).read_bytes()).decode()
+        return self.command(
+            [self.python, "-c", f"import base64;exec(base64.b64decode('{source}'))"]
+        )
+
+
+def ask(host: Host, verb: str, **request: Any) -> Answer:  # Any: JSON
+    """The one answer to a request.
+
+    An interrupt while it is under way is held back until it is answered or 10 s are over, so that
+    nothing is started that nobody knows of.
+
+    Raises:
+        ConnectionLostError: if the connection ended before that.
+        UserError: if no connection can come about, or the far end refuses.
+    """
+    line = request_line(verb, **request)
+    with _process(host.side()) as process:
+        try:
+            output, errors = process.communicate(line, timeout=_ANSWER_S)
+        except subprocess.TimeoutExpired:
+            raise ConnectionLostError(f"{host.address} did not answer") from None
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_S)
+            raise
+    check_end(host, process.returncode, errors)
+    answers = [found for found in map(parse_answer, output.splitlines()) if found is not None]
+    if not answers:
+        raise ConnectionLostError(f"{host.address} ended without an answer")
+    return answers[-1]
+
+
+@contextmanager
+def converse(host: Host, verb: str, **request: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process with pipes that has been sent a request; ended by force if the block fails.
+
+    Afterwards the end is checked.
+
+    Raises:
+        ConnectionLostError, UserError: as ``ask``.
+    """
+    with _process(host.side()) as process:
+        assert process.stdin is not None, "it was made with pipes"
+        try:
+            process.stdin.write(request_line(verb, **request))
+            process.stdin.flush()
+            yield process
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        except BrokenPipeError:
+            pass  # why it ended is told below
+        errors = process.stderr.read() if process.stderr is not None else b""
+        process.wait(_ANSWER_S)
+    check_end(host, process.returncode, errors)
+
+
+def request_line(verb: str, **request: Any) -> bytes:  # Any: JSON
+    """What the far end reads first."""
+    return json.dumps({"verb": verb, **request}).encode() + b"\n"
+
+
+def parse_answer(line: bytes) -> Answer | None:
+    """What a line of output answers; None if it is not ours, but the login shell's."""
+    text = line.decode(errors="replace")
+    if not text.startswith(vehicle_side.MARK):
+        return None
+    found: Answer = json.loads(text[len(vehicle_side.MARK) :])
+    return found
+
+
+def check_end(host: Host, code: int, errors: bytes) -> None:
+    """Raises what the exit code and the errors of ssh mean; nothing if all went well."""
+    if code == 0:
+        return
+    text = errors.decode(errors="replace").strip()
+    where = host.address + (f", port {host.port}" if host.port else "")
+    if code != _LOST:
+        if code in (126, 127):  # a shell's codes for "cannot be run" and "not found"
+            raise UserError(f"{where}: no '{host.python}' there; name one with --remote-python")
+        raise UserError(f"{where}: {_last_line(text) or f'ended with exit code {code}'}")
+    for words, advice in _ADVICE.items():
+        if words.lower() in text.lower():
+            raise UserError(f"{where}: {advice.format(host=host.address, text=_last_line(text))}")
+    raise ConnectionLostError(f"{where}: {_last_line(text) or 'the connection ended'}")
+
+
+def with_retries(
+    action: Callable[[], Any],  # Any: whatever the action answers
+    *,
+    say: Say,
+    pauses_s: Sequence[float] = PAUSES_S,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Any:
+    """Calls ``action`` again, ever later, while it loses the connection.
+
+    Raises:
+        UserError: when all attempts are used up.
+    """
+    try:
+        return action()
+    except ConnectionLostError as error:
+        if not pauses_s:
+            raise UserError(
+                f"{error}; gave up. Run the same command again: what has been copied is not "
+                "copied again"
+            ) from None
+        say(f"{error}; trying again in {pauses_s[0]:g} s")
+        sleep(pauses_s[0])
+    return with_retries(action, say=say, pauses_s=pauses_s[1:], sleep=sleep)
+
+
+# What ssh writes -> what to do; the first that fits.
+_ADVICE = {
+    "REMOTE HOST IDENTIFICATION HAS CHANGED": (
+        "its host key is not the one in known_hosts: either it was set up anew, or another machine "
+        "answers. Compare the fingerprint (on the vehicle: ssh-keygen -lf "
+        "/etc/ssh/ssh_host_ed25519_key.pub); then ssh-keygen -R HOST and ssh {host}"
+    ),
+    "Host key verification failed": (
+        "its host key is not known. Run 'ssh {host}' once, compare the fingerprint with the "
+        "vehicle's (there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and accept it"
+    ),
+    "Permission denied": (
+        "it accepts none of your keys ({text}). Only keys and the agent are used: name a key with "
+        "--identity, add it to the agent with ssh-add, or bring it there with ssh-copy-id"
+    ),
+    "Could not resolve hostname": "no such host; expected user@host, or a name of ~/.ssh/config",
+    "Bad configuration option": "ssh's configuration is wrong: {text}",
+    "Can't open user config file": "{text}",
+}
+
+
+@contextmanager
+def _process(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A child with pipes, of its own session: Ctrl-C reaches us alone, and we end it."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()  # nothing to a child that has ended
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
+
+def _last_line(text: str) -> str:
+    return text.rpartition("\n")[2].strip()

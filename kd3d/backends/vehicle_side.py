@@ -1,0 +1,230 @@
+"""What runs at the far end of an SSH connection, as ``python3 -c``: one request, then answers.
+
+Standard library alone, and nothing of kd3d, which is not there yet. A request is one line of JSON
+on standard input; for "put" the content of files follows. Each answer is one line of JSON behind
+``MARK``, so that what a login shell prints is no answer.
+
+Everything lies below ~/.cache/kd3d (or $XDG_CACHE_HOME/kd3d):
+    files/SHA256    content that has arrived and whose hash was right; SHA256.part: some of it
+    runs/NAME/      one run: links to files, its result, log, process; removed at its end
+    engines/        engines that TensorRT has built
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict  # noqa: UP035  (evaluated; Python 3.8)
+
+Request = Dict[str, Any]  # noqa: UP006  (Any: JSON)
+
+MARK = "kd3d-answer "
+BLOCK = 1 << 16
+START_S = 5.0
+STALE_S = 24 * 3600.0  # a run that nobody has ended by then is swept away by the next one
+# The shell notes how the command ended, for whoever connects later.
+SUPERVISE = '"$@" >log 2>&1; echo $? >exit.part; mv exit.part exit'
+
+
+def main() -> None:
+    """Reads one request and answers it."""
+    request = json.loads(sys.stdin.buffer.readline().decode())
+    VERBS[request["verb"]](request)
+
+
+def hello(request: Request) -> None:
+    """Answers the Python's version and the cache's folder."""
+    answer(python=list(sys.version_info[:3]), cache=str(cache()))
+
+
+def missing(request: Request) -> None:
+    """Answers, for each hash of ``files`` that is not there, how many bytes of it are."""
+    found = {}
+    for sha in request["files"]:
+        if not cache("files", sha).is_file():
+            part = cache("files", sha + ".part")
+            found[sha] = part.stat().st_size if part.is_file() else 0
+    answer(missing=found)
+
+
+def put(request: Request) -> None:
+    """Stores files; each is a line with sha, offset and size, then the bytes from offset on."""
+    cache("files").mkdir(parents=True, exist_ok=True)
+    for line in iter(sys.stdin.buffer.readline, b""):
+        entry = json.loads(line.decode())
+        store(entry["sha"], entry["offset"], entry["size"])
+        answer(stored=entry["sha"])
+
+
+def store(sha: str, offset: int, size: int) -> None:
+    """Writes from offset on. Two senders of one file write the same bytes to the same places."""
+    path, part = cache("files", sha), cache("files", sha + ".part")
+    with os.fdopen(os.open(str(part), os.O_CREAT | os.O_WRONLY, 0o600), "wb") as stream:
+        stream.seek(offset)
+        while offset < size:
+            block = sys.stdin.buffer.read(min(BLOCK, size - offset))
+            if not block:
+                raise SystemExit("the connection ended within a file")
+            stream.write(block)
+            stream.flush()
+            offset += len(block)
+    if sha256_of(part) != sha:
+        part.unlink()
+        raise SystemExit("what arrived is not the file: SHA-256 differs")
+    part.replace(path)
+    path.chmod(0o400)  # runs share it by hard links
+
+
+def unpack(request: Request) -> None:
+    """Makes the folder of a run: ``files`` maps its relative paths to hashes. Twice is no harm."""
+    sweep()
+    folder = cache("runs", request["run"])
+    for path, sha in request["files"].items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            try:
+                os.link(str(cache("files", sha)), str(target))
+            except OSError:  # a file system without hard links
+                shutil.copyfile(str(cache("files", sha)), str(target))
+    answer(folder=str(folder))
+
+
+def start(request: Request) -> None:
+    """Starts ``python ARGUMENTS`` in the folder of a run, detached; once, however often asked."""
+    folder = cache("runs", request["run"])
+    try:
+        (folder / "started").touch(exist_ok=False)
+    except FileExistsError:
+        answer(started=False)
+        return
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", SUPERVISE, "kd3d", sys.executable, *request["arguments"]],
+        cwd=str(folder),
+        env=dict(os.environ, PYTHONPATH=str(folder / "runtime")),
+        stdin=nothing,
+        stdout=nothing,
+        stderr=nothing,
+        start_new_session=True,  # so the end of the connection is not its end
+    )
+    write(folder / "process", f"{process.pid} {started_at(process.pid)}")
+    answer(started=True)
+
+
+def follow(request: Request) -> None:
+    """Answers the progress every ``pause_s`` until the run has ended, then how, result and log."""
+    folder = cache("runs", request["run"])
+    limit = time.time() + START_S
+    while not read(folder, "process") and time.time() < limit:
+        time.sleep(0.05)  # whoever was asked to start it has not come so far
+    while process_of(folder):
+        answer(state="running", progress=read(folder, "progress"))
+        time.sleep(request["pause_s"])
+    code = read(folder, "exit").strip()
+    log = read(folder, "log")[-4000:]
+    answer(
+        state="ended" if code else "gone", code=code, log=log, result=read(folder, "result.json")
+    )
+
+
+def attend(request: Request) -> None:
+    """Becomes ``python ARGUMENTS`` in the folder of a run, on this connection."""
+    folder = cache("runs", request["run"])
+    os.chdir(str(folder))
+    environment = dict(os.environ, PYTHONPATH=str(folder / "runtime"))
+    os.execve(sys.executable, [sys.executable, *request["arguments"]], environment)
+
+
+def end(request: Request) -> None:
+    """Stops a run if it still goes, and removes its folder."""
+    folder = cache("runs", request["run"])
+    stop(folder)
+    shutil.rmtree(str(folder), ignore_errors=True)
+    answer(ended=True)
+
+
+def stop(folder: Path) -> None:
+    """Ends the process group of a run: kindly first, then by force."""
+    for kind, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        process = process_of(folder)
+        if not process:
+            return
+        os.killpg(process, kind)
+        limit = time.time() + patience_s
+        while process_of(folder) and time.time() < limit:
+            time.sleep(0.05)
+
+
+def sweep() -> None:
+    """Removes folders of runs that ended long ago and were never fetched."""
+    for folder in cache("runs").glob("*"):
+        if time.time() - folder.stat().st_mtime > STALE_S and not process_of(folder):
+            shutil.rmtree(str(folder), ignore_errors=True)
+
+
+def process_of(folder: Path) -> int:
+    """Process id of a run that goes on, else 0; a number that another process has now is not it."""
+    entry = read(folder, "process").split()
+    if len(entry) != 2 or (folder / "exit").exists():
+        return 0
+    return int(entry[0]) if started_at(entry[0]) == entry[1] else 0
+
+
+def started_at(process: int | str) -> str:
+    """When a process started, in ticks since the machine did; empty if it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def cache(*parts: str) -> Path:
+    """A path below the cache's folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().joinpath("kd3d", *parts)
+
+
+def answer(**content: Any) -> None:
+    """Prints one answer."""
+    print(MARK + json.dumps(content), flush=True)
+
+
+def read(folder: Path, name: str) -> str:
+    """Text of a file of a run; empty if it is not there."""
+    try:
+        return (folder / name).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a whole file or none."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def sha256_of(path: Path) -> str:
+    """All 64 digits of the SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+VERBS: dict[str, Callable[[Request], None]] = {
+    verb.__name__: verb for verb in (hello, missing, put, unpack, start, follow, attend, end)
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What is measured of a device bundle: its sample as input, and the host's voxelisation.
+
+Runs on the vehicle too: Python 3.8, NumPy and the standard library.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from kd3d.backends.base import Backend, Feeds
+from kd3d.backends.bundle import Bundle
+from kd3d.errors import UserError
+from kd3d.export.voxelization import Voxelization, network_feeds
+from kd3d.profiling.backend_latency import Arm, Scalar
+from kd3d.profiling.latency import LEAST_ITERATIONS, Clock, measure_latency, spread
+
+_TIMED = "network and box decoding, without preprocessing and NMS"
+_TIMED_PILLARS = "network and box decoding; voxelisation (NumPy) apart; without NMS"
+
+
+def arm_from_bundle(
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    precision: str,
+    batch: int | None = None,
+    threads: int | None = None,
+) -> Arm:
+    """A backend of a bundle with the bundle's sample as its input.
+
+    Args:
+        bundle: what ``backend`` was opened from.
+        backend: not yet entered.
+        precision: of the backend, for the record.
+        batch: images a run, where the file takes any number; the sample is repeated. None for the
+            file's own, or 1.
+        threads: of the backend, for the record; None is its own choice.
+
+    Raises:
+        UserError: for a batch that the file does not take.
+    """
+    feeds, frames = _inputs(bundle, batch)
+    conditions: dict[str, Scalar] = {
+        "precision": precision,
+        "input": str(bundle.manifest["input_text"]),
+        "threads": threads or "default",
+        "timed": _TIMED,
+    }
+    if "num_points" in feeds:
+        pillars = len(feeds["num_points"])
+        conditions.update(timed=_TIMED_PILLARS, points=_points(bundle, frames), pillars=pillars)
+        conditions["sample"] = str(bundle.manifest.get("sample", ""))
+    return Arm(backend, feeds, frames, conditions)
+
+
+def check_iterations(iterations: int) -> None:
+    """Raises a UserError for fewer than the protocol asks for."""
+    if iterations < LEAST_ITERATIONS:
+        raise UserError(f"{iterations} iterations: expected at least {LEAST_ITERATIONS}")
+
+
+def measure_voxelization(
+    bundle: Bundle, *, clock: Clock = time.perf_counter_ns
+) -> dict[str, float]:
+    """voxelization_p50_ms and so on: points to the network's inputs, on the host, in NumPy.
+
+    Empty where the network reads images.
+    """
+    points, settings = bundle.sample_points(), bundle.manifest.get("voxelization")
+    if points is None or settings is None:
+        return {}
+    frames = [points] * int(bundle.manifest["batch"])
+    grid = _voxelization(settings)
+    found = measure_latency(lambda: network_feeds(frames, grid), batch=len(frames), clock=clock)
+    mean_ms = float(np.mean(found.times_ms))
+    return {**spread(found.times_ms, "voxelization_"), "voxelization_mean_ms": mean_ms}
+
+
+def _inputs(bundle: Bundle, batch: int | None) -> tuple[Feeds, int]:
+    """What the network reads in a run, and how many images or frames that is."""
+    feeds = bundle.sample_feeds()
+    fixed = bundle.manifest.get("batch")  # None where the file takes any
+    if batch is not None and (batch < 1 or fixed not in (None, batch)):
+        raise UserError(
+            f"batch {batch}: {bundle.folder} takes {fixed or 'any from 1'}; "
+            f"export it with --batch {batch}"
+        )
+    if fixed is not None:
+        return feeds, int(fixed)
+    count = batch or 1
+    return {name: np.repeat(array[:1], count, axis=0) for name, array in feeds.items()}, count
+
+
+def _points(bundle: Bundle, frames: int) -> int:
+    points = bundle.sample_points()
+    return 0 if points is None else len(points) * frames
+
+
+def _voxelization(settings: Any) -> Voxelization:  # Any: JSON
+    return Voxelization(
+        voxel_size_m=tuple(settings["voxel_size_m"]),
+        range_m=tuple(settings["range_m"]),
+        max_num_points=int(settings["max_num_points"]),
+        max_pillars=int(settings["max_pillars"]),
+    )
