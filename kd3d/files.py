@@ -36,10 +36,10 @@ def write_json(path: PathLike, value: Any) -> Path:  # Any: whatever json can wr
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def sha256_of(path: PathLike) -> str:
-    """First 12 hexadecimal digits of the file's SHA-256."""
+def sha256_of(path: PathLike, digits: int = 12) -> str:
+    """First hexadecimal digits of the file's SHA-256, which has 64."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:digits]

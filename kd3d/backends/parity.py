@@ -1,16 +1,15 @@
 """Do two backends agree: tensor by tensor, then on the boxes after NMS?"""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Callable, Iterable, Mapping, Sequence  # noqa: UP035  (the vehicle: Python 3.8)
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kd3d.backends.base import Array, Backend, Feeds
-
-BoxArrays = tuple[Array, Array, Array]
-"""Of one image: boxes (M, 4) x1 y1 x2 y2, scores (M,), labels (M,).
-Of one LiDAR frame: boxes (M, 7 or more) x y z dx dy dz yaw in metres and radians."""
+from kd3d.backends.box_matching import BoxArrays, BoxCounts, count_boxes
+from kd3d.backends.tolerances import Tolerances
 
 Detect = Callable[[Mapping[str, Array]], Sequence[BoxArrays]]
 """Outputs of a backend to the final boxes of each image in the batch."""
@@ -18,34 +17,25 @@ Detect = Callable[[Mapping[str, Array]], Sequence[BoxArrays]]
 Align = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
 """(reference's outputs, candidate's) to the candidate's in the order of the reference."""
 
-
-@dataclass(frozen=True)
-class Tolerances:
-    """What still counts as equal.
-
-    Attributes:
-        relative: largest difference of a tensor as a share of its largest value.
-        iou: least overlap of two boxes in an image that are the same box.
-        box: largest difference of two 3D boxes that are the same, in any of their values: metres,
-            radians, m/s.
-        score: largest difference of their scores.
-        matched: least share of the final boxes of both sides that have a partner. Not 1: where
-            two boxes overlap by the NMS threshold or tie, the last digit decides which stays.
-    """
-
-    relative: float = 1e-3
-    iou: float = 0.99
-    box: float = 0.01
-    score: float = 1e-3
-    matched: float = 0.98
+# Noise that must not change the reference's own boxes if these are to decide anything.
+_NOISE = 1e-3
 
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """Largest difference over all inputs; relative to the largest value of the reference."""
+    """How far a tensor is from the reference's; the worst over all inputs.
+
+    Attributes:
+        max_abs: largest difference.
+        max_relative: the same as a share of the reference's largest value.
+        rms: root mean square of the differences as a share of that of the reference's values.
+        non_finite: values that are inf or nan on either side.
+    """
 
     max_abs: float
     max_relative: float
+    rms: float
+    non_finite: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,45 +45,56 @@ class Parity:
     Attributes:
         tensors: difference by output name.
         inputs: how many sets of inputs were run.
-        reference_boxes: final boxes of the reference over all inputs.
-        candidate_boxes: the same of the candidate.
-        matched_boxes: pairs of them with equal label, IoU and score within tolerance.
-        stable_boxes: the same between the reference and itself with noise of the size of the
-            tensors' differences.
+        boxes: final boxes over all inputs, and those with a partner.
+        stable_boxes: boxes of the reference that keep their partner when noise of the size of the
+            tensors' differences, 0.1 % at most, is added to its own tensors.
         tolerances: what was asked.
     """
 
     tensors: Mapping[str, TensorDifference]
     inputs: int
-    reference_boxes: int
-    candidate_boxes: int
-    matched_boxes: int
+    boxes: BoxCounts
     stable_boxes: int
     tolerances: Tolerances
 
     @property
     def matched(self) -> float:
-        """Share of the final boxes that have a partner, 1 where there are none at all."""
-        boxes = max(self.reference_boxes, self.candidate_boxes)
-        return self.matched_boxes / boxes if boxes else 1.0
+        """Share of the counted boxes with a partner, of the side with the fewer; 1 without any."""
+        counts = self.boxes
+        sides = (
+            (counts.reference_matched, counts.reference),
+            (counts.candidate_matched, counts.candidate),
+        )
+        return min(matched / boxes if boxes else 1.0 for matched, boxes in sides)
 
     @property
     def boxes_decide(self) -> bool:
-        """Whether the boxes say anything: the reference's own survive noise of that size.
+        """Whether the boxes say anything: the reference's own survive the noise.
 
         They do not where scores tie, as nearly all of an untrained detector's do: which of two
         equal boxes NMS keeps is then a matter of the last digit.
         """
-        return self.stable_boxes >= self.tolerances.matched * self.reference_boxes
+        return self.stable_boxes >= self.tolerances.matched * self.boxes.reference
+
+    @property
+    def tensors_agree(self) -> bool:
+        """Every tensor is within tolerance; one with a value that is not finite never is."""
+        return all(
+            difference.max_relative <= self.tolerances.relative
+            and difference.rms <= self.tolerances.rms
+            and not difference.non_finite
+            for difference in self.tensors.values()
+        )
+
+    @property
+    def boxes_agree(self) -> bool:
+        """Enough boxes have a partner, or they do not decide."""
+        return self.matched >= self.tolerances.matched or not self.boxes_decide
 
     @property
     def passed(self) -> bool:
-        """Every tensor, and enough boxes if they decide, are within tolerance (nan is never)."""
-        tensors = all(
-            difference.max_relative <= self.tolerances.relative
-            for difference in self.tensors.values()
-        )
-        return tensors and (self.matched >= self.tolerances.matched or not self.boxes_decide)
+        """Tensors and boxes agree."""
+        return self.tensors_agree and self.boxes_agree
 
 
 def parity(
@@ -114,13 +115,13 @@ def parity(
         detect: final boxes from outputs; None compares tensors only.
         align: where the order of rows is free (the best of many), puts them in one order before
             tensors and boxes are compared.
-        tolerances: what counts as equal.
+        tolerances: what counts as equal; None is for single precision.
     """
     tolerances = tolerances or Tolerances()
     worst: dict[str, TensorDifference] = {}
+    boxes, stable = BoxCounts(), 0
     sets = list(inputs)
     assert sets, "parity needs at least one set of inputs"
-    counts = np.zeros(4, dtype=int)
     generator = np.random.default_rng(0)
     with reference, candidate:
         assert set(reference.output_names) == set(candidate.output_names)
@@ -132,23 +133,55 @@ def parity(
             differences = {n: tensor_difference(expected[n], received[n]) for n in expected}
             worst = {n: _worse(worst.get(n), difference) for n, difference in differences.items()}
             if detect is not None:
+                ours = detect(expected)
+                boxes += _count(ours, _detect_finite(detect, received), tolerances)
                 noisy = _with_noise(expected, differences, generator)
-                counts += _count_boxes([expected, received, noisy], detect, tolerances)
-    found, others, matched, stable = (int(count) for count in counts)
-    return Parity(worst, len(sets), found, others, matched, stable, tolerances)
+                stable += _count(ours, detect(noisy), tolerances).reference_matched
+    return Parity(worst, len(sets), boxes, stable, tolerances)
 
 
-def _count_boxes(
-    outputs: Sequence[Mapping[str, Array]], detect: Detect, tolerances: Tolerances
-) -> NDArray[np.int64]:
-    """Boxes of the reference, of the candidate, their pairs, and the reference's under noise."""
-    ours, theirs, noisy = (detect(tensors) for tensors in outputs)
+def tensor_difference(expected: Array, received: Array) -> TensorDifference:
+    """Largest and mean difference, alone and as a share of the expected values.
 
-    def pairs(others: Sequence[BoxArrays]) -> int:
-        return sum(matching_boxes(a, b, tolerances) for a, b in zip(ours, others, strict=True))
+    Tensors of different shape differ by infinity.
+    """
+    if expected.shape != received.shape:
+        return TensorDifference(float("inf"), float("inf"), float("inf"))
+    if not expected.size:
+        return TensorDifference(0.0, 0.0, 0.0)
+    expected, received = expected.astype(np.float64), received.astype(np.float64)
+    finite = np.isfinite(expected) & np.isfinite(received)
+    if not finite.all():
+        infinite = float("inf")
+        return TensorDifference(infinite, infinite, infinite, int((~finite).sum()))
+    difference = np.abs(expected - received)
+    largest, mean = float(difference.max()), _root_mean_square(difference)
+    most, usual = float(np.abs(expected).max()), _root_mean_square(expected)
+    return TensorDifference(
+        largest, largest / most if most else largest, mean / usual if usual else mean
+    )
 
-    found, others = (sum(len(image[1]) for image in images) for images in (ours, theirs))
-    return np.array([found, others, pairs(theirs), pairs(noisy)])
+
+def _root_mean_square(values: Array) -> float:
+    return float(np.sqrt(np.mean(values * values)))
+
+
+def _count(
+    ours: Sequence[BoxArrays], theirs: Sequence[BoxArrays], tolerances: Tolerances
+) -> BoxCounts:
+    """Over the images of a batch."""
+    assert len(ours) == len(theirs)
+    counts = BoxCounts()
+    for first, second in zip(ours, theirs):  # noqa: B905  (Python 3.8 has no strict=)
+        counts += count_boxes(first, second, tolerances)
+    return counts
+
+
+def _detect_finite(detect: Detect, outputs: Mapping[str, Array]) -> Sequence[BoxArrays]:
+    """Final boxes; values that are not finite become 0, as no NMS is made for them."""
+    return detect(
+        {n: np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) for n, array in outputs.items()}
+    )
 
 
 def _with_noise(
@@ -156,83 +189,28 @@ def _with_noise(
     differences: Mapping[str, TensorDifference],
     generator: np.random.Generator,
 ) -> dict[str, Array]:
-    """Adds uniform noise of twice the largest difference; a difference without end adds none.
+    """Adds uniform noise of twice the largest difference, but not of more than ``_NOISE``.
 
-    Twice, because uniform noise is milder than a difference that follows the values.
+    Twice, because uniform noise is milder than a difference that follows the values. Not more,
+    because a candidate that is far off must not make its reference look uncertain.
     """
     noisy = {}
     for name, array in tensors.items():
-        size = differences[name].max_abs
-        size = 2 * size if np.isfinite(size) else 0.0
+        if array.dtype.kind != "f":  # labels
+            noisy[name] = array
+            continue
+        scale = float(np.abs(array).max()) if array.size else 0.0
+        size = 2 * min(differences[name].max_abs, _NOISE * scale)
         noisy[name] = (array + generator.uniform(-size, size, array.shape)).astype(array.dtype)
     return noisy
-
-
-def tensor_difference(expected: Array, received: Array) -> TensorDifference:
-    """Largest absolute difference, alone and as a share of the largest expected value.
-
-    Tensors of different shape differ by infinity.
-    """
-    if expected.shape != received.shape:
-        return TensorDifference(float("inf"), float("inf"))
-    if not expected.size:
-        return TensorDifference(0.0, 0.0)
-    expected, received = expected.astype(np.float64), received.astype(np.float64)
-    largest = float(np.abs(expected - received).max())
-    scale = float(np.abs(expected).max())
-    return TensorDifference(largest, largest / scale if scale else largest)
-
-
-def matching_boxes(first: BoxArrays, second: BoxArrays, tolerances: Tolerances) -> int:
-    """Pairs of boxes with equal label, close scores, and the same place within tolerance.
-
-    Each box is used once; boxes of ``first`` choose in order.
-    """
-    if not len(first[1]) or not len(second[1]):
-        return 0
-    boxes = first[0].astype(np.float64), second[0].astype(np.float64)
-    if boxes[0].shape[1] == 4:
-        near = _iou(*boxes) - tolerances.iou
-    else:
-        near = tolerances.box - _largest_difference(*boxes)
-    scores = np.abs(first[1][:, None] - second[1]) <= tolerances.score
-    allowed = (first[2][:, None] == second[2]) & scores & (near >= 0)
-    near = np.where(allowed, near, -1.0)
-    pairs = 0
-    for row in range(len(near)):
-        column = int(near[row].argmax())
-        if near[row, column] >= 0:
-            pairs += 1
-            near[:, column] = -1.0
-    return pairs
-
-
-def _largest_difference(first: Array, second: Array) -> Array:
-    """(M, N) of 3D boxes; the yaw by the shorter way round."""
-    difference = np.abs(first[:, None] - second[None])
-    turn = difference[..., 6] % (2 * np.pi)
-    difference[..., 6] = np.minimum(turn, 2 * np.pi - turn)
-    largest: Array = difference.max(-1)
-    return largest
-
-
-def _iou(first: Array, second: Array) -> Array:
-    """(M, N) overlap of boxes; two equal boxes without area overlap fully."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    inner = (high - low).clip(min=0).prod(-1)
-    area = [(boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1) for boxes in (first, second)]
-    union = area[0][:, None] + area[1][None] - inner
-    equal = (first[:, None] == second[None]).all(-1)
-    ratio: Array = np.where(equal, 1.0, inner / np.where(union > 0, union, 1.0))
-    return ratio
 
 
 def _worse(first: TensorDifference | None, second: TensorDifference) -> TensorDifference:
     if first is None:
         return second
-    # np.maximum keeps a nan, max() may drop it
     return TensorDifference(
-        float(np.maximum(first.max_abs, second.max_abs)),
-        float(np.maximum(first.max_relative, second.max_relative)),
+        max(first.max_abs, second.max_abs),
+        max(first.max_relative, second.max_relative),
+        max(first.rms, second.rms),
+        first.non_finite + second.non_finite,
     )

@@ -4,8 +4,10 @@ import torch
 from torch import nn
 
 from kd3d.backends.base import TensorSpec
-from kd3d.backends.parity import Tolerances, matching_boxes, parity, tensor_difference
+from kd3d.backends.box_matching import BoxCounts, matching_boxes
+from kd3d.backends.parity import parity, tensor_difference
 from kd3d.backends.pytorch import PytorchBackend
+from kd3d.backends.tolerances import Tolerances
 
 ONE_BOX = (np.float32([[0, 0, 10, 10]]), np.float32([0.9]), np.array([1]))
 
@@ -40,7 +42,9 @@ def test_parity_takes_the_worst_over_inputs():
     assert result.tensors["y"].max_abs == 4.0
     assert result.tensors["y"].max_relative == 0.5
     assert not result.passed
-    assert parity(backend(1.0), backend(1.5), feeds, tolerances=Tolerances(relative=0.5)).passed
+    assert parity(
+        backend(1.0), backend(1.5), feeds, tolerances=Tolerances(relative=0.5, rms=0.5)
+    ).passed
 
 
 @pytest.mark.parametrize(
@@ -108,10 +112,10 @@ def test_too_few_matched_boxes_fail():
         boxes = np.float32([[20 * i, 0, 20 * i + 10, 10] for i in range(count)])
         return [(boxes, np.full(count, 0.5), np.zeros(count))]
 
-    tolerances = Tolerances(relative=1.0, matched=0.95)
+    tolerances = Tolerances(relative=1.0, rms=1.0, matched=0.95)
     feeds = [{"x": np.float32([10.0])}]
     result = parity(backend(1.0), backend(0.9), feeds, detect=detect, tolerances=tolerances)
-    assert (result.reference_boxes, result.candidate_boxes, result.matched_boxes) == (10, 9, 9)
+    assert result.boxes == BoxCounts(10, 9, 9, 9)
     assert result.matched == 0.9
     assert not result.passed
 

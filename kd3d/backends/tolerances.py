@@ -1,0 +1,62 @@
+"""What still counts as equal, by precision. The one place where these numbers stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Limits of the three levels of parity, and of one layer where they fail.
+
+    Attributes:
+        relative: largest difference of an output tensor as a share of its largest value.
+        rms: root mean square of its differences as a share of that of its values.
+        iou: least overlap of two boxes in an image that are the same box.
+        box: largest difference of two 3D boxes that are the same, in any of their values: metres,
+            radians, m/s.
+        score: largest difference of their scores.
+        confident: boxes count from this share of the frame's best score on. 0 counts all; a
+            coarser precision moves the many weak ones freely and must keep the strong ones.
+        matched: least share of the counted boxes of both sides that have a partner. Not 1: where
+            two boxes overlap by the NMS threshold or tie, the last digit decides which stays.
+        metric: largest loss of the task metric (AP or NDS), in points.
+        layer: ``rms`` of an inner tensor from which on its layer is said to depart.
+    """
+
+    relative: float = 1e-3
+    rms: float = 1e-3
+    iou: float = 0.99
+    box: float = 0.01
+    score: float = 1e-3
+    confident: float = 0.0
+    matched: float = 0.98
+    metric: float = 0.5
+    layer: float = 1e-3
+
+
+TOLERANCES = {
+    "fp32": Tolerances(),
+    "fp16": Tolerances(
+        relative=0.1,
+        rms=0.02,
+        iou=0.9,
+        box=0.1,
+        score=0.02,
+        confident=0.1,
+        matched=0.95,
+        metric=0.5,
+        layer=0.02,
+    ),
+    "int8": Tolerances(
+        relative=1.0,
+        rms=0.3,
+        iou=0.6,
+        box=0.5,
+        score=0.2,
+        confident=0.5,
+        matched=0.8,
+        metric=1.0,
+        layer=0.3,
+    ),
+}
