@@ -1,12 +1,19 @@
-"""Exports a detector of images or points to ONNX and proves that the file equals PyTorch.
+"""Exports a detector of images or points to ONNX and proves that each file equals PyTorch.
 
 python tools/export.py CONFIG CHECKPOINT --out work_dirs/export/student
+python tools/export.py CONFIG CHECKPOINT --out student --precision fp32 fp16 int8
 python tools/export.py mmdet::yolox/yolox_nano_8xb8-300e_coco.py nano.pth --out nano --batch 1
 python tools/export.py configs/det3d/centerpoint-pillar04_synthetic.py teacher.pth --out teacher
 
-DIR receives model.onnx, export.json (inputs, outputs, pre- and post-processing, classes),
-config.py, weights.pth and record-export.json (parity with PyTorch). NMS is not in the file;
-export.json says how to do it. If parity fails, all of it goes to DIR.rejected, exit code 1.
+DIR is a device bundle: model.onnx (fp32) and perhaps model-fp16.onnx and model-int8.onnx,
+export.json (inputs, outputs, pre- and post-processing, classes, hashes), sample.npz (inputs, and
+what PyTorch answers to them), config.py, weights.pth, and records of the parity with PyTorch. NMS
+is not in the files; export.json says how to do it. If one of them fails parity, all of it goes to
+DIR.rejected, exit code 1. tools/parity.py DIR asks again, on other backends and by the task metric.
+
+Precision lives in the file. fp32 is always there: the others are made from it. fp16 keeps what is
+fragile in fp32, found by measurement. int8 is calibrated on --calibration frames of the training
+set through the test pipeline (the validation set where that is not here), or on --image.
 
 The input size is fixed in the file (a vehicle's camera has one size, and TensorRT is fastest so).
 Default: what the config's test pipeline makes of an image: the size it pads to (416x416 for
@@ -15,7 +22,7 @@ a scale of 1333x800). With images of one size give theirs after resizing: --inpu
 
 Pillar detectors of mmdet3d (CenterPoint, PointPillars) need no size. Their file takes any number
 of pillars, of a fixed number of frames (--batch, default 1); voxelisation is left to the host and
-described in export.json. Compared are frames of the test set, where it is here, and synthetic ones.
+described in export.json. Compared are frames of the test set, where it is here, and made-up ones.
 """
 
 import argparse
@@ -23,25 +30,22 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from kd3d.backends.parity import Parity
+from kd3d.backends.bundle import PRECISIONS
 from kd3d.checkpoints import load_checkpoint
 from kd3d.configs import Options, load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
-from kd3d.export.deployable import deployable
 from kd3d.export.detector import build_detector, class_names, load_weights
-from kd3d.export.folder import replace_rejected, whole_folder, write_export
+from kd3d.export.folder import replace_rejected, whole_folder
+from kd3d.export.image_export import export_images
 from kd3d.export.pillar_deployable import is_pillar_detector
 from kd3d.export.pillar_export import export_pillars
-from kd3d.export.preprocessing import image_input, input_size, sample_image
-from kd3d.export.proof import (
-    export_parity,
-    parity_text,
-    random_images,
-    write_export_record,
-)
+from kd3d.export.precisions import add_precision
+from kd3d.export.proof import Exported, export_parity, parity_text, write_export_record
 from kd3d.files import sha256_of
 from kd3d.report.record import ROLES
+
+_IMAGE_SIZE = "px of an image before padding, if smaller (two-stage detectors, DETR)"
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,10 +56,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="config of the detector, a path or mmdet::...")
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="export folder")
+    parser.add_argument("--precision", nargs="+", default=["fp32"], choices=PRECISIONS)
+    parser.add_argument("--calibration", type=int, default=64, help="frames (default %(default)s)")
     parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="px")
+    parser.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"), help=_IMAGE_SIZE)
     parser.add_argument("--batch", type=int, help="a run; default: any number of images, 1 frame")
     parser.add_argument("--opset", type=int, default=17, help="13 to 17 (default %(default)s)")
-    parser.add_argument("--image", nargs="*", default=[], help="real images for the parity check")
+    parser.add_argument("--image", nargs="*", default=[], help="real images to compare on")
     parser.add_argument("--role", default="", choices=ROLES, help="for the record")
     parser.add_argument("--name", default="", help="of the run, for the record")
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
@@ -64,22 +71,21 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Writes the export folder, or exits with 1 if the file is not equal to PyTorch."""
+    """Writes the export folder, or exits with 1 if a file is not equal to PyTorch."""
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         with whole_folder(args.out, force=args.force) as folder:
-            result = export(args, cfg, folder)
-            if not result.passed:
+            passed = prove(args, cfg, export(args, cfg, folder))
+            if not passed:
                 rejected = replace_rejected(folder, args.out)
-    print(parity_text(result))
-    if not result.passed:
+    if not passed:
         raise SystemExit(f"parity failed; the files are in {rejected}")
     print(f"wrote {args.out}")
 
 
-def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Parity:
-    """Fills ``folder``, its record included."""
+def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Exported:
+    """Fills ``folder`` with the fp32 file and all that goes with it."""
     detector = build_detector(cfg)
     checkpoint = load_checkpoint(args.checkpoint)
     load_weights(detector, checkpoint["state_dict"], args.checkpoint)
@@ -94,21 +100,36 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Parity:
         },
     }
     if is_pillar_detector(detector):
-        if args.input_size or args.image:
-            raise UserError("--input-size and --image are for images; this detector reads points")
-        pillars = export_pillars(detector, cfg, folder, batch=args.batch or 1, **settings)
-        write_export_record(folder, *pillars, role=args.role, name=args.name)
-        return pillars[1]
-    module = deployable(detector)
-    size = tuple(args.input_size or input_size(cfg))
-    manifest = write_export(module, cfg, folder, size=size, batch=args.batch, **settings)
-    images = random_images(manifest, count=3)
-    for path in args.image or sample_image(cfg):
-        image = image_input(cfg, detector, path, manifest.input_size)
-        images.append(image.repeat(manifest.batch or 1, axis=0))
-    result = export_parity(module, folder, manifest, images)
-    write_export_record(folder, manifest, result, role=args.role, name=args.name)
-    return result
+        if args.input_size or args.image_size or args.image:
+            raise UserError(
+                "--input-size, --image-size and --image are for images; this detector reads points"
+            )
+        return export_pillars(detector, cfg, folder, batch=args.batch or 1, **settings)
+    return export_images(
+        detector,
+        cfg,
+        folder,
+        size=args.input_size,
+        image_size=args.image_size,
+        batch=args.batch,
+        images=args.image,
+        **settings,
+    )
+
+
+def prove(args: argparse.Namespace, cfg: Config, exported: Exported) -> bool:
+    """Adds the other precisions; compares and records each. Ends at the first that fails."""
+    for precision in dict.fromkeys(["fp32", *args.precision]):
+        if precision != "fp32":
+            settings = {"calibration": args.calibration, "images": args.image}
+            exported, made = add_precision(exported, precision, cfg, **settings)
+            print(made)
+        result = export_parity(exported, precision)
+        write_export_record(exported, result, precision, role=args.role, name=args.name)
+        print(parity_text(result, precision))
+        if not result.passed:
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, ModelFile
 from kd3d.errors import UserError
 from kd3d.export.deployable import INPUT_NAME, Deployable
-from kd3d.export.final_boxes import post_processing
-from kd3d.export.manifest import CONFIG_FILE, FILE_NAME, MODEL_FILE, WEIGHTS_FILE, Manifest
+from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE, Manifest
 from kd3d.export.onnx_model import onnx_from_model
 from kd3d.export.preprocessing import describe_preprocessing, pad_divisor
 from kd3d.files import write_text
@@ -37,7 +37,7 @@ def write_export(
         cfg: its config.
         folder: to write into; see ``whole_folder``.
         size: (H, W) px of the network's input.
-        batch: images a run, None for any number.
+        batch: images a run, None for any number, or 1 where the detector needs a fixed one.
         opset: of the ONNX file.
         classes: names in the order of the outputs.
         source: config, config_hash, checkpoint, checkpoint_hash.
@@ -48,6 +48,7 @@ def write_export(
     divisor = pad_divisor(cfg)
     if size[0] % divisor or size[1] % divisor:
         raise UserError(f"input size {size[0]}x{size[1]}: expected multiples of {divisor}")
+    batch = 1 if batch is None and module.fixed_batch else batch
     example = torch.zeros(batch or 2, 3, *size)  # 2: a batch of 1 may become a constant
     try:
         level_sizes = module.level_sizes(example[:1])
@@ -56,10 +57,10 @@ def write_export(
             f"the detector does not take inputs of {size[0]}x{size[1]} (H x W): {error}; "
             "try multiples of 32"
         ) from error
-    onnx_from_model(
+    model = onnx_from_model(
         module,
         example,
-        folder / MODEL_FILE,
+        folder / MODEL_FILES["fp32"],
         input_name=INPUT_NAME,
         output_names=module.output_names,
         opset=opset,
@@ -70,11 +71,13 @@ def write_export(
     manifest = Manifest(
         input_name=INPUT_NAME,
         input_size=size,
+        image_size=module.image_size,
         batch=batch,
         output_names=module.output_names,
+        rows_free=module.rows_free,
         level_sizes=level_sizes,
         preprocessing=describe_preprocessing(cfg),
-        postprocessing=post_processing(module.detector.bbox_head),
+        postprocessing=module.postprocessing,
         classes=list(classes),
         opset=opset,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
@@ -83,6 +86,7 @@ def write_export(
         checkpoint=source["checkpoint"],
         checkpoint_hash=source["checkpoint_hash"],
         versions=library_versions(),
+        models={"fp32": ModelFile.of(model)},
     )
     manifest.write(folder)
     return manifest

@@ -5,41 +5,60 @@ from pathlib import Path
 import torch
 
 from kd3d.backends.base import Backend
-from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.bundle import Bundle
+from kd3d.backends.open_bundle import BUNDLE_BACKENDS, open_bundle
 from kd3d.backends.pytorch import PytorchBackend
 from kd3d.checkpoints import load_checkpoint
 from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.export.deployable import Deployable, deployable
 from kd3d.export.detector import build_detector, load_weights
-from kd3d.export.manifest import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, Manifest
+from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE, Manifest
 from kd3d.export.pillar_deployable import PillarDeployable, pillar_deployable
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 
-BACKENDS = ("onnxruntime", "pytorch")
+BACKENDS = (*BUNDLE_BACKENDS, "pytorch")
+ENGINES = "engines"  # folder in the export, of engines built for this machine's GPU
 
 
-def open_backend(folder: str | Path, name: str, *, threads: int | None = None) -> Backend:
+def open_backend(
+    folder: str | Path,
+    name: str,
+    *,
+    precision: str = "fp32",
+    threads: int | None = None,
+    device: str | None = None,
+) -> Backend:
     """The exported network as a Backend.
 
     Args:
         folder: written by tools/export.py.
-        name: "onnxruntime" runs model.onnx; "pytorch" runs config.py with weights.pth.
+        name: "onnxruntime" runs the ONNX file of the precision, "tensorrt" an engine that is built
+            from it for this machine's GPU; "pytorch" runs config.py with weights.pth.
+        precision: "fp32", "fp16" or "int8"; PyTorch has "fp32" alone.
         threads: inside one operator; None leaves the choice to the backend. For "pytorch" it
             is a setting of the whole process and is set by ``torch.set_num_threads``.
+        device: of "pytorch", "cpu" or "cuda"; None is the GPU where there is one.
 
     Raises:
-        UserError: for an unknown name or a folder that is no export.
+        UserError: for an unknown name, a folder that is no export, or a precision that it does
+            not hold; of a model file that is not the one that was exported.
     """
+    if name not in BACKENDS:
+        raise UserError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
+    bundle = Bundle.read(folder)
+    if name in BUNDLE_BACKENDS:
+        engines = bundle.folder / ENGINES
+        return open_bundle(bundle, name, engines=engines, precision=precision, threads=threads)
+    if precision != "fp32":
+        raise UserError(
+            f"backend 'pytorch' runs the weights in fp32, not {precision}; use onnxruntime"
+        )
+    if threads is not None:
+        torch.set_num_threads(threads)
     manifest = read_manifest(folder)
-    if name == "onnxruntime":
-        return OnnxRuntimeBackend(Path(folder) / MODEL_FILE, threads=threads)
-    if name == "pytorch":
-        if threads is not None:
-            torch.set_num_threads(threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return backend_from_module(_load(Path(folder), manifest), manifest, device=device)
-    raise UserError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return backend_from_module(load_module(folder, manifest), manifest, device=device)
 
 
 def backend_from_module(
@@ -52,9 +71,13 @@ def backend_from_module(
     return PytorchBackend(module, manifest.inputs(), manifest.output_names, device=device)
 
 
-def _load(folder: Path, manifest: Manifest | PillarManifest) -> Deployable | PillarDeployable:
-    detector = build_detector(load_config(folder / CONFIG_FILE))
-    load_weights(detector, load_checkpoint(folder / WEIGHTS_FILE)["state_dict"], WEIGHTS_FILE)
+def load_module(
+    folder: str | Path, manifest: Manifest | PillarManifest
+) -> Deployable | PillarDeployable:
+    """What was exported, from config.py and weights.pth of the folder."""
+    detector = build_detector(load_config(Path(folder) / CONFIG_FILE))
+    weights = load_checkpoint(Path(folder) / WEIGHTS_FILE)["state_dict"]
+    load_weights(detector, weights, WEIGHTS_FILE)
     if isinstance(manifest, PillarManifest):
         return pillar_deployable(detector, batch=manifest.batch)
-    return deployable(detector)
+    return deployable(detector, image_size=manifest.image_size)

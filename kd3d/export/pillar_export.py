@@ -1,34 +1,33 @@
-"""Makes the export folder of a pillar detector, and proves that its file is right."""
+"""Makes the export folder of a pillar detector."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from numpy.typing import NDArray
 from torch import nn
 
-from kd3d.backends.ort import OnnxRuntimeBackend
-from kd3d.backends.parity import BoxArrays, Parity, parity
+from kd3d.backends.base import Feeds
+from kd3d.backends.bundle import MODEL_FILES, Bundle, ModelFile
 from kd3d.export.final_boxes3d import post_processing3d
 from kd3d.export.folder import library_versions
-from kd3d.export.manifest import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
+from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE
 from kd3d.export.onnx_model import onnx_from_inputs
 from kd3d.export.open_backend import backend_from_module
 from kd3d.export.pillar_deployable import INPUT_NAMES, PillarDeployable, pillar_deployable
 from kd3d.export.pillar_manifest import PillarManifest
-from kd3d.export.point_clouds import Points, dataset_clouds, synthetic_cloud
+from kd3d.export.point_clouds import Points, synthetic_cloud
 from kd3d.export.preprocessing import jsonable, pipeline_steps
-from kd3d.export.row_order import in_reference_order
+from kd3d.export.proof import Exported
+from kd3d.export.sample import write_sample
+from kd3d.export.splits import split_clouds
 from kd3d.export.voxelization import network_feeds
-from kd3d.files import sha256_of, write_text
+from kd3d.files import write_text
 
-SAMPLE_FILE = "sample.npz"
-_SYNTHETIC_CLOUDS = 3
+_REAL_CLOUDS = 4
+_SYNTHETIC_CLOUDS = 2
 _PREPROCESSING = (
     "Load and filter points as 'pipeline' says; what concerns labels alone is left out. Points are "
     "(N, point_features) float32: x y z in metres in the LiDAR frame, then the other features that "
@@ -45,11 +44,11 @@ def export_pillars(
     opset: int,
     classes: Sequence[str],
     source: Mapping[str, str],
-) -> tuple[PillarManifest, Parity]:
-    """Writes model.onnx, config.py, weights.pth, sample.npz and export.json, and compares.
+) -> Exported:
+    """Writes model.onnx, config.py, weights.pth, sample.npz and export.json.
 
-    Compared are frames of the config's test set where it is on this machine, and synthetic ones.
-    The first of them is the sample: its points, and the boxes that PyTorch finds in it.
+    To compare with are frames of the config's test set where it is on this machine, and synthetic
+    ones. The first of them is the sample.
 
     Args:
         detector: of mmdet3d, with its trained weights.
@@ -65,12 +64,12 @@ def export_pillars(
     """
     module = pillar_deployable(detector, batch=batch)
     features = module.example(1)[0].shape[2]
-    real = dataset_clouds(cfg)
+    real = split_clouds(cfg, "test", _REAL_CLOUDS)
     clouds = real + [synthetic_cloud(features, seed) for seed in range(_SYNTHETIC_CLOUDS)]
-    onnx_from_inputs(
+    model = onnx_from_inputs(
         module,
         dict(zip(INPUT_NAMES, module.example(7), strict=True)),
-        folder / MODEL_FILE,
+        folder / MODEL_FILES["fp32"],
         output_names=module.output_names,
         opset=opset,
         dynamic_axes={name: {0: "pillars"} for name in INPUT_NAMES},
@@ -79,73 +78,36 @@ def export_pillars(
     torch.save(detector.state_dict(), folder / WEIGHTS_FILE)
     kind = "test set" if real else "synthetic"
     given = {"sample": kind, "opset": opset, "classes": list(classes), **source}
-    manifest = _manifest(module, cfg, folder, clouds[0], given)
+    models = {"fp32": ModelFile.of(model)}
+    manifest = _manifest(module, cfg, clouds[0], {**given, "models": models})
     manifest.write(folder)
-    _write_sample(module, manifest, folder, clouds[0])
-    return manifest, pillar_parity(module, folder, manifest, clouds)
+    sample = network_feeds([clouds[0]] * batch, manifest.voxelization)
+    backend = backend_from_module(module, manifest)
+    write_sample(folder, backend, manifest, sample, points=clouds[0])
+    return Exported(folder, module, manifest, cloud_feeds(clouds, manifest), real=len(real))
 
 
-def pillar_parity(
-    module: PillarDeployable, folder: Path, manifest: PillarManifest, clouds: Sequence[Points]
-) -> Parity:
-    """Compares model.onnx in ONNX Runtime with the PyTorch module, tensors and final boxes.
-
-    Args:
-        module: what was exported.
-        folder: holds model.onnx.
-        manifest: of the folder.
-        clouds: frames; each run takes as many as the batch, starting with each of them.
-    """
-    feeds = [
+def cloud_feeds(clouds: Sequence[Points], manifest: PillarManifest) -> list[Feeds]:
+    """Inputs of one run for each cloud; a run of several frames goes on with the next clouds."""
+    return [
         network_feeds(
             [clouds[(first + offset) % len(clouds)] for offset in range(manifest.batch)],
             manifest.voxelization,
         )
         for first in range(len(clouds))
     ]
-    return parity(
-        backend_from_module(module, manifest),
-        OnnxRuntimeBackend(folder / MODEL_FILE),
-        feeds,
-        detect=partial(_detect, manifest),
-        align=partial(in_reference_order, groups=manifest.groups),
-    )
 
 
 def sample_points(folder: str | Path) -> Points:
     """(N, C) points of the frame in sample.npz."""
-    with np.load(Path(folder) / SAMPLE_FILE) as sample:
-        points: Points = sample["points"]
+    points = Bundle.read(folder).sample_points()
+    assert points is not None, "a sample of images"
     return points
-
-
-def _detect(
-    manifest: PillarManifest, outputs: Mapping[str, NDArray[np.generic]]
-) -> list[BoxArrays]:
-    found = []
-    for frame in range(manifest.batch):
-        boxes = manifest.postprocessing(
-            {name: array[frame] for name, array in outputs.items()}, manifest.groups
-        )
-        found.append((boxes.boxes, boxes.scores, boxes.labels))
-    return found
-
-
-def _write_sample(
-    module: PillarDeployable, manifest: PillarManifest, folder: Path, cloud: Points
-) -> None:
-    feeds = network_feeds([cloud] * manifest.batch, manifest.voxelization)
-    with backend_from_module(module, manifest) as backend:
-        boxes, scores, labels = _detect(manifest, backend.infer(feeds))[0]
-    np.savez_compressed(
-        folder / SAMPLE_FILE, points=cloud, boxes=boxes, scores=scores, labels=labels
-    )
 
 
 def _manifest(
     module: PillarDeployable,
     cfg: Config,
-    folder: Path,
     cloud: Points,
     given: Mapping[str, Any],  # Any: the fields of a manifest
 ) -> PillarManifest:
@@ -165,7 +127,6 @@ def _manifest(
         preprocessing=_preprocessing(cfg),
         postprocessing=post_processing3d(module.head),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        model_hash=sha256_of(folder / MODEL_FILE),
         versions={**library_versions(), "mmdet3d": version("mmdet3d")},
         **given,
     )

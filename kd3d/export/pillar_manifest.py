@@ -1,16 +1,21 @@
 """export.json of a pillar detector: what a program needs to run the file without kd3d."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kd3d.backends.base import TensorSpec
-from kd3d.errors import UserError
+from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile
 from kd3d.export import voxelization
 from kd3d.export.final_boxes3d import PostProcessing3D, settings_as_json, settings_from_json
-from kd3d.export.manifest import FILE_NAME, Manifest
+from kd3d.export.manifest import (
+    Manifest,
+    Shapes,
+    damaged,
+    fields_from_shared,
+    shared_entries,
+)
 from kd3d.export.voxelization import Voxelization
 from kd3d.files import write_json
 
@@ -27,7 +32,7 @@ class PillarManifest:
         point_features: C of the points: x y z and what else the pipeline loads.
         pillar_profile: pillars of a run: "min", "opt" (of the sample) and "max" (all frames full),
             for an engine whose number of pillars is free between bounds.
-        output_names: "boxes" (B, N, 7 or 9), "scores" and perhaps "labels"; see ``outputs``.
+        output_names: "boxes" (B, N, 7 or 9), "scores" and perhaps "labels"; see ``output_text``.
         groups: consecutive rows of N that belong to one task or level.
         voxelization: from points to the inputs, see ``steps`` in it.
         preprocessing: from files to points: the test pipeline, see ``steps`` in it.
@@ -35,10 +40,10 @@ class PillarManifest:
         classes: names in the order of the labels.
         opset: of the ONNX file.
         parameters: of the detector.
-        model_hash: SHA-256 of model.onnx.
         config: path it was made from; config_hash: of its content.
         checkpoint: path of the weights; checkpoint_hash: of that file.
         versions: of what made it.
+        models: the ONNX files by precision.
     """
 
     batch: int
@@ -53,12 +58,12 @@ class PillarManifest:
     classes: Sequence[str]
     opset: int
     parameters: int
-    model_hash: str
     config: str
     config_hash: str
     checkpoint: str
     checkpoint_hash: str
     versions: dict[str, str]
+    models: Mapping[str, ModelFile]
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Names, shapes and types of the network's inputs; None is the number of pillars."""
@@ -75,11 +80,20 @@ class PillarManifest:
         columns, rows, _ = self.voxelization.grid
         return f"{columns}x{rows} pillars of {self.voxelization.voxel_size_m[0]:g} m"
 
+    def profiles(self) -> dict[str, Shapes]:
+        """Bounds of an engine for the free number of pillars."""
+        return {
+            spec.name: {
+                bound: [pillars if size is None else size for size in spec.shape]
+                for bound, pillars in self.pillar_profile.items()
+            }
+            for spec in self.inputs()
+        }
+
     def write(self, folder: str | Path) -> Path:
         """Writes export.json into ``folder``."""
-        content = {"kind": KIND, **asdict(self)}
-        content["inputs"] = [asdict(spec) for spec in self.inputs()]
-        content["outputs"] = _OUTPUTS
+        content = {"kind": KIND, **asdict(self), **shared_entries(self), "output_text": _OUTPUTS}
+        del content["output_names"]  # "outputs"
         content["voxelization"] |= {
             "grid": self.voxelization.grid,
             "steps": list(voxelization.STEPS),
@@ -94,14 +108,15 @@ class PillarManifest:
         Raises:
             ValueError, KeyError, TypeError: if something is missing or of another form.
         """
-        content = {k: v for k, v in content.items() if k not in ("kind", "inputs", "outputs")}
+        content = fields_from_shared(content)
+        for name in ("kind", "output_text"):
+            del content[name]
         grid = {k: v for k, v in content["voxelization"].items() if k not in ("grid", "steps")}
         for name in ("voxel_size_m", "range_m"):
             grid[name] = tuple(float(value) for value in grid[name])
         content["voxelization"] = Voxelization(**grid)
         content["postprocessing"] = settings_from_json(content["postprocessing"])
-        for name in ("output_names", "groups"):
-            content[name] = tuple(content[name])
+        content["groups"] = tuple(content["groups"])
         return cls(**content)
 
 
@@ -111,16 +126,12 @@ def read_manifest(folder: str | Path) -> Manifest | PillarManifest:
     Raises:
         UserError: if the folder is none, or its export.json is damaged.
     """
-    path = Path(folder) / FILE_NAME
+    content = dict(Bundle.read(folder).manifest)
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if not isinstance(content, dict) or content.get("kind") != KIND:
-            return Manifest.read(folder)
-        return PillarManifest.from_json(content)
-    except UserError:
-        raise
+        kind = PillarManifest if content.get("kind") == KIND else Manifest
+        return kind.from_json(content)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged or from another version: {error!r}") from None
+        raise damaged(folder, error) from None
 
 
 _OUTPUTS = {

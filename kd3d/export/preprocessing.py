@@ -34,6 +34,17 @@ def input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         UserError: if the pipeline neither resizes to a scale nor pads to a size.
     """
+    height, width = image_size(cfg)
+    divisor = pad_divisor(cfg)
+    return math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor
+
+
+def image_size(cfg: Config) -> tuple[int, int]:
+    """(H, W) px of ``input_size`` before it is rounded up: what MMDetection takes as the image.
+
+    Raises:
+        UserError: if the pipeline neither resizes to a scale nor pads to a size.
+    """
     height = width = 0
     for step in pipeline_steps(cfg):
         kind = str(step.get("type")).rpartition(".")[2]
@@ -49,8 +60,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
             "the test pipeline has no Resize with a scale and no Pad with a size; "
             "give the size of the network's input: --input-size H W"
         )
-    divisor = pad_divisor(cfg)
-    return math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor
+    return height, width
 
 
 def pad_divisor(cfg: Config) -> int:
@@ -104,16 +114,6 @@ def image_input(
     padded = pad_to_size(images, size, float(describe_preprocessing(cfg)["pad_value"]))
     array: NDArray[np.float32] = padded.cpu().numpy()
     return array
-
-
-def sample_image(cfg: Config) -> list[Path]:
-    """The first image of the test set by name, if the data is on this machine."""
-    dataset = cfg.test_dataloader.dataset
-    prefix = (dataset.get("data_prefix") or {}).get("img", "")
-    folder = Path(dataset.get("data_root") or "") / prefix
-    if not prefix or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))[:1]
 
 
 def pad_to_size(images: Tensor, size: tuple[int, int], value: float) -> Tensor:

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]  # Any: float32 or int32 from the networks
 CLOSE = 1e-3  # rows that differ by less in every value are the same row
-TIED = 1e-4  # scores that differ by less may change places
+TIED = 1e-4  # scores that differ by less may change places, in single precision
 
 
 def in_reference_order(
-    expected: Mapping[str, Array], received: Mapping[str, Array], groups: Sequence[int]
+    expected: Mapping[str, Array],
+    received: Mapping[str, Array],
+    groups: Sequence[int],
+    *,
+    tied: float = TIED,
 ) -> dict[str, Array]:
     """``received`` with its rows in the order of their partners in ``expected``.
 
@@ -28,6 +32,7 @@ def in_reference_order(
         expected: boxes (B, N, 7 or 9), scores (B, N) or (B, N, K), perhaps labels (B, N).
         received: the same of the other program.
         groups: consecutive rows among which an order is free.
+        tied: scores that differ by no more than this may change places.
     """
     shapes = {name: array.shape for name, array in expected.items()}
     if shapes != {name: array.shape for name, array in received.items()}:
@@ -41,7 +46,7 @@ def in_reference_order(
                 {name: array[frame, rows] for name, array in tensors.items()}
                 for tensors in (expected, received)
             )
-            for name, array in _ordered(theirs, ours).items():
+            for name, array in _ordered(theirs, ours, tied).items():
                 ordered[name][frame, rows] = array
             start += size
     turns = np.round((expected["boxes"][..., 6] - ordered["boxes"][..., 6]) / (2 * np.pi))
@@ -49,7 +54,9 @@ def in_reference_order(
     return ordered
 
 
-def _ordered(expected: dict[str, Array], received: dict[str, Array]) -> dict[str, Array]:
+def _ordered(
+    expected: dict[str, Array], received: dict[str, Array], limit: float
+) -> dict[str, Array]:
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
     from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 
@@ -61,7 +68,7 @@ def _ordered(expected: dict[str, Array], received: dict[str, Array]) -> dict[str
     order = linear_sum_assignment(cdist(first, second, "cityblock"))[1]
     apart = (np.abs(first - second[order]) > CLOSE).any(1)
     best = np.stack([_best(expected), _best(received)[order]])
-    tied = apart & (np.abs(best - best[0].min()) <= TIED).all(0)
+    tied = apart & (np.abs(best - best[0].min()) <= limit).all(0)
     found = {name: array[order] for name, array in received.items()}
     for name, array in found.items():
         array[tied] = expected[name][tied]

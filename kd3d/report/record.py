@@ -16,7 +16,7 @@ from typing import Any
 from kd3d.errors import UserError
 from kd3d.files import write_json
 
-KINDS = ("accuracy", "latency", "training", "export", "recipe")
+KINDS = ("accuracy", "latency", "training", "export", "parity", "recipe")
 ROLES = ("teacher", "baseline", "control", "distilled", "")
 HEADLINES = ("NDS", "AP")  # what ranks a result, in percent; the first that is there
 
@@ -43,7 +43,7 @@ class Record:
     """One measured result.
 
     Attributes:
-        kind: "accuracy", "latency", "training", "export" or "recipe".
+        kind: "accuracy", "latency", "training", "export", "parity" or "recipe".
         role: "teacher", "baseline", "control", "distilled", or "" where unknown.
         name: of the run, such as "distilled/seed0".
         metrics: finite numbers; a value that is undefined is left out.
@@ -51,7 +51,7 @@ class Record:
             accuracy, nuScenes: NDS mAP in percent; mATE (m) mASE mAOE (rad) mAVE (m/s) mAAE.
             latency: p50_ms p90_ms p99_ms mean_ms throughput_fps iterations.
             training: seconds_per_iter iterations peak_memory_mb gradient_share/<pair>.
-            export: file_size_mb max_abs_difference.
+            export, parity: file_size_mb max_abs_difference boxes_matched.
             recipe: wall_clock_s, and <stage>_s of data, runs and export.
         per_class: class name -> {"AP", "AP50"} in percent; nuScenes: "AP", "AP@0.5" to "AP@4"
             (by distance in m) in percent, "ATE" "ASE" "AOE" "AVE" "AAE".

@@ -96,7 +96,7 @@ def test_copies_before_the_first_batch_and_has_nothing_to_train(exported):
 
 def test_unknown_backend_and_folder(build, tmp_path):
     _, cfg = build("retinanet")
-    with pytest.raises(UserError, match="unknown backend 'tensorrt'"):
-        backend_detector(tmp_path, "tensorrt", cfg)
+    with pytest.raises(UserError, match="unknown backend 'openvino'"):
+        backend_detector(tmp_path, "openvino", cfg)
     with pytest.raises(UserError, match="is no export folder"):
         backend_detector(tmp_path, "onnxruntime", cfg)

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from kd3d.backends.parity import Parity, TensorDifference, Tolerances
+from kd3d.backends.box_matching import BoxCounts
+from kd3d.backends.parity import Parity, TensorDifference
+from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
-from kd3d.export.benchmark import benchmark_export, latency_file
 from kd3d.export.deployable import deployable
-from kd3d.export.final_boxes import post_processing
 from kd3d.export.folder import replace_rejected, whole_folder, write_export
+from kd3d.export.image_export import random_images
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import open_backend
-from kd3d.export.proof import export_parity, random_images, write_export_record
+from kd3d.export.proof import Exported, export_parity, write_export_record
 from kd3d.report.record import Record
 
 FILES = {"model.onnx", "export.json", "config.py", "weights.pth"}
@@ -28,14 +29,15 @@ def write(build, folder, family="retinanet", *, size=(64, 96), batch=None):
     manifest = write_export(
         module, cfg, folder, size=size, batch=batch, opset=17, classes=names, source=SOURCE
     )
-    return module, manifest
+    return Exported(folder, module, manifest, random_images(manifest, 2), real=0)
 
 
 def test_folder_holds_everything_and_reads_back(build, tmp_path):
-    module, manifest = write(build, tmp_path)
+    exported = write(build, tmp_path)
+    module, manifest = exported.module, exported.manifest
     assert {path.name for path in tmp_path.iterdir()} == FILES
     read = Manifest.read(tmp_path)
-    assert read.postprocessing == post_processing(module.detector.bbox_head)
+    assert read.postprocessing == module.postprocessing
     assert read.input_size == (64, 96)
     assert read.batch is None
     assert list(read.level_sizes) == [96, 24]
@@ -49,12 +51,12 @@ def test_folder_holds_everything_and_reads_back(build, tmp_path):
 
 
 def test_both_backends_agree_and_the_record_says_so(family, build, tmp_path):
-    module, manifest = write(build, tmp_path, family)
-    result = export_parity(module, tmp_path, manifest, random_images(manifest, 2))
+    exported = write(build, tmp_path, family)
+    result = export_parity(exported)
     assert result.passed
     assert result.inputs == 2
-    assert result.reference_boxes > 5
-    record = Record.read(write_export_record(tmp_path, manifest, result, role="teacher", name="t"))
+    assert result.boxes.reference > 5
+    record = Record.read(write_export_record(exported, result, role="teacher", name="t"))
     assert (record.kind, record.role, record.name) == ("export", "teacher", "t")
     assert record.metrics["boxes_matched"] >= 0.98
     size = (tmp_path / "model.onnx").stat().st_size
@@ -64,7 +66,7 @@ def test_both_backends_agree_and_the_record_says_so(family, build, tmp_path):
 
 def test_pytorch_from_the_folder_equals_onnxruntime(build, tmp_path):
     write(build, tmp_path, "fcos", batch=2)
-    feeds = {"images": random_images(Manifest.read(tmp_path), 1)[0]}
+    feeds = random_images(Manifest.read(tmp_path), 1)[0]
     assert feeds["images"].shape == (2, 3, 64, 96)
     with open_backend(tmp_path, "onnxruntime", threads=1) as backend:
         found = backend.infer(feeds)
@@ -76,22 +78,22 @@ def test_pytorch_from_the_folder_equals_onnxruntime(build, tmp_path):
 
 
 def test_changed_weights_fail_parity(build, tmp_path):
-    module, manifest = write(build, tmp_path)
-    bias = module.detector.bbox_head.retina_reg.bias
+    exported = write(build, tmp_path)
+    bias = exported.module.detector.bbox_head.retina_reg.bias
     with torch.no_grad():
         bias += 0.1
-        result = export_parity(module, tmp_path, manifest, random_images(manifest, 1))
+        result = export_parity(exported)
         bias -= 0.1
     assert not result.passed
     assert result.tensors["boxes"].max_relative > 1e-3 >= result.tensors["scores"].max_relative
 
 
 def test_infinite_difference_is_still_a_record(build, tmp_path):
-    _, manifest = write(build, tmp_path)
-    worst = {"boxes": TensorDifference(float("inf"), float("nan"))}
-    result = Parity(worst, 1, 0, 0, 0, 0, Tolerances())
+    exported = write(build, tmp_path)
+    worst = {"boxes": TensorDifference(float("inf"), float("inf"), float("inf"), 3)}
+    result = Parity(worst, 1, BoxCounts(), 0, Tolerances())
     assert not result.passed
-    record = Record.read(write_export_record(tmp_path, manifest, result))
+    record = Record.read(write_export_record(exported, result))
     assert "max_abs_difference" not in record.metrics
     assert record.conditions["passed"] is False
 
@@ -153,32 +155,18 @@ def test_damaged_and_absent_manifest(build, tmp_path):
     with pytest.raises(UserError, match="is no export folder"):
         Manifest.read(tmp_path)
     (tmp_path / "export.json").write_text('{"input_name": "images"}')
+    with pytest.raises(UserError, match=r"no entry 'models'.*export again"):
+        Manifest.read(tmp_path)
+    (tmp_path / "export.json").write_text('{"models": {"fp32": {"file": "m.onnx"}}}')
     with pytest.raises(UserError, match="damaged"):
         Manifest.read(tmp_path)
 
 
 def test_unknown_backend(build, tmp_path):
     write(build, tmp_path)
-    with pytest.raises(UserError, match="expected one of onnxruntime, pytorch"):
-        open_backend(tmp_path, "tensorrt")
-
-
-def test_benchmark_record_with_a_fake_clock(build, tmp_path):
-    write(build, tmp_path)
-    now = iter(range(0, 10**12, 5_000_000))  # each look at the clock is 5 ms after the last
-    record = benchmark_export(tmp_path, "onnxruntime", batch=2, threads=1, clock=lambda: next(now))
-    assert record.kind == "latency"
-    assert record.metrics["p50_ms"] == record.metrics["p99_ms"] == 5.0
-    assert record.metrics["throughput_fps"] == pytest.approx(2 / 0.005)
-    assert record.metrics["iterations"] == 200
-    assert record.conditions["batch"] == 2
-    assert record.conditions["warmup_runs"] == 20  # two equal windows of ten
-    assert latency_file(tmp_path, "onnxruntime").name == "record-latency-onnxruntime.json"
-
-
-def test_benchmark_refuses_another_batch_and_few_iterations(build, tmp_path):
-    write(build, tmp_path, batch=1)
-    with pytest.raises(UserError, match="takes 1; export it with --batch 4"):
-        benchmark_export(tmp_path, "onnxruntime", batch=4)
-    with pytest.raises(UserError, match="at least 200"):
-        benchmark_export(tmp_path, "onnxruntime", iterations=10)
+    with pytest.raises(UserError, match="expected one of onnxruntime, tensorrt, pytorch"):
+        open_backend(tmp_path, "openvino")
+    with pytest.raises(UserError, match=r"holds fp32, not 'int8'.*--precision fp32 int8"):
+        open_backend(tmp_path, "onnxruntime", precision="int8")
+    with pytest.raises(UserError, match="runs the weights in fp32, not fp16"):
+        open_backend(tmp_path, "pytorch", precision="fp16")

@@ -12,16 +12,18 @@ from mmengine.registry import MODELS, init_default_scope
 from toys3d import dataset, lidar_frames, pipeline
 from toys_pillars import SOURCE, arrays, frames, pillar_config, pillar_detector, raw_batch
 
-from kd3d.backends.parity import Tolerances, matching_boxes
+from kd3d.backends.box_matching import matching_boxes
+from kd3d.backends.bundle import Bundle
+from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
 from kd3d.export.backend_detector import backend_detector
-from kd3d.export.benchmark import benchmark_export
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import open_backend
-from kd3d.export.pillar_export import export_pillars, pillar_parity, sample_points
+from kd3d.export.pillar_export import cloud_feeds, export_pillars, sample_points
 from kd3d.export.pillar_manifest import read_manifest
-from kd3d.export.point_clouds import dataset_clouds, synthetic_cloud
-from kd3d.export.proof import write_export_record
+from kd3d.export.point_clouds import synthetic_cloud
+from kd3d.export.proof import Exported, export_parity, write_export_record
+from kd3d.export.splits import split_clouds
 from kd3d.export.voxelization import network_feeds, voxelize
 from kd3d.files import sha256_of
 from kd3d.report.record import Record
@@ -38,7 +40,7 @@ def _uncompiled_nms(monkeypatch):
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    """Folder, detector, config and parity of a model and batch, made once."""
+    """Folder, detector, config and export of a model and batch, made once."""
     made = {}
 
     def get(name="centerpoint", batch=1):
@@ -46,10 +48,10 @@ def export(tmp_path_factory):
             folder = tmp_path_factory.mktemp("export")
             cfg = pillar_config(name)
             detector = pillar_detector(cfg)
-            result = export_pillars(
+            exported = export_pillars(
                 detector, cfg, folder, batch=batch, opset=17, classes=CLASSES, source=SOURCE
             )
-            made[name, batch] = (folder, detector, cfg, result)
+            made[name, batch] = (folder, detector, cfg, exported)
         return made[name, batch]
 
     return get
@@ -72,15 +74,17 @@ def in_place(export):
 
 
 def test_folder_holds_everything_and_reads_back(export):
-    folder, detector, _, (manifest, result) = export()
+    folder, detector, _, exported = export()
+    manifest = exported.manifest
+    result = export_parity(exported)
     assert {path.name for path in folder.iterdir()} == FILES
     assert read_manifest(folder) == manifest
     assert result.passed
-    assert result.inputs == 3
-    assert result.reference_boxes > 5
+    assert result.inputs == 2
+    assert result.boxes.reference > 5
     assert (manifest.batch, manifest.point_features, list(manifest.groups)) == (1, 5, [20, 20])
     assert manifest.input_text == "32x32 pillars of 0.4 m"
-    assert manifest.model_hash == sha256_of(folder / "model.onnx")
+    assert manifest.models["fp32"].sha256 == sha256_of(folder / "model.onnx", 64)
     assert manifest.parameters == sum(p.numel() for p in detector.parameters())
     text = json.loads((folder / "export.json").read_text())
     assert [entry["name"] for entry in text["inputs"]] == ["pillars", "num_points", "coordinates"]
@@ -90,6 +94,8 @@ def test_folder_holds_everything_and_reads_back(export):
         assert text[part]["steps"]
     sample = len(voxelize(sample_points(folder), manifest.voxelization)[0])
     assert text["pillar_profile"] == {"min": 1, "opt": sample, "max": 4000}
+    profile = Bundle.read(folder).profiles["pillars"]
+    assert profile == {"min": (1, 8, 5), "opt": (sample, 8, 5), "max": (4000, 8, 5)}
 
 
 def test_sample_holds_the_boxes_of_its_frame(export):
@@ -101,10 +107,11 @@ def test_sample_holds_the_boxes_of_its_frame(export):
         assert matching_boxes(ours, arrays(expected), Tolerances()) == len(ours[1]) > 0
 
 
-def test_record(export, tmp_path):
-    folder, _, _, (manifest, result) = export()
-    (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
-    record = Record.read(write_export_record(tmp_path, manifest, result, role="teacher"))
+def test_record(export):
+    _, _, _, exported = export()
+    path = write_export_record(exported, export_parity(exported), role="teacher")
+    record = Record.read(path)
+    path.unlink()
     assert record.conditions["input"] == "32x32 pillars of 0.4 m"
     assert record.conditions["tolerance_box"] == 0.01
     assert record.conditions["sample"] == "synthetic"
@@ -113,17 +120,18 @@ def test_record(export, tmp_path):
 
 
 def test_changed_weights_fail_parity(export):
-    folder, detector, _, (manifest, _) = export(batch=2)
+    folder, detector, _, exported = export(batch=2)
     from kd3d.export.pillar_deployable import pillar_deployable
 
     bias = detector.pts_bbox_head.task_heads[0].reg[-1].bias
+    feeds = cloud_feeds([synthetic_cloud(5)], exported.manifest)
     with torch.no_grad():
         bias += 0.5  # of a cell of 0.8 m
         module = pillar_deployable(detector, batch=2)
-        result = pillar_parity(module, folder, manifest, [synthetic_cloud(5)])
+        result = export_parity(Exported(folder, module, exported.manifest, feeds, real=0))
         bias -= 0.5
     assert not result.passed
-    assert result.matched_boxes < 0.9 * result.reference_boxes
+    assert result.matched < 0.9
 
 
 @pytest.mark.parametrize(
@@ -155,26 +163,14 @@ def test_copies_before_the_first_batch_and_only_predicts(in_place):
 
 
 def test_backends_agree_from_the_folder(export):
-    folder, _, _, (manifest, _) = export(batch=2)
-    feeds = network_feeds(frames(2), manifest.voxelization)
+    folder, _, _, exported = export(batch=2)
+    feeds = network_feeds(frames(2), exported.manifest.voxelization)
     found = {}
     for name in ("onnxruntime", "pytorch"):
         with open_backend(folder, name, threads=1) as backend:
             found[name] = backend.infer(feeds)
     for name, array in found["pytorch"].items():
         np.testing.assert_allclose(found["onnxruntime"][name], array, rtol=1e-4, atol=1e-4)
-
-
-def test_benchmark_times_the_host_apart(export):
-    folder, _, _, (manifest, _) = export(batch=2)
-    record = benchmark_export(folder, "onnxruntime", threads=1)
-    assert {"p50_ms", "voxelization_p50_ms", "voxelization_p99_ms"} <= set(record.metrics)
-    assert record.metrics["iterations"] == 200
-    assert record.conditions["batch"] == 2
-    assert record.conditions["pillars"] == manifest.pillar_profile["opt"]
-    assert record.conditions["points"] == 2 * len(sample_points(folder))
-    with pytest.raises(UserError, match=r"batch 3.*takes 2"):
-        benchmark_export(folder, "onnxruntime", batch=3)
 
 
 def test_damaged_manifest(export, tmp_path):
@@ -197,16 +193,16 @@ def test_clouds_of_the_test_set(tmp_path):
     tested = [steps[0], steps[2], {"type": "Pack3DDetInputs", "keys": ["points"]}]
     settings = dataset(infos, test_mode=True, pipeline=tested)
     cfg.test_dataloader = {"dataset": settings}
-    clouds = dataset_clouds(cfg)
+    clouds = split_clouds(cfg, "test", 2)
     first, last = (np.fromfile(tmp_path / f"{i}.bin", np.float32).reshape(-1, 5) for i in (0, 4))
     for found, whole in zip(clouds, (first, last), strict=True):
         inside = (np.abs(whole[:, :2]) < 6.4).all(1)
         np.testing.assert_array_equal(found, whole[inside])
     (tmp_path / "4.bin").unlink()  # annotations may be here without their points
-    assert dataset_clouds(cfg) == []
+    assert split_clouds(cfg, "test", 2) == []
     Path(infos).unlink()
-    assert dataset_clouds(cfg) == []
-    assert dataset_clouds(pillar_config("centerpoint")) == []
+    assert split_clouds(cfg, "test", 2) == []
+    assert split_clouds(pillar_config("centerpoint"), "test", 2) == []
 
 
 def test_synthetic_cloud_looks_like_a_sweep():

@@ -10,7 +10,6 @@ from kd3d.export.preprocessing import (
     image_input,
     input_size,
     pad_to_size,
-    sample_image,
 )
 
 RESIZE = {"type": "Resize", "scale": (1333, 800), "keep_ratio": True}
@@ -81,12 +80,3 @@ def test_description_holds_plain_values(build):
     assert described["pad_size_divisor"] == 32
     assert described["pipeline"] == [{"type": "Resize", "scale": [96, 64], "keep_ratio": True}]
     assert describe_preprocessing(config())["mean"] is None
-
-
-def test_sample_image_is_the_first_or_none(tmp_path):
-    (tmp_path / "val").mkdir()
-    for name in ("b.jpg", "a.jpg", "0.txt"):
-        (tmp_path / "val" / name).touch()
-    found = sample_image(config(data_root=str(tmp_path), data_prefix={"img": "val"}))
-    assert [path.name for path in found] == ["a.jpg"]
-    assert sample_image(config(data_root=str(tmp_path), data_prefix={"img": "absent"})) == []

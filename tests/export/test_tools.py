@@ -9,7 +9,7 @@ import torch
 from toys_pillars import pillar_config, pillar_detector
 
 import kd3d.export.proof
-from kd3d.backends.parity import Tolerances
+from kd3d.backends.tolerances import Tolerances
 from kd3d.export.deployable import deployable
 from kd3d.export.onnx_model import onnx_from_model
 from kd3d.report.record import Record
@@ -39,7 +39,7 @@ def test_export_then_benchmark(call, checkpoint, tmp_path):
     arguments = (*checkpoint("gfl"), "--out", out, "--role", "baseline", "--name", "b/seed0")
     code, text, _ = call("export.py", *arguments)
     assert code == 0
-    assert "parity over 3 inputs: passed" in text
+    assert "fp32 parity over 2 inputs: passed" in text
     assert text.endswith(f"wrote {out}\n")
     exported = Record.read(out / "record-export.json")
     assert (exported.role, exported.conditions["input"]) == ("baseline", "64x96")
@@ -64,12 +64,7 @@ def test_export_then_benchmark(call, checkpoint, tmp_path):
 
 def test_failed_parity_leaves_only_the_rejected_folder(call, checkpoint, tmp_path, monkeypatch):
     unreachable = Tolerances(relative=-1.0)
-    original = kd3d.export.proof.parity
-    monkeypatch.setattr(
-        kd3d.export.proof,
-        "parity",
-        lambda *args, **options: original(*args, **options, tolerances=unreachable),
-    )
+    monkeypatch.setitem(kd3d.export.proof.TOLERANCES, "fp32", unreachable)
     out = tmp_path / "exports" / "student"
     code, text, _ = call("export.py", *checkpoint("retinanet"), "--out", out)
     assert code == f"parity failed; the files are in {out}.rejected"  # exit code 1, on stderr
@@ -112,7 +107,7 @@ def test_pillar_detector_needs_no_size(call, tmp_path):
     assert "this detector reads points" in errors
     code, text, _ = call("export.py", *files, "--batch", 2, "--opset", 13, "--role", "teacher")
     assert code == 0
-    assert "parity over 3 inputs: passed" in text
+    assert "fp32 parity over 2 inputs: passed" in text
     exported = Record.read(out / "record-export.json")
     assert (exported.role, exported.conditions["batch"]) == ("teacher", 2)
     assert exported.conditions["input"] == "32x32 pillars of 0.4 m"
