@@ -17,14 +17,14 @@ STEPS = (
     "1. Candidates. multi_label: every (prior, class) whose candidate score is above "
     "score_threshold; otherwise the best class of each prior if its score is at least "
     "score_threshold. The candidate score is scores, divided by factors (B, N) where the file "
-    "has that output.",
+    "has that output. Its box is boxes[b, n], or boxes[b, n, class] where boxes is (B, N, K, 4).",
     "2. nms_pre > 0: of each level (consecutive runs of level_sizes priors) keep the nms_pre "
     "highest candidate scores.",
     "3. clip: limit x to [0, width] and y to [0, height] of the image before padding.",
     "4. Divide boxes by the scale factor (x, y) of resizing, to pixels of the original image.",
     "5. min_size_px >= 0: drop boxes whose width or height is not above it.",
-    "6. NMS of each class by itself with nms.iou_threshold on scores, highest first, then the "
-    "first max_per_image (-1: all).",
+    "6. NMS of each class by itself with nms.iou_threshold on scores, highest first (nms empty: "
+    "only sorted), then the first max_per_image (-1: all).",
 )
 
 
@@ -34,7 +34,8 @@ class PostProcessing:
 
     Attributes:
         score_threshold: below it nothing is a candidate.
-        nms: mmcv's NMS settings, {"type": "nms", "iou_threshold": 0.5}.
+        nms: mmcv's NMS settings, {"type": "nms", "iou_threshold": 0.5}; empty for detectors
+            that find each object once (DETR).
         max_per_image: detections kept; -1 keeps all.
         nms_pre: candidates kept a level; -1 keeps all.
         min_size_px: boxes must be wider and higher than this; -1 takes all.
@@ -102,7 +103,7 @@ def final_boxes(
     """Detections of one image, equal to ``detector.predict`` of MMDetection.
 
     Args:
-        boxes: (N, 4) x1 y1 x2 y2, pixels of the network input.
+        boxes: (N, 4), or (N, K, 4) with one box a class; x1 y1 x2 y2, pixels of the network input.
         scores: (N, K) as NMS ranks them.
         settings: thresholds and limits.
         factors: (N,) in (0, 1], what ``scores`` were multiplied with after MMDetection chooses
@@ -115,7 +116,8 @@ def final_boxes(
 
     candidate_scores = scores if factors is None else scores / factors[:, None]
     rows, labels = _candidates(candidate_scores, settings, level_sizes)
-    kept, ranks = boxes[rows], scores[rows, labels]
+    kept = boxes[rows] if boxes.dim() == 2 else boxes[rows, labels]
+    ranks = scores[rows, labels]
     if settings.clip and image_shape is not None:
         limit = kept.new_tensor([image_shape[1], image_shape[0]] * 2)
         kept = torch.minimum(kept.clamp(min=0), limit)
@@ -125,7 +127,7 @@ def final_boxes(
         kept, ranks, labels = kept[large], ranks[large], labels[large]
     if not len(kept):
         return Detections(kept, ranks, labels)
-    scored, order = batched_nms(kept, ranks, labels, dict(settings.nms))
+    scored, order = batched_nms(kept, ranks, labels, dict(settings.nms) or None)
     limit_count = len(order) if settings.max_per_image < 0 else settings.max_per_image
     return Detections(
         scored[:limit_count, :4], scored[:limit_count, 4], labels[order[:limit_count]]

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from kd3d.errors import UserError
 
 OPSETS = range(13, 18)
+# Opset 17 changes no operator of 16. It adds LayerNormalization, which TensorRT 8.5 lacks; traced
+# for 16, layer norms are made of operators that it has.
+TRACED_OPSET = 16
 
 # Operators of our families that TensorRT 8.5 implements itself, from its support matrix.
 # An unknown one stops the export here, not on the vehicle.
@@ -26,8 +29,9 @@ _TENSORRT_OPERATORS = """
 Abs Add And Atan AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape
 Conv ConvTranspose Cos Div Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements Gemm
 GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Identity
-InstanceNormalization LeakyRelu Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg Not Or Pad Pow
-PRelu Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize ScatterND
+InstanceNormalization LeakyRelu Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg
+NonMaxSuppression Not Or Pad Pow PRelu Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum
+Relu Reshape Resize RoiAlign ScatterND
 Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose
 Unsqueeze Where
 """
@@ -108,11 +112,12 @@ def onnx_from_inputs(
             temporary,
             input_names=list(example),
             output_names=list(output_names),
-            opset_version=opset,
+            opset_version=min(opset, TRACED_OPSET),
             dynamic_axes=dynamic_axes,
         )
         model = optimizer.optimize(onnx.load(temporary))
-        _check_operators(model)
+        model.opset_import[0].version = opset
+        _check_operators(model, opset)
         onnx.checker.check_model(model, full_check=True)  # full: shapes are inferred strictly
         onnx.save(model, temporary)
         Path(temporary).chmod(0o644)
@@ -131,13 +136,16 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], target: str, **option
         level = logging.getLogger("torch.onnx").level
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
-            torch.onnx.export(module.eval(), example, target, dynamo=False, **options)
+            # not inlined: our autograd functions say themselves which operators they are
+            torch.onnx.export(
+                module.eval(), example, target, dynamo=False, autograd_inlining=False, **options
+            )
         finally:
             logging.getLogger("torch.onnx").setLevel(level)
             module.train(was_training)
 
 
-def _check_operators(model: Any) -> None:
+def _check_operators(model: Any, opset: int) -> None:
     found = {
         node.op_type if not node.domain else f"{node.domain}.{node.op_type}"
         for node in model.graph.node
@@ -147,4 +155,9 @@ def _check_operators(model: Any) -> None:
         raise UserError(
             f"the model needs {', '.join(unknown)}, which TensorRT 8.5 does not take; "
             "replace the layer that makes it (deformable convolutions have no ONNX operator)"
+        )
+    if "RoiAlign" in found and opset < TRACED_OPSET:
+        raise UserError(
+            f"opset {opset}: a two-stage detector needs {TRACED_OPSET} or {OPSETS[-1]}; before, "
+            "ONNX's RoiAlign lies half a pixel off mmdet's"
         )

@@ -36,7 +36,7 @@ def dense_prediction(head: nn.Module, outputs: Sequence[Levels]) -> DensePredict
     Raises:
         UserError: if the head's decoding is not known here.
     """
-    decode = _DECODERS.get(_family(head))
+    decode = _DECODERS.get(mmdet_family(head))
     if decode is None:
         raise UserError(
             f"cannot decode the head {type(head).__name__}; supported are "
@@ -54,12 +54,37 @@ def dense_prediction(head: nn.Module, outputs: Sequence[Levels]) -> DensePredict
     return DensePrediction(logits, boxes, objectness, softmax)
 
 
-def _family(head: nn.Module) -> str:
+def mmdet_family(module: nn.Module) -> str:
     """Name of the nearest class that mmdet itself defines: users subclass, mmdet redefines."""
-    for base in type(head).__mro__:
+    for base in type(module).__mro__:
         if base.__module__.startswith("mmdet."):
             return base.__name__
-    return type(head).__name__
+    return type(module).__name__
+
+
+def boxes_from_deltas(owner: Any, boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes moved by their size times a delta and scaled by its exponential (R-CNN).
+
+    Args:
+        owner: a head of mmdet with a ``bbox_coder``.
+        boxes: (..., 4) x1 y1 x2 y2.
+        deltas: (..., 4), broadcast against ``boxes``.
+
+    Raises:
+        UserError: for another box coder than DeltaXYWHBBoxCoder.
+    """
+    coder = owner.bbox_coder
+    if type(coder).__name__ != "DeltaXYWHBBoxCoder" or coder.add_ctr_clamp:
+        raise UserError(
+            f"cannot decode {type(owner).__name__} with the box coder {type(coder).__name__}; "
+            "expected DeltaXYWHBBoxCoder without add_ctr_clamp; distil its features instead"
+        )
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    extent = boxes[..., 2:] - boxes[..., :2]
+    deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
+    middle = centre + extent * deltas[..., :2]
+    half = extent * deltas[..., 2:].clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() / 2
+    return torch.cat([middle - half, middle + half], dim=-1)
 
 
 def _size(level: Tensor) -> tuple[int, int]:
@@ -85,22 +110,10 @@ def _stride(head: Any, level: int) -> int:
     return int(head.prior_generator.strides[level][0])
 
 
-def _boxes_from_deltas(head: Any, deltas: Levels, sizes: list[tuple[int, int]]) -> Tensor:
-    """Anchors moved by their size times a delta and scaled by its exponential (R-CNN)."""
-    coder = head.bbox_coder
-    if type(coder).__name__ != "DeltaXYWHBBoxCoder" or coder.add_ctr_clamp:
-        raise UserError(
-            f"cannot decode {type(head).__name__} with the box coder {type(coder).__name__}; "
-            "expected DeltaXYWHBBoxCoder without add_ctr_clamp; distil its features instead"
-        )
+def _boxes_from_anchors(head: Any, deltas: Levels, sizes: list[tuple[int, int]]) -> Tensor:
     anchors = torch.cat(_priors(head, deltas[0], sizes))
-    centre = (anchors[:, :2] + anchors[:, 2:]) / 2
-    extent = anchors[:, 2:] - anchors[:, :2]
     delta = torch.cat([_positions(level, 4) for level in deltas], dim=1)
-    delta = delta * delta.new_tensor(coder.stds) + delta.new_tensor(coder.means)
-    middle = centre + extent * delta[..., :2]
-    half = extent * delta[..., 2:].clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() / 2
-    return torch.cat([middle - half, middle + half], dim=-1)
+    return boxes_from_deltas(head, anchors, delta)
 
 
 def _boxes_from_distances(points: Tensor, distances: Tensor) -> Tensor:
@@ -153,13 +166,14 @@ def _boxes_from_yolox(head: Any, offsets: Levels, sizes: list[tuple[int, int]]) 
 
 
 _DECODERS: dict[str, Callable[[Any, Levels, list[tuple[int, int]]], Tensor]] = {
-    "ATSSHead": _boxes_from_deltas,
-    "AnchorHead": _boxes_from_deltas,
+    "ATSSHead": _boxes_from_anchors,
+    "AnchorHead": _boxes_from_anchors,
     "FCOSHead": _boxes_from_fcos,
     "GFLHead": _boxes_from_bins,
+    "RPNHead": _boxes_from_anchors,
     "RTMDetHead": _boxes_from_pixels,
     "RTMDetSepBNHead": _boxes_from_pixels,
-    "RetinaHead": _boxes_from_deltas,
-    "RetinaSepBNHead": _boxes_from_deltas,
+    "RetinaHead": _boxes_from_anchors,
+    "RetinaSepBNHead": _boxes_from_anchors,
     "YOLOXHead": _boxes_from_yolox,
 }

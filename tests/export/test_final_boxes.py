@@ -18,7 +18,7 @@ NMS = {"type": "nms", "iou_threshold": 0.5}
 
 def test_equal_to_predict_of_mmdet(family, build):
     detector, _ = build(family)
-    module = deployable(detector)
+    module = deployable(detector, image_size=META["img_shape"])
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         samples = [DetDataSample(metainfo=META) for _ in range(2)]
@@ -28,7 +28,7 @@ def test_equal_to_predict_of_mmdet(family, build):
         found = final_boxes(
             outputs["boxes"][index],
             outputs["scores"][index],
-            post_processing(detector.bbox_head),
+            module.postprocessing,
             factors=outputs["factors"][index] if "factors" in outputs else None,
             level_sizes=module.level_sizes(images),
             image_shape=META["img_shape"],
@@ -40,8 +40,9 @@ def test_equal_to_predict_of_mmdet(family, build):
         torch.testing.assert_close(found.boxes, expected[index].bboxes)
 
 
-def test_only_fcos_needs_factors(family, build):
-    assert (len(deployable(build(family)[0]).output_names) == 3) == (family == "fcos")
+def test_only_centerness_needs_factors(family, build):
+    names = deployable(build(family)[0]).output_names
+    assert (len(names) == 3) == (family in ("fcos", "atss"))
 
 
 def test_candidates_are_limited_by_level_and_before_the_factor():
@@ -78,6 +79,18 @@ def test_clipping_scaling_smallest_size_and_limit():
     assert found.boxes.tolist() == [[0, 2, 3, 6], [0.5, 1, 1.5, 3]]
     limited = final_boxes(boxes, scores, PostProcessing(0.1, NMS, max_per_image=1))
     assert limited.scores.tolist() == pytest.approx([0.9])
+
+
+def test_one_box_a_class_and_no_nms():
+    boxes = torch.arange(16.0).reshape(2, 2, 4)  # box k of row n starts at 8 n + 4 k
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+    found = final_boxes(boxes, scores, PostProcessing(0.5, NMS))
+    assert found.boxes[:, 0].tolist() == [4, 8]
+    assert found.labels.tolist() == [1, 0]
+    same = torch.tensor([[0, 0, 4, 4.0], [0, 0, 4, 4.0]])
+    found = final_boxes(same, scores, PostProcessing(0.0, multi_label=False, max_per_image=2))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8])  # both, for nms is empty
+    assert found.labels.tolist() == [1, 0]
 
 
 def test_no_candidate_gives_empty_tensors():

@@ -24,13 +24,13 @@ def test_every_family_equals_pytorch(family, build, tmp_path, dynamic, batches):
         example,
         tmp_path / "model.onnx",
         output_names=module.output_names,
-        dynamic_batch=dynamic,
+        dynamic_batch=dynamic and not module.fixed_batch,
     )
     model = onnx.load(path)
     assert {node.op_type for node in model.graph.node} <= TENSORRT_OPERATORS
     assert not {node.op_type for node in model.graph.node} & {"Identity", "BatchNormalization"}
     assert model.opset_import[0].version == 17
-    for batch in batches:
+    for batch in (2,) if module.fixed_batch else batches:
         images = torch.randn(batch, 3, 64, 96, generator=torch.Generator().manual_seed(2))
         with torch.no_grad():
             expected = dict(zip(module.output_names, module(images), strict=True))
@@ -46,6 +46,14 @@ def test_opsets(build, tmp_path, opset):
         module, torch.zeros(1, 3, 64, 96), tmp_path / "m.onnx", output_names=["a", "b"], opset=opset
     )
     assert onnx.load(path).opset_import[0].version == opset
+
+
+def test_two_stage_detectors_need_the_roi_align_of_opset_16(build, tmp_path):
+    module, images = deployable(build("faster_rcnn")[0]), torch.zeros(1, 3, 64, 96)
+    settings = {"output_names": module.output_names, "dynamic_batch": False}
+    with pytest.raises(UserError, match="opset 13: a two-stage detector needs 16 or 17"):
+        onnx_from_model(module, images, tmp_path / "m.onnx", opset=13, **settings)
+    assert not list(tmp_path.iterdir())
 
 
 class Unsupported(nn.Module):

@@ -54,6 +54,10 @@ HEADS = {
         COMMON, type="RetinaSepBNHead", num_ins=2, norm_cfg={"type": "BN"},
         anchor_generator=ANCHORS,
     ),
+    "rpn": {
+        "type": "RPNHead", "in_channels": 8, "feat_channels": 8, "anchor_generator": ANCHORS,
+        "bbox_coder": DELTAS, "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": True},
+    },
     "atss": dict(
         COMMON, type="ATSSHead", anchor_generator=SQUARE, bbox_coder=DELTAS, norm_cfg=GROUPS,
         loss_cls=FOCAL, reg_decoded_bbox=True,
@@ -112,9 +116,12 @@ def mmdet_rows(head, outputs, image):
     if hasattr(head, "bbox_coder"):
         head.bbox_coder.clip_border = False
     config = ConfigDict(nms_pre=10**6, score_thr=-1.0)
+    two_stage = type(head).__name__ == "RPNHead"  # insists on an NMS: this one drops nothing
+    if two_stage:
+        config.update(nms={"type": "nms", "iou_threshold": 1.0}, max_per_img=10**6)
     meta = {"img_shape": (IMAGE_PX, IMAGE_PX), "scale_factor": (1.0, 1.0)}
     results = head.predict_by_feat(
-        *outputs, batch_img_metas=[meta] * 2, cfg=config, rescale=False, with_nms=False
+        *outputs, batch_img_metas=[meta] * 2, cfg=config, rescale=False, with_nms=two_stage
     )[image]
     scores = results.scores
     if "score_factors" in results:

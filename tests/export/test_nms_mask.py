@@ -1,0 +1,59 @@
+import onnxruntime
+import torch
+from torch import nn
+
+from kd3d.export.nms_mask import kept_by_nms
+from kd3d.export.onnx_model import onnx_from_inputs
+
+
+class Mask(nn.Module):
+    def forward(self, boxes, scores):
+        return (kept_by_nms(boxes, scores, 0.5),)
+
+
+def greedy(boxes, scores, threshold):
+    """NMS as its definition says."""
+    kept = []
+    for index in sorted(range(len(scores)), key=lambda i: -scores[i]):
+        if scores[index] <= 0:
+            continue
+        overlaps = []
+        for other in kept:
+            low = torch.maximum(boxes[index, :2], boxes[other, :2])
+            high = torch.minimum(boxes[index, 2:], boxes[other, 2:])
+            inner = (high - low).clamp(min=0).prod()
+            areas = [(boxes[i, 2:] - boxes[i, :2]).prod() for i in (index, other)]
+            overlaps.append(inner / (sum(areas) - inner))
+        if all(overlap <= threshold for overlap in overlaps):
+            kept.append(index)
+    return kept
+
+
+def crowd(groups=3, count=30):
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(groups, count, 2, generator=generator) * 20
+    size = torch.rand(groups, count, 2, generator=generator) * 20 + 5
+    scores = torch.rand(groups, count, generator=generator)
+    scores[:, ::7] = 0
+    scores[2] = 0  # a group with nothing
+    return torch.cat([corner, corner + size], -1), scores
+
+
+def test_each_group_by_itself():
+    boxes, scores = crowd()
+    kept = kept_by_nms(boxes, scores, 0.5)
+    assert 5 < kept[0].sum() < 26
+    for group in range(3):
+        expected = greedy(boxes[group], scores[group], 0.5)
+        assert sorted(kept[group].nonzero().squeeze(-1).tolist()) == sorted(expected)
+
+
+def test_the_file_answers_the_same(tmp_path):
+    boxes, scores = crowd()
+    path = onnx_from_inputs(
+        Mask(), {"boxes": boxes, "scores": scores}, tmp_path / "m.onnx", output_names=["kept"]
+    )
+    session = onnxruntime.InferenceSession(str(path))
+    (found,) = session.run(None, {"boxes": boxes.numpy(), "scores": scores.numpy()})
+    assert torch.equal(torch.from_numpy(found), kept_by_nms(boxes, scores, 0.5))
+    assert session.get_outputs()[0].shape == [3, 30]
