@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd3d.export.final_boxes import post_processing
 from kd3d.heads.dense import dense_prediction
@@ -12,15 +12,16 @@ class DenseNetwork:
     """Backbone, neck, head and box decoding; takes any batch.
 
     Args:
-        detector: a single-stage detector of MMDetection whose head ``dense_prediction`` knows.
+        detector: a single-stage detector of MMDetection, whose library is untyped;
+            ``dense_prediction`` knows its head.
     """
 
     fixed_batch = False
     rows_free = False
     image_size: tuple[int, int] | None = None
 
-    def __init__(self, detector: nn.Module) -> None:
-        self._detector: Any = detector  # Any: attributes of an untyped library
+    def __init__(self, detector: Any) -> None:
+        self._detector = detector
         head = self._detector.bbox_head
         with_factors = hasattr(head, "conv_centerness") or hasattr(head, "atss_centerness")
         names: tuple[str, ...] = ("boxes", "scores", "factors")

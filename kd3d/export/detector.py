@@ -45,8 +45,8 @@ def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Modu
     """
     from mmengine.registry import DATASETS
 
-    head: Any = getattr(detector, "pts_bbox_head", None) or getattr(detector, "bbox_head", None)
-    head = head or detector.roi_head.bbox_head
+    owner: Any = getattr(detector, "roi_head", detector)
+    head: Any = getattr(owner, "pts_bbox_head", None) or owner.bbox_head
     if hasattr(head, "task_heads"):  # its labels count through the classes of its tasks
         return [str(name) for names in head.class_names for name in names]
     number = int(head.num_classes)

@@ -60,8 +60,8 @@ def _apart(first: Array, second: Array) -> Array:
 
 def _partners(ours: Array, theirs: Array) -> Array:
     """For each of our rows the number of theirs; only rows that do not fit as they are move."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.spatial.distance import cdist
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+    from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 
     order = np.arange(len(ours))
     moved = _apart(ours, theirs).nonzero()[0]

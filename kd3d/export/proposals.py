@@ -61,7 +61,8 @@ def select_proposals(
         image_size: (H, W) px to which boxes are clipped.
     """
     width = min(settings.per_level, max(level_sizes))
-    levels = zip(boxes.split(list(level_sizes), 1), scores.split(list(level_sizes), 1), strict=True)
+    sizes = list(level_sizes)
+    levels = zip(torch.split(boxes, sizes, 1), torch.split(scores, sizes, 1), strict=True)
     chosen = [_best(*level, width) for level in levels]
     boxes, scores = (torch.stack(parts, 1) for parts in zip(*chosen, strict=True))
     batch, groups = int(boxes.shape[0]), int(boxes.shape[1])

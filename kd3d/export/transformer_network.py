@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd3d.errors import UserError
 from kd3d.export.final_boxes import PostProcessing
@@ -21,7 +21,7 @@ class TransformerNetwork:
     own export leaves the mask out, so padding is attended to; ours equals ``predict``.
 
     Args:
-        detector: mmdet's DETR.
+        detector: mmdet's DETR, whose library is untyped.
         image_size: (H, W) px outside which the input is masked; None masks nothing.
 
     Raises:
@@ -32,8 +32,8 @@ class TransformerNetwork:
     rows_free = False
     output_names: tuple[str, ...] = ("boxes", "scores")
 
-    def __init__(self, detector: nn.Module, image_size: tuple[int, int] | None) -> None:
-        self._detector: Any = detector  # Any: attributes of an untyped library
+    def __init__(self, detector: Any, image_size: tuple[int, int] | None) -> None:
+        self._detector = detector
         self.image_size = image_size
         head = self._detector.bbox_head
         if type(head).__name__ != "DETRHead":

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd3d.errors import UserError
 from kd3d.export.final_boxes import PostProcessing
@@ -19,7 +19,8 @@ class TwoStageNetwork:
     """Both stages with the NMS between them; the NMS of the detections is left to the host.
 
     Args:
-        detector: of MMDetection, with an RPNHead and a StandardRoIHead that only finds boxes.
+        detector: of MMDetection, whose library is untyped; with an RPNHead and a
+            StandardRoIHead that only finds boxes.
         image_size: (H, W) px to which proposals are clipped; None takes the whole input.
 
     Raises:
@@ -30,8 +31,8 @@ class TwoStageNetwork:
     rows_free = True
     output_names: tuple[str, ...] = ("boxes", "scores")
 
-    def __init__(self, detector: nn.Module, image_size: tuple[int, int] | None) -> None:
-        self._detector: Any = detector  # Any: attributes of an untyped library
+    def __init__(self, detector: Any, image_size: tuple[int, int] | None) -> None:
+        self._detector = detector
         self.image_size = image_size
         _check_parts(self._detector)
         self._proposals = _proposal_settings(self._detector.rpn_head)
@@ -78,7 +79,7 @@ class TwoStageNetwork:
 
 def _check_parts(detector: Any) -> None:
     roi_head = detector.roi_head
-    extractor = getattr(roi_head, "bbox_roi_extractor", None)
+    extractor: Any = getattr(roi_head, "bbox_roi_extractor", None)
     found = {
         "rpn_head": (mmdet_family(detector.rpn_head), "RPNHead"),
         "roi_head": (mmdet_family(roi_head), "StandardRoIHead"),
