@@ -12,14 +12,15 @@ from kd3d.files import sha256_of
 WIDTH = 8
 
 
-def write_bundle(folder, *, precisions=("fp32",), ballast=0, batch=None):
+def write_bundle(folder, *, precisions=("fp32",), width=WIDTH, ballast=0, batch=None):
     """Writes the bundle; W doubles with each precision, so that files and outputs differ.
 
+    width: of x, W and y.
     ballast: kilobytes of random weights that no output needs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
-    weights = generator.standard_normal((WIDTH, WIDTH)).astype(np.float32)
+    weights = generator.standard_normal((width, width)).astype(np.float32)
     models = {}
     for index, precision in enumerate(precisions):
         name = "model.onnx" if precision == "fp32" else f"model-{precision}.onnx"
@@ -27,27 +28,27 @@ def write_bundle(folder, *, precisions=("fp32",), ballast=0, batch=None):
         onnx.save(_model(weights * 2**index, extra, batch), folder / name)
         sha256 = sha256_of(folder / name, HASH_DIGITS)
         models[precision] = {"file": name, "sha256": sha256, "kept_fp32": []}
-    x = generator.standard_normal((1, WIDTH)).astype(np.float32)
+    x = generator.standard_normal((1, width)).astype(np.float32)
     np.savez(folder / "sample.npz", **{"input/x": x, "output/y": x @ weights})
     content = {
         "models": models,
-        "inputs": [{"name": "x", "shape": [batch, WIDTH], "dtype": "float32"}],
+        "inputs": [{"name": "x", "shape": [batch, width], "dtype": "float32"}],
         "outputs": ["y"],
         "profiles": {},
         "batch": batch,
-        "input_text": f"{WIDTH}",
+        "input_text": f"{width}",
         "config": "toy.py",
         "config_hash": "c" * 12,
         "checkpoint": "toy.pth",
         "checkpoint_hash": "d" * 12,
-        "parameters": WIDTH * WIDTH,
+        "parameters": width * width,
     }
     (folder / "export.json").write_text(json.dumps(content))
     return folder
 
 
 def _model(weights, extra, batch):
-    shape = [batch or "n", WIDTH]
+    shape = [batch or "n", len(weights)]
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         "toy",

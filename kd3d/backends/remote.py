@@ -4,7 +4,7 @@ import subprocess
 import tempfile
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from typing_extensions import Self
 
@@ -21,8 +21,10 @@ from kd3d.backends.ssh import (
     request_line,
     with_retries,
 )
-from kd3d.backends.vehicle_run import BUNDLE, VehicleRun, vehicle_run
+from kd3d.backends.vehicle_run import VehicleRun, vehicle_run
 from kd3d.errors import UserError
+
+_MODULE = "kd3d.backends.serve"
 
 
 class RemoteBackend:
@@ -57,13 +59,13 @@ class RemoteBackend:
                     self._bundle,
                     self._host,
                     precisions=[self._precision],
-                    module="kd3d.backends.serve",
+                    module=_MODULE,
                     say=self._say,
                 )
             )
             self._errors = stack.enter_context(tempfile.TemporaryFile())
             stack.callback(self._hang_up)
-            with_retries(self._call, say=self._say)
+            with_retries(self._call, self._host.pauses_s, say=self._say)
             self._stack = stack.pop_all()
         return self
 
@@ -80,7 +82,9 @@ class RemoteBackend:
         check_feeds(self.inputs, feeds)
         packed = bytes_from_arrays(feeds)
         question = len(packed).to_bytes(LENGTH_BYTES, "big") + packed
-        outputs: dict[str, Array] = with_retries(lambda: self._ask(question), say=self._say)
+        outputs: dict[str, Array] = with_retries(
+            lambda: self._ask(question), self._host.pauses_s, say=self._say
+        )
         return outputs
 
     def _call(self) -> None:
@@ -96,11 +100,8 @@ class RemoteBackend:
             stderr=self._errors,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end it
         )
-        arguments = [
-            *("-m", "kd3d.backends.serve", BUNDLE, "--backend", self._backend),
-            *("--precision", self._precision, "--engines", self._run.engines),
-        ]
-        self._send(request_line("attend", run=self._run.name, arguments=arguments))
+        arguments = ("--backend", self._backend, "--precision", self._precision)
+        self._send(request_line("attend", **self._run.request(_MODULE, arguments)))
         self.device = f"{self._receive()['device']} of {self._host.name}"
 
     def _ask(self, question: bytes) -> dict[str, Array]:
@@ -112,7 +113,7 @@ class RemoteBackend:
             raise UserError(f"{self.name}: {answer['error']}")
         content = self._stream("stdout").read(answer["size"])
         if len(content) < answer["size"]:
-            self._lost()
+            raise self._lost()
         return arrays_from_bytes(content)
 
     def _send(self, content: bytes) -> None:
@@ -120,17 +121,17 @@ class RemoteBackend:
             self._stream("stdin").write(content)
             self._stream("stdin").flush()
         except BrokenPipeError:
-            self._lost()
+            raise self._lost() from None
 
     def _receive(self) -> Answer:
         for line in iter(self._stream("stdout").readline, b""):
             answer = parse_answer(line)
             if answer is not None:
                 return answer
-        self._lost()
+        raise self._lost()
 
-    def _lost(self) -> NoReturn:
-        """Raises why the far end has ended."""
+    def _lost(self) -> ConnectionLostError:
+        """Why the far end has ended; raises it where connecting again would not help."""
         assert self._process is not None, "it was called"
         assert self._errors is not None, "made with the run"
         code = self._process.wait()
@@ -138,7 +139,7 @@ class RemoteBackend:
         errors = self._errors.read()
         self._hang_up()
         check_end(self._host, code, errors)
-        raise ConnectionLostError(f"{self._host.address}: the far end has ended")
+        return ConnectionLostError(f"{self._host.address}: the far end has ended")
 
     def _stream(self, name: str) -> Any:  # Any: one of the process's pipes
         return getattr(self._process, name)

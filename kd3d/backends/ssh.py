@@ -33,7 +33,7 @@ OPTIONS = (
     "ServerAliveInterval=5",  # a dead connection is noticed after 15 s
     "ServerAliveCountMax=3",
 )
-PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)  # between attempts to connect again
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)
 _LOST = 255  # ssh's own exit code: the connection, not the program
 _ANSWER_S = 120.0
 _PATIENCE_S = 10.0  # for a request under way when the user interrupts
@@ -53,6 +53,7 @@ class Host:
         identity: private key; None for the agent's, or the default ones.
         config: file of settings instead of ~/.ssh/config.
         python: the remote Python, 3.8 or later.
+        pauses_s: before each attempt to connect again.
     """
 
     address: str
@@ -60,6 +61,7 @@ class Host:
     identity: Path | None = None
     config: Path | None = None
     python: str = "python3"
+    pauses_s: Sequence[float] = PAUSES_S
 
     @property
     def name(self) -> str:
@@ -177,12 +179,12 @@ def check_end(host: Host, code: int, errors: bytes) -> None:
 
 def with_retries(
     action: Callable[[], Any],  # Any: whatever the action answers
+    pauses_s: Sequence[float],
     *,
     say: Say,
-    pauses_s: Sequence[float] = PAUSES_S,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Any:
-    """Calls ``action`` again, ever later, while it loses the connection.
+    """Calls ``action`` again after each of ``pauses_s`` while it loses the connection.
 
     Raises:
         UserError: when all attempts are used up.
@@ -197,7 +199,7 @@ def with_retries(
             ) from None
         say(f"{error}; trying again in {pauses_s[0]:g} s")
         sleep(pauses_s[0])
-    return with_retries(action, say=say, pauses_s=pauses_s[1:], sleep=sleep)
+    return with_retries(action, pauses_s[1:], say=say, sleep=sleep)
 
 
 # What ssh writes -> what to do; the first that fits.

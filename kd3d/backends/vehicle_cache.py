@@ -2,20 +2,38 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from kd3d.backends.ssh import Host, Say, ask, converse, with_retries
+from kd3d.backends.ssh import Answer, Host, Say, ask, converse, with_retries
+from kd3d.errors import UserError
 from kd3d.files import sha256_of
 
 SentBytes = Callable[[int, int], object]
+OLDEST_PYTHON = (3, 8)
 _DIGITS = 64
 _BLOCK = 1 << 16
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What lies in the cache.
+
+    Attributes:
+        hashes: relative path -> hash.
+        cache: folder on the vehicle.
+    """
+
+    hashes: dict[str, str]
+    cache: str
+
+
 def send_files(
     host: Host, files: Mapping[str, Path], *, say: Say, progress: SentBytes | None = None
-) -> dict[str, str]:
+) -> Sent:
     """Sends what is missing; goes on within a file after a lost connection.
+
+    The first connection gets no second chance, so that a typing error shows at once.
 
     Args:
         host: where to.
@@ -23,20 +41,38 @@ def send_files(
         say: told of lost connections.
         progress: told (bytes sent, bytes that were missing).
 
-    Returns:
-        Relative path -> hash, for ``unpack``.
-
     Raises:
-        UserError: if the connection cannot be had.
+        UserError: if the connection cannot be had, or the Python there is too old.
     """
     hashes = {path: sha256_of(file, _DIGITS) for path, file in files.items()}
     sources = {sha: files[path] for path, sha in hashes.items()}
-    with_retries(lambda: _send_missing(host, sources, progress), say=say)
-    return hashes
+    first = with_retries(lambda: _ask(host, sources), (), say=say)
+    version = tuple(first["python"])
+    if version < OLDEST_PYTHON:
+        raise UserError(
+            f"{host.address}: '{host.python}' is Python {'.'.join(map(str, version))}; expected "
+            "3.8 or later: name one with --remote-python"
+        )
+    answers = [first]
+
+    def send() -> None:
+        answer = answers.pop() if answers else _ask(host, sources)
+        _send(host, sources, answer["missing"], progress)
+
+    with_retries(send, host.pauses_s, say=say)
+    return Sent(hashes, str(first["cache"]))
 
 
-def _send_missing(host: Host, sources: Mapping[str, Path], progress: SentBytes | None) -> None:
-    there: Mapping[str, int] = ask(host, "missing", files=sorted(sources))["missing"]
+def _ask(host: Host, sources: Mapping[str, Path]) -> Answer:
+    return ask(host, "missing", files=sorted(sources))
+
+
+def _send(
+    host: Host,
+    sources: Mapping[str, Path],
+    there: Mapping[str, int],
+    progress: SentBytes | None,
+) -> None:
     if not there:
         return
     sizes = {sha: sources[sha].stat().st_size for sha in there}

@@ -4,10 +4,11 @@ What is not there is copied: the bundle's files and those of kd3d that a vehicle
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kd3d.backends.bundle import FILE_NAME, SAMPLE_FILE, Bundle
 from kd3d.backends.ssh import Host, Say, ask, with_retries
@@ -15,9 +16,7 @@ from kd3d.backends.vehicle_cache import SentBytes, send_files
 from kd3d.backends.vehicle_files import vehicle_files
 from kd3d.errors import UserError
 
-OLDEST_PYTHON = (3, 8)
 BUNDLE = "bundle"  # the bundle's folder within the run's
-_LAST_PAUSES_S = (1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -27,17 +26,24 @@ class VehicleRun:
     Attributes:
         host: the vehicle.
         name: of the run.
+        files: relative path in the folder -> hash; they are in the cache.
         cache: folder on the vehicle that stays: files by hash, and engines.
     """
 
     host: Host
     name: str
+    files: Mapping[str, str]
     cache: str
 
     @property
     def engines(self) -> str:
         """Where the vehicle keeps engines."""
         return f"{self.cache}/engines"
+
+    def request(self, module: str, arguments: Sequence[str]) -> dict[str, Any]:  # Any: JSON
+        """What to "start" or "attend": a module of kd3d in the folder, which is made for it."""
+        whole = ["-m", module, BUNDLE, *arguments, "--engines", self.engines]
+        return {"run": self.name, "files": self.files, "arguments": whole}
 
 
 @contextmanager
@@ -50,7 +56,7 @@ def vehicle_run(
     say: Say,
     sent: SentBytes | None = None,
 ) -> Iterator[VehicleRun]:
-    """Copies what is missing, makes the folder; at the end stops what still runs and removes it.
+    """Copies what is missing; at the end stops what still runs and removes the run's folder.
 
     Args:
         bundle: what is copied of: export.json, sample.npz, and the models of ``precisions``.
@@ -65,11 +71,9 @@ def vehicle_run(
     """
     there = bundle_files(bundle, precisions)
     runtime = {f"runtime/{path}": file for path, file in vehicle_files(module).items()}
-    found = _first_contact(host)
-    run = VehicleRun(host, uuid.uuid4().hex, found)
+    stored = send_files(host, {**there, **runtime}, say=say, progress=sent)
+    run = VehicleRun(host, uuid.uuid4().hex, stored.hashes, stored.cache)
     try:
-        hashes = send_files(host, {**there, **runtime}, say=say, progress=sent)
-        with_retries(lambda: ask(host, "unpack", run=run.name, files=hashes), say=say)
         yield run
     finally:
         _end(run, say)
@@ -88,22 +92,9 @@ def bundle_files(bundle: Bundle, precisions: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _first_contact(host: Host) -> str:
-    """The cache's folder; the connection gets no second chance, so that a typing error shows."""
-    found = with_retries(lambda: ask(host, "hello"), say=lambda _: None, pauses_s=())
-    version = tuple(found["python"])
-    if version < OLDEST_PYTHON:
-        said = ".".join(map(str, version))
-        raise UserError(
-            f"{host.address}: '{host.python}' is Python {said}; expected 3.8 or later: "
-            "name one with --remote-python"
-        )
-    return str(found["cache"])
-
-
 def _end(run: VehicleRun, say: Say) -> None:
     try:
-        with_retries(lambda: ask(run.host, "end", run=run.name), say=say, pauses_s=_LAST_PAUSES_S)
+        with_retries(lambda: ask(run.host, "end", run=run.name), run.host.pauses_s[:3], say=say)
     except UserError as error:
         say(
             f"{error}\nThe run on {run.host.address} could not be ended. It ends by itself; its "

@@ -39,19 +39,17 @@ def main() -> None:
     VERBS[request["verb"]](request)
 
 
-def hello(request: Request) -> None:
-    """Answers the Python's version and the cache's folder."""
-    answer(python=list(sys.version_info[:3]), cache=str(cache()))
-
-
 def missing(request: Request) -> None:
-    """Answers, for each hash of ``files`` that is not there, how many bytes of it are."""
+    """Answers, for each hash of ``files`` that is not there, how many bytes of it are.
+
+    Also the Python's version and the cache's folder: it is the first question of all.
+    """
     found = {}
     for sha in request["files"]:
         if not cache("files", sha).is_file():
             part = cache("files", sha + ".part")
             found[sha] = part.stat().st_size if part.is_file() else 0
-    answer(missing=found)
+    answer(missing=found, python=list(sys.version_info[:3]), cache=str(cache()))
 
 
 def put(request: Request) -> None:
@@ -82,11 +80,11 @@ def store(sha: str, offset: int, size: int) -> None:
     path.chmod(0o400)  # runs share it by hard links
 
 
-def unpack(request: Request) -> None:
+def unpack(run: str, files: dict[str, str]) -> Path:
     """Makes the folder of a run: ``files`` maps its relative paths to hashes. Twice is no harm."""
     sweep()
-    folder = cache("runs", request["run"])
-    for path, sha in request["files"].items():
+    folder = cache("runs", run)
+    for path, sha in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
@@ -94,12 +92,12 @@ def unpack(request: Request) -> None:
                 os.link(str(cache("files", sha)), str(target))
             except OSError:  # a file system without hard links
                 shutil.copyfile(str(cache("files", sha)), str(target))
-    answer(folder=str(folder))
+    return folder
 
 
 def start(request: Request) -> None:
     """Starts ``python ARGUMENTS`` in the folder of a run, detached; once, however often asked."""
-    folder = cache("runs", request["run"])
+    folder = unpack(request["run"], request["files"])
     try:
         (folder / "started").touch(exist_ok=False)
     except FileExistsError:
@@ -137,7 +135,7 @@ def follow(request: Request) -> None:
 
 def attend(request: Request) -> None:
     """Becomes ``python ARGUMENTS`` in the folder of a run, on this connection."""
-    folder = cache("runs", request["run"])
+    folder = unpack(request["run"], request["files"])
     os.chdir(str(folder))
     environment = dict(os.environ, PYTHONPATH=str(folder / "runtime"))
     os.execve(sys.executable, [sys.executable, *request["arguments"]], environment)
@@ -223,7 +221,7 @@ def sha256_of(path: Path) -> str:
 
 
 VERBS: dict[str, Callable[[Request], None]] = {
-    verb.__name__: verb for verb in (hello, missing, put, unpack, start, follow, attend, end)
+    verb.__name__: verb for verb in (missing, put, start, follow, attend, end)
 }
 
 if __name__ == "__main__":

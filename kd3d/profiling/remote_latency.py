@@ -22,13 +22,14 @@ from kd3d.backends.ssh import (
     with_retries,
 )
 from kd3d.backends.vehicle_cache import SentBytes
-from kd3d.backends.vehicle_run import BUNDLE, VehicleRun, vehicle_run
+from kd3d.backends.vehicle_run import VehicleRun, vehicle_run
 from kd3d.errors import UserError
 from kd3d.profiling.backend_latency import Measured, Options
 from kd3d.profiling.bundle_latency import check_iterations
 from kd3d.profiling.environment import environment
 from kd3d.profiling.latency import Progress
 
+_MODULE = "kd3d.profiling.on_vehicle"
 _PAUSE_S = 1.0  # between two looks at the progress: seldom, to leave the vehicle its quiet
 
 
@@ -67,12 +68,13 @@ def measure_on_host(
     """
     check_iterations(options.iterations)
     bundle = Bundle.read(folder)
-    module = "kd3d.profiling.on_vehicle"
     arguments = _arguments(backends, precisions, options, threads, batch)
-    with vehicle_run(bundle, host, precisions=precisions, module=module, say=say, sent=sent) as run:
-        whole = ["-m", module, BUNDLE, *arguments, "--engines", run.engines]
-        with_retries(partial(ask, host, "start", run=run.name, arguments=whole), say=say)
-        ended = with_retries(partial(_follow, run, progress), say=say)
+    with vehicle_run(
+        bundle, host, precisions=precisions, module=_MODULE, say=say, sent=sent
+    ) as run:
+        request = run.request(_MODULE, arguments)
+        with_retries(partial(ask, host, "start", **request), host.pauses_s, say=say)
+        ended = with_retries(partial(_follow, run, progress), host.pauses_s, say=say)
     return _results(ended, host)
 
 

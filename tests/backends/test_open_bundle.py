@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+from toys_bundle import write_bundle
+
+from kd3d.backends.bundle import Bundle
+from kd3d.backends.open_bundle import open_bundle
+from kd3d.errors import UserError
+
+
+def test_each_precision_is_its_own_file(tmp_path):
+    bundle = Bundle.read(write_bundle(tmp_path, precisions=("fp32", "int8")))
+    expected = bundle.expected_outputs()["y"]
+    for precision, factor in (("fp32", 1), ("int8", 2)):
+        opened = open_bundle(
+            bundle, "onnxruntime", engines=tmp_path, precision=precision, threads=1
+        )
+        with opened as backend:
+            y = backend.infer(bundle.sample_feeds())["y"]
+        np.testing.assert_allclose(y, factor * expected, rtol=1e-5)
+
+
+def test_mistakes_say_what_there_is(tmp_path):
+    bundle = Bundle.read(write_bundle(tmp_path))
+    with pytest.raises(UserError, match="expected one of onnxruntime, tensorrt"):
+        open_bundle(bundle, "pytorch", engines=tmp_path)
+    with pytest.raises(UserError, match="holds fp32, not 'int8'"):
+        open_bundle(bundle, "onnxruntime", engines=tmp_path, precision="int8")
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    with pytest.raises(UserError, match="SHA-256"):
+        open_bundle(bundle, "onnxruntime", engines=tmp_path)

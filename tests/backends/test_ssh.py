@@ -1,0 +1,127 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loopback_ssh import free_port
+
+from kd3d.backends.ssh import (
+    ConnectionLostError,
+    Host,
+    ask,
+    check_end,
+    parse_answer,
+    with_retries,
+)
+from kd3d.errors import UserError
+
+
+def first_question(host):
+    return ask(host, "missing", files=["0" * 64])
+
+
+def test_the_far_end_answers(vehicle):
+    found = first_question(vehicle.host())
+    assert found["missing"] == {"0" * 64: 0}
+    assert tuple(found["python"]) == sys.version_info[:3]
+    assert Path(found["cache"]) == vehicle.cache
+
+
+def test_arguments_reach_the_program_as_they_are(vehicle, tmp_path):
+    spoken = ["it's", "$(touch x)", "`id`", "two  spaces", "new\nline", ";", "*", "", "a'\"b"]
+    show = "import sys, json; print(json.dumps(sys.argv[1:]))"
+    command = vehicle.host().command([sys.executable, "-c", show, *spoken])
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == spoken
+
+
+def test_an_unknown_host_is_refused(vehicle):
+    vehicle.write_client_settings(known=None)
+    with pytest.raises(UserError, match="its host key is not known") as error:
+        first_question(vehicle.host())
+    assert "Run 'ssh " in str(error.value)
+    assert "ssh-keygen -lf" in str(error.value)
+
+
+def test_another_host_than_the_known_one_is_refused(vehicle):
+    vehicle.write_client_settings(known="stranger")
+    with pytest.raises(UserError, match="another machine answers"):
+        first_question(vehicle.host())
+
+
+def test_a_key_that_is_not_allowed_is_refused_without_a_question(vehicle):
+    host = vehicle.host(identity=vehicle.folder / "stranger")
+    with pytest.raises(UserError, match="accepts none of your keys"):
+        first_question(host)
+
+
+def test_a_python_that_is_not_there_is_named(vehicle):
+    with pytest.raises(UserError, match="no '/no/python3' there; name one with --remote-python"):
+        first_question(vehicle.host(python="/no/python3"))
+
+
+def test_nobody_listening_is_a_lost_connection(tmp_path):
+    empty = tmp_path / "config"
+    empty.write_text("")
+    with pytest.raises(ConnectionLostError, match="refused"):
+        first_question(Host("127.0.0.1", port=free_port(), config=empty))
+
+
+@pytest.mark.parametrize("address", ["", "-oProxyCommand=touch x", "host\nname"])
+def test_an_address_is_no_option(address):
+    with pytest.raises(UserError, match="expected host or user@host"):
+        Host(address).command(["true"])
+
+
+def test_the_command_asks_nothing_and_trusts_nobody_new():
+    command = Host("me@orin", port=2222, identity=Path("key")).command(["ls", "a b"])
+    assert {"-oBatchMode=yes", "-oStrictHostKeyChecking=yes"} <= set(command)
+    assert command[-3:] == ["--", "me@orin", "ls 'a b'"]
+    assert command[command.index("-p") + 1] == "2222"
+    assert command[command.index("-i") + 1] == "key"
+    assert Host("me@orin").name == Host("orin").name == "orin"
+
+
+def test_a_login_shells_greeting_is_no_answer():
+    assert parse_answer(b"Welcome to Ubuntu\n") is None
+    assert parse_answer(b'kd3d-answer {"a": 1}\n') == {"a": 1}
+
+
+def test_ends_are_told_apart():
+    host = Host("orin")
+    check_end(host, 0, b"")
+    with pytest.raises(ConnectionLostError, match="orin: Broken pipe"):
+        check_end(host, 255, b"client_loop: send disconnect: x\nBroken pipe\n")
+    with pytest.raises(UserError, match="orin: No space left on device"):
+        check_end(host, 1, b"Traceback\nNo space left on device\n")
+    with pytest.raises(UserError, match="no such host"):
+        check_end(host, 255, b"ssh: Could not resolve hostname orin: Name not known\n")
+
+
+class Flaky:
+    """Loses the connection so many times, then answers."""
+
+    def __init__(self, losses):
+        self.losses = losses
+
+    def __call__(self):
+        if self.losses:
+            self.losses -= 1
+            raise ConnectionLostError("gone")
+        return "done"
+
+
+def test_retries_wait_longer_each_time():
+    slept, said = [], []
+    settings = {"say": said.append, "sleep": slept.append}
+    assert with_retries(Flaky(2), (1.0, 2.0, 4.0), **settings) == "done"
+    assert slept == [1.0, 2.0]
+    assert said == ["gone; trying again in 1 s", "gone; trying again in 2 s"]
+
+
+def test_retries_end():
+    slept = []
+    with pytest.raises(UserError, match="gone; gave up"):
+        with_retries(Flaky(3), (1.0, 2.0), say=lambda _: None, sleep=slept.append)
+    assert slept == [1.0, 2.0]

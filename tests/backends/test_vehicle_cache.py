@@ -1,0 +1,83 @@
+import hashlib
+import itertools
+import time
+
+import numpy as np
+import pytest
+from loopback_ssh import Wire
+
+from kd3d.backends.ssh import Host
+from kd3d.backends.vehicle_cache import send_files
+from kd3d.errors import UserError
+
+
+def noise(path, size):
+    """A file that no compression makes smaller."""
+    path.write_bytes(np.random.default_rng(size).bytes(size))
+    return path
+
+
+def content_of(vehicle):
+    return {path.name: path.read_bytes() for path in (vehicle.cache / "files").iterdir()}
+
+
+def test_files_lie_under_their_hash_and_equal_ones_once(vehicle, tmp_path):
+    one, two = noise(tmp_path / "one", 1000), noise(tmp_path / "two", 70_000)
+    counts = []
+    sent = send_files(
+        vehicle.host(),
+        {"a": one, "b/c": two, "again": one},
+        say=print,
+        progress=lambda *found: counts.append(found),
+    )
+    expected = {hashlib.sha256(p.read_bytes()).hexdigest(): p.read_bytes() for p in (one, two)}
+    assert content_of(vehicle) == expected
+    assert sent.hashes["a"] == sent.hashes["again"] == hashlib.sha256(one.read_bytes()).hexdigest()
+    assert sent.cache == str(vehicle.cache)
+    assert counts[-1] == (71_000, 71_000)
+
+
+def test_a_cut_within_a_file_is_gone_on_from(vehicle, tmp_path):
+    """Cut while 6 MB are sent, when 1 MB has arrived: that is not sent again."""
+    big = noise(tmp_path / "big", 6_000_000)
+    said, counts = [], []
+    with Wire(vehicle.port) as wire:
+
+        def cut_once(sent, whole):
+            counts.append(sent)
+            if sent > 4_000_000 and not wire.cuts:
+                wait_until_arrived(vehicle, 1_000_000)
+                wire.cut()
+
+        host = vehicle.host(port=wire.port, pauses_s=(0.1,) * 4)
+        send_files(host, {"big": big}, say=said.append, progress=cut_once)
+        assert wire.cuts == 1
+    assert content_of(vehicle) == {hashlib.sha256(big.read_bytes()).hexdigest(): big.read_bytes()}
+    assert len(said) == 1
+    assert "trying again in 0.1 s" in said[0]
+    restarts = [later for before, later in itertools.pairwise(counts) if later < before]
+    assert len(restarts) == 1
+    assert restarts[0] >= 1_000_000
+
+
+def wait_until_arrived(vehicle, size):
+    limit = time.monotonic() + 30
+    while sum(path.stat().st_size for path in vehicle.cache.glob("files/*.part")) < size:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_what_arrives_damaged_is_not_kept(vehicle, tmp_path, monkeypatch):
+    big = noise(tmp_path / "big", 1000)
+    wrong = "0" * 64
+    monkeypatch.setattr("kd3d.backends.vehicle_cache.sha256_of", lambda path, digits: wrong)
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        send_files(vehicle.host(), {"big": big}, say=print)
+    assert content_of(vehicle) == {}
+
+
+def test_an_old_python_is_refused(monkeypatch, tmp_path):
+    answer = {"python": [3, 6, 9], "cache": "/c", "missing": {}}
+    monkeypatch.setattr("kd3d.backends.vehicle_cache.ask", lambda *args, **request: answer)
+    with pytest.raises(UserError, match="is Python 3[.]6[.]9; expected 3[.]8 or later"):
+        send_files(Host("orin"), {}, say=print)
