@@ -35,8 +35,21 @@ class Tolerances:
     layer: float = 1e-3
 
 
+# TensorRT multiplies fp32 in TF32 (10 bits of mantissa, as fp16) where the GPU offers it.
+TF32 = "tf32"
+
 TOLERANCES = {
     "fp32": Tolerances(),
+    TF32: Tolerances(
+        relative=0.02,
+        rms=0.005,
+        iou=0.95,
+        box=0.05,
+        score=0.01,
+        confident=0.1,
+        matched=0.95,
+        layer=0.005,
+    ),
     "fp16": Tolerances(
         relative=0.1,
         rms=0.02,
@@ -60,3 +73,9 @@ TOLERANCES = {
         layer=0.3,
     ),
 }
+
+
+def tolerances_of(backend: str, precision: str) -> Tolerances:
+    """What counts as equal for a file of this precision in this backend."""
+    is_tf32 = backend == "tensorrt" and precision == "fp32"
+    return TOLERANCES[TF32 if is_tf32 else precision]
