@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035  (Python
 from kd3d.backends.cuda_runtime import open_cuda_runtime
 from kd3d.backends.onnx_parsing import parse_onnx
 from kd3d.backends.tensorrt_module import Messages, make_logger, tensorrt_module
-from kd3d.backends.weak_typing import keep_types
+from kd3d.backends.weak_typing import keep_types, weak_network_flags
 from kd3d.errors import UserError
 from kd3d.files import sha256_of, write_bytes, write_json
 
@@ -117,8 +117,11 @@ def _build(
     logger = make_logger(trt, messages)
     builder = _make_builder(trt, logger, messages)
     strong = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-    flag = "STRONGLY_TYPED" if strong else "EXPLICIT_BATCH"
-    network = builder.create_network(1 << int(getattr(trt.NetworkDefinitionCreationFlag, flag)))
+    if strong:
+        flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    else:
+        flags = weak_network_flags(trt)
+    network = builder.create_network(flags)
     parse_onnx(trt, network, logger, onnx_path)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
@@ -127,8 +130,8 @@ def _build(
     _set_timing_cache(config, cache_path)
     typing = "strongly typed"
     if not strong:
-        flags = keep_types(trt, network, config)
-        typing = f"weakly typed, {' and '.join(flags) or 'FP32'}, held to the file's types"
+        types = " and ".join(keep_types(trt, network, config)) or "FP32"
+        typing = f"weakly typed, {types}, held to the file's types"
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise UserError(

@@ -26,6 +26,11 @@ PARAMETRIC_RELU POOLING REDUCE RESIZE SCALE SOFTMAX UNARY
 """
 
 
+def weak_network_flags(trt: Any) -> int:
+    """Of a network as the ONNX parser of TensorRT 8 wants it: with the batch among its sizes."""
+    return 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+
+
 def keep_types(trt: Any, network: trt.INetworkDefinition, config: trt.IBuilderConfig) -> list[str]:
     """Sets the builder's flags, and the precision of the layers that must stay in FP32.
 

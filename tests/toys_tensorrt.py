@@ -1,0 +1,90 @@
+"""Tiny ONNX files in each precision, and a vehicle to build them on: TensorRT faked, GPU faked."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+from fake_cudart import FakeCudart
+from fake_onnx_model import OnnxModel
+from fake_tensorrt import fake_tensorrt
+from onnx import TensorProto, helper, numpy_helper
+
+import kd3d.backends.cuda_runtime
+
+PROFILES = {"images": {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 8], "max": [4, 3, 8, 8]}}
+
+
+def vehicle(monkeypatch, version, **gpu):
+    """Installs the fakes until the test ends.
+
+    Returns:
+        trt (module), world (its inside), cudart.
+    """
+    cudart = FakeCudart(**gpu)
+    module, world = fake_tensorrt(version, cudart, OnnxModel)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    monkeypatch.setattr(kd3d.backends.cuda_runtime.ctypes, "CDLL", lambda path: cudart)
+    return SimpleNamespace(trt=module, world=world, cudart=cudart)
+
+
+def feeds(batch):
+    """Inputs of the files below."""
+    generator = np.random.default_rng(batch)
+    return {
+        "images": generator.normal(size=(batch, 3, 8, 8)).astype(np.float32),
+        "offset": np.arange(4, dtype=np.int64),
+    }
+
+
+def write_onnx(path, precision="fp32"):
+    """images (batch, 3, 8, 8), offset (4,) int64 -> scores (batch, 4, 8, 8), best (batch, 2) int64.
+
+    A convolution, in half precision or INT8 if asked, then an Exp that stays in single precision.
+    """
+    kernel = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    node, constants = helper.make_node, {"axes": np.array([2, 3]), "two": np.array([2])}
+    constants["shape"] = np.array([1, 4, 1, 1])
+    source, target, before, after = "images", "features", [], []
+    if precision == "fp16":
+        kernel = kernel.astype(np.float16)
+        source, target = "half_images", "half_features"
+        before = [node("Cast", ["images"], [source], to=TensorProto.FLOAT16, name="to_half")]
+        after = [node("Cast", [target], ["features"], to=TensorProto.FLOAT, name="to_single")]
+    elif precision == "int8":
+        constants.update(scale=np.float32(0.05), zero=np.int8(0))
+        source = "dequantized"
+        before = [
+            node("QuantizeLinear", ["images", "scale", "zero"], ["quantized"], name="quantize"),
+            node("DequantizeLinear", ["quantized", "scale", "zero"], [source], name="dequantize"),
+        ]
+    constants["kernel"] = kernel
+    nodes = [
+        *before,
+        node("Conv", [source, "kernel"], [target], pads=[1, 1, 1, 1], name="conv"),
+        *after,
+        node("Exp", ["features"], ["raised"], name="exp"),
+        node("Cast", ["offset"], ["real_offset"], to=TensorProto.FLOAT, name="cast_offset"),
+        node("Reshape", ["real_offset", "shape"], ["broad_offset"], name="reshape"),
+        node("Add", ["raised", "broad_offset"], ["scores"], name="add"),
+        node("ReduceMax", ["scores"], ["peaks"], axes=[2, 3], keepdims=0, name="reduce"),
+        node("TopK", ["peaks", "two"], ["values", "best"], name="topk"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [
+            helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8]),
+            helper.make_tensor_value_info("offset", TensorProto.INT64, [4]),
+        ],
+        [
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 4, 8, 8]),
+            helper.make_tensor_value_info("best", TensorProto.INT64, ["batch", 2]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 13)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
