@@ -1,110 +1,112 @@
-"""Real inputs to find the ranges of INT8 with: the training set through the test pipeline."""
+"""Ranges of an ONNX model's tensors over real inputs, collected by onnxruntime's calibrators."""
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-from mmengine.config import Config
 
-from kd3d.backends.base import Feeds
+from kd3d.backends.base import Feeds, check_feeds
+from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.errors import UserError
-from kd3d.export.manifest import Manifest
-from kd3d.export.preprocessing import image_input
-from kd3d.export.proof import Exported
-from kd3d.export.splits import split_clouds, split_images
-from kd3d.export.voxelization import network_feeds
 
-SPLITS = ("train", "val")  # the first one that is on this machine
+# Of the absolute values of a tensor; what lies above is clipped. 100: the largest one.
+PERCENTILES = (99.9, 99.99, 99.999, 100.0)
 
 
-class Frames(Sequence[Feeds]):
-    """Inputs that are made when they are asked for: all of them would fill the memory.
+def check_calibration(source: str | Path, feeds: Sequence[Feeds]) -> None:
+    """Raises a UserError if there are no inputs, or one that the model cannot take."""
+    if not len(feeds):
+        raise UserError(
+            f"{source}: no calibration inputs; give at least one, better 32 real ones, made by the "
+            "same preprocessing as at run time"
+        )
+    with OnnxRuntimeBackend(source, threads=1) as backend:
+        for index in range(len(feeds)):
+            try:
+                check_feeds(backend.inputs, feeds[index])
+            except UserError as error:
+                raise UserError(f"calibration input {index}: {error}") from error
+            for name, array in feeds[index].items():
+                if array.size == 0 or not np.isfinite(array).all():
+                    kind = "empty" if array.size == 0 else "not finite"
+                    raise UserError(
+                        f"calibration input {index}, '{name}': expected finite values, but it is "
+                        f"{kind}; look at the preprocessing or leave this input out"
+                    )
+
+
+def largest_values(source: str | Path, feeds: Sequence[Feeds]) -> dict[str, float]:
+    """Largest absolute value of every float tensor that a node makes or an input holds."""
+    from onnxruntime.quantization import CalibrationMethod
+
+    with _calibrator(source, None, CalibrationMethod.MinMax, {}) as calibrator:
+        for index in range(len(feeds)):
+            calibrator.collect_data(_Reader(feeds[index]))
+        return _largest(calibrator.compute_data().items())
+
+
+def percentile_ranges(
+    source: str | Path, feeds: Sequence[Feeds], op_types: Sequence[str]
+) -> dict[float, dict[str, float]]:
+    """For each of ``PERCENTILES`` the range of each tensor: values beyond it would be clipped.
+
+    The percentile is taken over all values of all inputs, by a histogram. One input is in memory
+    at a time, and they may differ in size (pillars).
 
     Args:
-        count: how many.
-        make: the inputs of one run by its index.
+        source: a float32 file.
+        feeds: real inputs.
+        op_types: whose inputs and outputs are measured.
     """
+    from onnxruntime.quantization import CalibrationMethod
 
-    def __init__(self, count: int, make: Callable[[int], Feeds]) -> None:
-        self._count = count
-        self._make = make
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Feeds: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Feeds]: ...
-    def __getitem__(self, index: int | slice) -> Feeds | Sequence[Feeds]:
-        if isinstance(index, slice):
-            return [self[one] for one in range(*index.indices(self._count))]
-        if not -self._count <= index < self._count:
-            raise IndexError(index)
-        return self._make(index % self._count)
+    options = {"symmetric": True}
+    with (
+        redirect_stdout(StringIO()),  # it reports each input
+        _calibrator(source, op_types, CalibrationMethod.Percentile, options) as calibrator,
+    ):
+        for index in range(len(feeds)):
+            calibrator.collect_data(_Reader(feeds[index]))
+        found = {}
+        for percentile in PERCENTILES:
+            calibrator.collector.percentile = percentile
+            found[percentile] = _largest(calibrator.compute_data().items())
+    return found
 
 
-def calibration_feeds(
-    exported: Exported, cfg: Config, *, count: int, images: Sequence[str | Path] = ()
-) -> Sequence[Feeds]:
-    """Inputs of real images or frames, spread evenly over the training (or validation) set.
+class _Reader:
+    """One input, as onnxruntime wants to be given it."""
 
-    Args:
-        exported: what they are for.
-        cfg: its config.
-        count: images or frames; fewer where the set has fewer.
-        images: files to take instead of the set.
+    def __init__(self, feeds: Feeds) -> None:
+        self._next: Feeds | None = feeds
 
-    Raises:
-        UserError: if neither set is on this machine and no images are given.
-    """
-    if count < 1:
-        raise UserError(f"--calibration {count}: expected at least 1 frame")
-    if isinstance(exported.manifest, Manifest):
-        return _of_images(exported, exported.manifest, cfg, count, images)
-    clouds = next((found for split in SPLITS if (found := split_clouds(cfg, split, count))), None)
-    if not clouds:
-        raise _nothing_here(cfg, "point clouds")
-    grid, batch = exported.manifest.voxelization, exported.manifest.batch
-    return Frames(
-        len(clouds),
-        lambda first: network_feeds(
-            [clouds[(first + offset) % len(clouds)] for offset in range(batch)], grid
-        ),
-    )
+    def get_next(self) -> Mapping[str, Any] | None:
+        feeds, self._next = self._next, None
+        return None if feeds is None else dict(feeds)
 
 
-def _of_images(
-    exported: Exported,
-    manifest: Manifest,
-    cfg: Config,
-    count: int,
-    images: Sequence[str | Path],
-) -> Sequence[Feeds]:
-    files = list(images)[:count] or next(
-        (found for split in SPLITS if (found := split_images(cfg, split, count))), []
-    )
-    if not files:
-        raise _nothing_here(cfg, "images")
-    detector, size = exported.module.detector, manifest.input_size
+@contextmanager
+def _calibrator(
+    source: str | Path, op_types: Sequence[str] | None, method: Any, options: dict[str, Any]
+) -> Iterator[Any]:  # Any: onnxruntime is untyped
+    from onnxruntime.quantization import create_calibrator
 
-    def make(first: int) -> Feeds:
-        chosen = [files[(first + offset) % len(files)] for offset in range(manifest.batch or 1)]
-        parts = [image_input(cfg, detector, path, size) for path in chosen]
-        return {manifest.input_name: np.concatenate(parts)}
-
-    return Frames(len(files), make)
+    with tempfile.TemporaryDirectory() as folder:
+        yield create_calibrator(
+            Path(source),
+            None if op_types is None else list(op_types),
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=method,
+            extra_options=options,
+        )
 
 
-def _nothing_here(cfg: Config, what: str) -> UserError:
-    roots: list[Any] = [
-        ((cfg.get(f"{split}_dataloader") or {}).get("dataset") or {}).get("data_root")
-        for split in SPLITS
-    ]
-    also = " or give files with --image" if what == "images" else ""
-    return UserError(
-        f"int8 needs real {what} to calibrate on, but those of the config's training and "
-        f"validation set are not here (data_root {roots[0]!r}, {roots[1]!r}); put them there, set "
-        f"--cfg-options train_dataloader.dataset.data_root=...{also}"
-    )
+def _largest(ranges: Any) -> dict[str, float]:
+    return {
+        name: float(max(np.abs(data.lowest).max(), np.abs(data.highest).max()))
+        for name, data in ranges
+    }
