@@ -28,7 +28,8 @@ def open_bundle(
     Args:
         bundle: the model's hash is compared with the one in export.json.
         name: "onnxruntime" runs the ONNX file; "tensorrt" builds an engine from it first.
-        engines: folder that keeps built engines; one that fits is used again.
+        engines: folder that keeps built engines, below the hash of their model; one that fits
+            is used again.
         precision: "fp32", "fp16" or "int8", if the bundle has it.
         threads: of ONNX Runtime inside one operator; None leaves the choice to it.
 
@@ -46,4 +47,5 @@ def open_bundle(
     from kd3d.backends.engine import engine_from_onnx
     from kd3d.backends.trt import TrtBackend
 
-    return TrtBackend(engine_from_onnx(model, engines, profiles=bundle.profiles))
+    folder = engines / bundle.models[precision].sha256[:12]
+    return TrtBackend(engine_from_onnx(model, folder, profiles=bundle.profiles))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Mapping, Sequence  # noqa: UP035  (the vehicle runs Python 3.8)
 
 from kd3d.backends.base import Backend, Feeds
+from kd3d.backends.trt import TrtBackend
 from kd3d.profiling.board_state import gpu_processes, read_state, state_entries
-from kd3d.profiling.device_latency import measure_device
+from kd3d.profiling.device_latency import engine_typing, measure_device
 from kd3d.profiling.environment import environment
 from kd3d.profiling.latency import (
     LEAST_ITERATIONS,
@@ -135,10 +136,10 @@ def _measured(
     clock: Clock,
 ) -> Measured:
     metrics = latency.metrics()
-    backend: Any = arm.backend  # Any: only some tell device and host apart
-    tells_device = hasattr(backend, "prepare")
+    backend = arm.backend
+    tells_device = isinstance(backend, TrtBackend)
     layers: list[dict[str, Scalar]] = []
-    if tells_device:
+    if isinstance(backend, TrtBackend):
         metrics.update(
             measure_device(
                 backend,
@@ -148,11 +149,8 @@ def _measured(
                 clock=clock,
             )
         )
-    if options.layers and hasattr(backend, "layer_times"):
-        layers = [
-            {"name": layer.name, "ms": layer.ms, "kind": layer.kind, "precision": layer.precision}
-            for layer in backend.layer_times(arm.feeds)
-        ]
+        if options.layers:
+            layers = [asdict(layer) for layer in backend.layer_times(arm.feeds)]
     metrics.update(_energy(arm, options, meter, idle_w))
     conditions = {
         **arm.conditions,
@@ -165,8 +163,9 @@ def _measured(
         "warmup_runs": latency.warmup_runs,
         "steady": latency.steady,
     }
-    if tells_device:
+    if isinstance(backend, TrtBackend):
         conditions["cuda_graph"] = options.cuda_graph
+        conditions["typing"] = engine_typing(backend.path)
     if "energy_j" in metrics:
         conditions["power_source"] = meter.source
     return Measured(metrics, conditions, found, layers)

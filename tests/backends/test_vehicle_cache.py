@@ -79,5 +79,5 @@ def test_what_arrives_damaged_is_not_kept(vehicle, tmp_path, monkeypatch):
 def test_an_old_python_is_refused(monkeypatch, tmp_path):
     answer = {"python": [3, 6, 9], "cache": "/c", "missing": {}}
     monkeypatch.setattr("kd3d.backends.vehicle_cache.ask", lambda *args, **request: answer)
-    with pytest.raises(UserError, match="is Python 3[.]6[.]9; expected 3[.]8 or later"):
+    with pytest.raises(UserError, match=r"is Python 3\.6\.9; expected 3\.8 or later"):
         send_files(Host("orin"), {}, say=print)

@@ -12,6 +12,8 @@ from kd3d.profiling.environment import environment
 
 NAMES = {
     *("machine", "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python"),
+    *("l4t", "jetpack", "cuda", "power_mode", "gpu_sms", "gpu_compute", "gpu_max_mhz"),
+    *("emc_max_mhz", "tpc_pg_mask"),
     *("torch", "mmengine", "mmcv", "mmdet", "onnx", "onnxruntime", "tensorrt", "kd3d", "commit"),
 }
 
@@ -27,9 +29,8 @@ def test_every_entry_is_text_and_known_ones_are_right():
 
 
 def test_a_missing_package_and_a_failing_command_are_empty(monkeypatch):
-    monkeypatch.setattr(
-        kd3d.profiling.environment, "_DISTRIBUTIONS", {"torch": ["no-such-distribution"]}
-    )
+    absent = dict.fromkeys(("torch", "tensorrt"), ["no-such-distribution"])
+    monkeypatch.setattr(kd3d.profiling.environment, "_DISTRIBUTIONS", absent)
     monkeypatch.setenv("PATH", "")  # neither git nor nvidia-smi
     found = environment()
     assert (found["torch"], found["gpu"], found["commit"]) == ("", "", "")
@@ -60,3 +61,23 @@ def test_it_parses_as_python_3_8_and_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_board_is_named_by_its_device_tree_and_its_driver(system):
+    board = system(
+        {
+            "/proc/device-tree/model": "NVIDIA Jetson AGX Orin Developer Kit\0",
+            "/etc/os-release": 'NAME="Ubuntu"\nPRETTY_NAME="Ubuntu 20.04.6 LTS"\n',
+            "/proc/cpuinfo": "processor : 0\nmodel name : ARMv8 Processor rev 1 (v8l)\n",
+            "/dev/nvmap": "",
+        },
+        {
+            "kd3d.profiling.cuda_device": '{"gpu_name": "Orin", "gpu_sms": "16"}',
+            "Version} libnvinfer8": "8.5.2-1+cuda11.4",
+        },
+    )
+    found = environment(board)
+    assert found["machine"] == "NVIDIA Jetson AGX Orin Developer Kit"
+    assert (found["os"], found["cpu"]) == ("Ubuntu 20.04.6 LTS", "ARMv8 Processor rev 1 (v8l)")
+    assert (found["gpu"], found["gpu_sms"]) == ("Orin", "16")
+    assert found["tensorrt"] == "8.5.2-1+cuda11.4"  # from apt, which has no wheel

@@ -2,7 +2,15 @@
 
 import pytest
 
-from kd3d.profiling.latency import Latency, Warmup, is_steady, measure_latency
+from kd3d.profiling.latency import (
+    SETTLING_RUNS,
+    Latency,
+    Warmup,
+    is_steady,
+    measure_in_turns,
+    measure_latency,
+    spread,
+)
 
 MS = 1_000_000  # nanoseconds
 
@@ -61,6 +69,8 @@ def test_metrics_of_known_times():
             "p50_ms": 51.0,
             "p90_ms": 91.0,
             "p99_ms": 100.0,
+            "max_ms": 101.0,
+            "jitter_ms": 1.0,
             "mean_ms": 51.0,
             "throughput_fps": 2000 / 51,
             "iterations": 101,
@@ -85,3 +95,73 @@ def test_progress_is_told_outside_the_measured_time():
 def test_too_few_iterations_are_refused():
     with pytest.raises(ValueError, match="at least 200 iterations, got 199"):
         measure(FakeMachine([1.0]), iterations=199)
+
+
+def test_jitter_is_what_a_run_differs_from_the_one_before():
+    found = spread([2.0, 5.0, 4.0, 4.0], "device_")
+    assert found["device_jitter_ms"] == pytest.approx((3.0 + 1.0 + 0.0) / 3)
+    assert found["device_max_ms"] == 5.0
+    assert spread([7.0])["jitter_ms"] == 0.0
+
+
+class Row:
+    """Several runs on one clock; says which ran, in order."""
+
+    def __init__(self, times_ms):
+        self.now_ns = 0
+        self.order = []
+        self.runs = [self._run(index, time_ms) for index, time_ms in enumerate(times_ms)]
+
+    def _run(self, index, time_ms):
+        def run():
+            self.now_ns += round(time_ms * MS)
+            self.order.append(index)
+
+        return run
+
+    def clock(self):
+        return self.now_ns
+
+
+def test_two_things_take_turns_and_the_order_turns_round():
+    row = Row([1.0, 3.0])
+    warmup = Warmup(window=2, limit=50)
+    first, second = measure_in_turns(
+        row.runs, batches=[1, 4], iterations=201, turns=2, warmup=warmup, clock=row.clock
+    )
+    assert (first.times_ms, second.times_ms) == ([1.0] * 201, [3.0] * 201)
+    assert (first.warmup_runs, second.warmup_runs, second.batch) == (4, 4, 4)
+    settled = SETTLING_RUNS
+    expected = [0] * 4 + [1] * 4
+    expected += [0] * (settled + 100) + [1] * (settled + 100)  # 201 halved
+    expected += [1] * (settled + 101) + [0] * (settled + 101)
+    assert row.order == expected
+
+
+def test_a_machine_that_slows_down_is_slow_for_both():
+    """Their ratio stays 2, although everything takes 3 times as long from the middle on."""
+    row = Row([1.0, 2.0])
+    plain = row.runs
+
+    def slowing(run):
+        def slow():
+            before = row.now_ns
+            run()
+            if before > 300 * MS:
+                row.now_ns += 2 * (row.now_ns - before)
+
+        return slow
+
+    first, second = measure_in_turns(
+        [slowing(run) for run in plain], batches=[1, 1], turns=20, clock=row.clock
+    )
+    assert second.metrics()["mean_ms"] / first.metrics()["mean_ms"] == pytest.approx(2.0, rel=0.05)
+
+
+def test_progress_counts_the_runs_of_all():
+    row = Row([1.0, 1.0])
+    seen = []
+    measure_in_turns(
+        row.runs, batches=[1, 1], clock=row.clock, progress=lambda *counts: seen.append(counts)
+    )
+    assert (seen[0], seen[-1], len(seen)) == ((1, 400), (400, 400), 400)

@@ -1,0 +1,85 @@
+import dataclasses
+
+import pytest
+
+from kd3d.errors import UserError
+from kd3d.profiling.comparison import comparison_text, differences
+from kd3d.report.record import Record
+
+ENVIRONMENT = {
+    "machine": "NVIDIA Jetson AGX Orin",
+    "power_mode": "MAXN",
+    "gpu_mhz": "1300.5",
+    "temperature_after_c": "gpu 51.0",
+    "throttled": "no",
+    "commit": "abc",
+}
+CONDITIONS = {"protocol": "2", "batch": 1, "backend": "tensorrt", "precision": "fp16"}
+
+
+def record(p50_ms=4.0, *, environment=(), conditions=(), iterations=200.0, kind="latency"):
+    return Record(
+        kind=kind,
+        role="",
+        name="student",
+        metrics={
+            "p50_ms": p50_ms,
+            "p99_ms": 2 * p50_ms,
+            "d2h_p50_ms": 0.0,
+            "iterations": iterations,
+        },
+        environment={**ENVIRONMENT, **dict(environment)},
+        conditions={**CONDITIONS, **dict(conditions)},
+    )
+
+
+def test_what_is_compared_and_states_of_a_moment_may_differ():
+    other = record(
+        environment={"temperature_after_c": "gpu 63.0", "commit": "def", "gpu_mhz": "1290"},
+        conditions={"backend": "onnxruntime", "precision": "int8"},
+    )
+    assert differences(record(), other) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"environment": {"power_mode": "30W"}}, "environment: power_mode: MAXN | 30W"),
+        ({"environment": {"gpu_mhz": "1200"}}, "environment: gpu_mhz: 1300.5 | 1200"),
+        ({"environment": {"gpu_mhz": ""}}, "environment: gpu_mhz: 1300.5 | unknown"),
+        (
+            {"environment": {"throttled": "oc3 +2 events"}},
+            "environment: throttled: no | oc3 +2 events",
+        ),
+        ({"environment": {"gpu_processes": "Xorg"}}, "environment: gpu_processes: unknown | Xorg"),
+        ({"conditions": {"batch": 2}}, "protocol: batch: 1 | 2"),
+        ({"conditions": {"protocol": "1"}}, "protocol: protocol: 2 | 1"),
+        ({"iterations": 500.0}, "protocol: iterations: 200 | 500"),
+    ],
+)
+def test_what_may_not(changes, line):
+    other = record(**changes)
+    assert differences(record(), other) == [line]
+    with pytest.raises(UserError, match="they differ in:\n  ") as error:
+        comparison_text(record(), other)
+    assert line in str(error.value)
+    assert "--force" in str(error.value)
+    assert f"DIFFERS, {line}" in comparison_text(record(), other, force=True)
+
+
+def test_ratios_are_second_over_first():
+    lines = comparison_text(record(4.0), record(3.0, conditions={"precision": "int8"})).splitlines()
+    assert lines[0] == "first: student, tensorrt, fp16"
+    assert lines[1] == "second: student, tensorrt, int8"
+    assert lines[3].split() == ["p50", "4.000", "3.000", "0.750"]
+    assert lines[4].split() == ["p99", "8.000", "6.000", "0.750"]
+    assert lines[5].split() == ["d2h_p50", "0.000", "0.000", "-"]
+    assert len(lines) == 6
+
+
+def test_only_latencies_are_compared():
+    with pytest.raises(UserError, match="got kind 'export'"):
+        comparison_text(record(), record(kind="export"))
+    empty = dataclasses.replace(record(), metrics={})
+    with pytest.raises(UserError, match="at least 200 iterations"):
+        comparison_text(empty, record())

@@ -1,0 +1,57 @@
+import json
+from contextlib import nullcontext
+
+import pytest
+
+from kd3d.backends.device_run import DeviceTimes
+from kd3d.profiling.device_latency import engine_typing, measure_device
+
+
+class FakeRun:
+    """Warm-up runs take 9 ms on the device, then 2 and 4 in turn; the copies 1 and 0.5."""
+
+    def __init__(self):
+        self.with_copies = 0
+        self.now_ns = 0
+
+    def timed(self, copies=True):
+        if not copies:
+            self.now_ns += 3_000_000
+            return DeviceTimes(0.0, 2.0, 0.0, 0.1, 3.0)
+        self.now_ns += 5_000_000
+        self.with_copies += 1
+        device_ms = 9.0 if self.with_copies <= 20 else 2.0 + 2 * (self.with_copies % 2)
+        return DeviceTimes(1.0, device_ms, 0.5, 0.2, 5.0)
+
+
+class FakeBackend:
+    def __init__(self):
+        self.run = FakeRun()
+        self.graphs = []
+
+    def prepare(self, feeds, *, graph):
+        self.graphs.append(graph)
+        return nullcontext(self.run)
+
+
+def test_device_copies_and_host_apart_and_without_the_warm_up():
+    backend = FakeBackend()
+    found = measure_device(
+        backend, {}, iterations=200, cuda_graph=True, clock=lambda: backend.run.now_ns
+    )
+    assert backend.graphs == [True]
+    assert backend.run.with_copies == 220
+    assert found["device_p50_ms"] == pytest.approx(3.0)  # between 2 and 4
+    assert (found["device_max_ms"], found["device_jitter_ms"]) == (4.0, 2.0)
+    assert (found["h2d_p99_ms"], found["d2h_p50_ms"]) == (1.0, 0.5)
+    assert (found["enqueue_p50_ms"], found["no_copies_p90_ms"]) == (0.2, 3.0)
+
+
+def test_typing_of_an_engine(tmp_path):
+    engine = tmp_path / "model.engine"
+    assert engine_typing(engine) == ""
+    record = tmp_path / "model.engine.json"
+    record.write_text(json.dumps({"typing": "strongly typed"}))
+    assert engine_typing(engine) == "strongly typed"
+    record.write_text("half")
+    assert engine_typing(engine) == ""

@@ -1,0 +1,37 @@
+import json
+
+import pytest
+from toys_bundle import write_bundle
+
+from kd3d.profiling.on_vehicle import main
+
+
+def test_it_measures_and_writes_one_result(tmp_path, capsys):
+    folder = write_bundle(tmp_path / "bundle", precisions=("fp32", "int8"))
+    out, progress = tmp_path / "result.json", tmp_path / "progress"
+    main(
+        [
+            *(str(folder), "--backend", "onnxruntime", "--precision", "fp32", "int8"),
+            *("--threads", "1", "--batch", "2", "--energy-s", "0"),
+            *("--out", str(out), "--progress", str(progress)),
+        ]
+    )
+    results = json.loads(out.read_text())["results"]
+    assert [one["conditions"]["precision"] for one in results] == ["fp32", "int8"]
+    assert results[0]["conditions"]["batch"] == 2
+    assert results[0]["metrics"]["iterations"] == 200
+    assert progress.read_text() == "400 400"
+    printed = capsys.readouterr().out
+    assert printed.startswith("onnxruntime fp32: p50 ")
+    assert printed.endswith(f"wrote {out}\n")
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    out = ["--backend", "onnxruntime", "--out", str(tmp_path / "result.json")]
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path), *out])
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "result.json").exists()
