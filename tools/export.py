@@ -26,7 +26,9 @@ described in export.json. Compared are frames of the test set, where it is here,
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -45,6 +47,7 @@ from kd3d.export.proof import Exported, export_parity, parity_text, write_export
 from kd3d.files import sha256_of
 from kd3d.report.record import ROLES
 
+Checkpoint = Mapping[str, Any]  # Any: what a training run saved
 _IMAGE_SIZE = "px of an image before padding, if smaller (two-stage detectors, DETR)"
 
 
@@ -76,7 +79,9 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         with whole_folder(args.out, force=args.force) as folder:
-            passed = prove(args, cfg, export(args, cfg, folder))
+            checkpoint = load_checkpoint(args.checkpoint)
+            exported = export(args, cfg, checkpoint, folder)
+            passed = prove(args, cfg, checkpoint, exported)
             if not passed:
                 rejected = replace_rejected(folder, args.out)
     if not passed:
@@ -84,10 +89,9 @@ def main() -> None:
     print(f"wrote {args.out}")
 
 
-def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Exported:
+def export(args: argparse.Namespace, cfg: Config, checkpoint: Checkpoint, folder: Path) -> Exported:
     """Fills ``folder`` with the fp32 file and all that goes with it."""
     detector = build_detector(cfg)
-    checkpoint = load_checkpoint(args.checkpoint)
     load_weights(detector, checkpoint["state_dict"], args.checkpoint)
     settings = {
         "opset": args.opset,
@@ -117,12 +121,17 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Exported:
     )
 
 
-def prove(args: argparse.Namespace, cfg: Config, exported: Exported) -> bool:
+def prove(
+    args: argparse.Namespace, cfg: Config, checkpoint: Checkpoint, exported: Exported
+) -> bool:
     """Adds the other precisions; compares and records each. Ends at the first that fails."""
     for precision in dict.fromkeys(["fp32", *args.precision]):
         if precision != "fp32":
-            settings = {"calibration": args.calibration, "images": args.image}
-            exported, made = add_precision(exported, precision, cfg, **settings)
+            exported, made = add_precision(
+                *(exported, precision, cfg, checkpoint),
+                calibration=args.calibration,
+                images=args.image,
+            )
             print(made)
         result = export_parity(exported, precision)
         write_export_record(exported, result, precision, role=args.role, name=args.name)

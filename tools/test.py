@@ -1,7 +1,7 @@
 """Evaluates a checkpoint, or an exported folder, on its config's test split.
 
 python tools/test.py CONFIG work_dirs/run/iter_500.pth --work-dir work_dirs/run
-python tools/test.py CONFIG work_dirs/run/export --backend onnxruntime
+python tools/test.py CONFIG work_dirs/run/export --backend onnxruntime --precision int8
 """
 
 import argparse
@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 import kd3d.distill  # noqa: F401  (registers the hook)
+from kd3d.backends.bundle import Bundle
 from kd3d.building import building
 from kd3d.checkpoints import check_weights_fit, load_checkpoint, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
@@ -29,7 +30,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="checkpoint file; with --backend, an exported folder")
     parser.add_argument("--work-dir", help="where record and predictions go")
     parser.add_argument(
-        "--backend", choices=["onnxruntime", "pytorch"], help="run what tools/export.py wrote"
+        "--backend",
+        choices=["onnxruntime", "tensorrt", "pytorch"],
+        help="run what tools/export.py wrote",
+    )
+    parser.add_argument(
+        "--precision", choices=["fp32", "fp16", "int8"], default="fp32", help="with --backend"
     )
     parser.add_argument("--show-dir", help="save painted images into this folder of the work dir")
     parser.add_argument("--seed", type=int, help="the run was trained with, for the record")
@@ -76,7 +82,9 @@ def build_runner(config: Config, args: argparse.Namespace) -> Runner:
                 f"--backend {args.backend} expects a folder that tools/export.py wrote, "
                 f"got {args.checkpoint}"
             )
-        config.model = backend_detector(args.checkpoint, args.backend, config)
+        config.model = backend_detector(
+            args.checkpoint, args.backend, config, precision=args.precision
+        )
         return Runner.from_cfg(config)
     state = load_checkpoint(args.checkpoint)["state_dict"]
     runner = Runner.from_cfg(config)
@@ -94,15 +102,17 @@ def main() -> None:
         runner = build_runner(configured(args), args)
         runner.test()
         if is_main_process():
-            weights = args.checkpoint if not args.backend else f"{args.checkpoint}/model.onnx"
+            tested = args.checkpoint
+            if args.backend:
+                tested = str(Bundle.read(tested).model_path(args.precision))
             record = write_accuracy_record(
                 runner,
                 runner.work_dir,
-                checkpoint=weights,
+                checkpoint=tested,
                 role=args.role,
                 name=args.name,
                 seed=args.seed,
-                conditions={"backend": args.backend or "pytorch"},
+                conditions={"backend": args.backend or "pytorch", "precision": args.precision},
             )
             print(f"record: {record}")
 

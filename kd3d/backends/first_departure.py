@@ -21,6 +21,7 @@ _CUTS = 7  # tensors of one probe: an engine a probe is slow, all tensors at onc
 _AFTER = 4  # layers that are shown after the first one
 _EQUAL = 1e-3  # rms below which a TopK sorts the same values on both sides
 _SORTING = frozenset({"TopK", "NonZero", "NonMaxSuppression", "ArgMax", "ArgMin"})
+_OUTPUT = "_output_0"  # what torch appends to the name of a node
 _FLOATS = (1, 10, 11, 16)  # onnx.TensorProto: FLOAT, FLOAT16, DOUBLE, BFLOAT16
 
 
@@ -42,6 +43,14 @@ class LayerDifference:
     rms: float
     cosine: float
     non_finite: int
+
+    @property
+    def layer(self) -> str:
+        """A name with the module's path: a node that an optimiser made has only its tensor's."""
+        made_up = not self.node or self.node.startswith("node_")
+        return (
+            self.tensor[: -len(_OUTPUT)] if made_up and self.tensor.endswith(_OUTPUT) else self.node
+        )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """An exported file in the place of a detector, so that MMEngine's test loop evaluates it."""
 
+import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from kd3d.backends.base import Backend
+from kd3d.backends.bundle import Bundle
 from kd3d.errors import UserError
 from kd3d.export.backend_pillar_detector import BackendPillarDetector
 from kd3d.export.final_boxes import Detections, final_boxes
@@ -28,12 +32,15 @@ class BackendDetector(BaseModel):
 
     Images smaller than the exported size are padded right and below, as MMDetection pads the
     smaller images of a batch. Larger ones are refused: resizing here would change the result.
-    Where the test pipeline makes images of exactly the exported size, results equal PyTorch's.
+    Where the test pipeline makes images of exactly the exported size, results equal PyTorch's. A
+    two-stage detector or DETR is exported for one size of image before padding: other images are
+    detected too, but clipped or masked as if they had that size, and a warning says so.
 
     Args:
         export_dir: written by tools/export.py. Opened by the first batch, released by ``close``:
             EMAHook copies the model before that, and a session cannot be copied.
-        backend: "onnxruntime" or "pytorch".
+        backend: "onnxruntime", "tensorrt" or "pytorch".
+        precision: "fp32", "fp16" or "int8", if the folder has it.
         data_preprocessor: the original detector's, built or as a config.
     """
 
@@ -42,12 +49,14 @@ class BackendDetector(BaseModel):
         export_dir: str | Path,
         backend: str,
         *,
+        precision: str = "fp32",
         data_preprocessor: nn.Module | dict[str, Any],
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self._manifest = Manifest.read(export_dir)
-        self._open = partial(open_backend, export_dir, backend)
+        self._open = partial(open_backend, export_dir, backend, precision=precision)
         self._backend: Backend | None = None
+        self._warned = False
 
     def close(self) -> None:
         """Releases what the backend holds."""
@@ -70,6 +79,7 @@ class BackendDetector(BaseModel):
         padding = float(self._manifest.preprocessing["pad_value"])
         images = pad_to_size(inputs.float(), self._manifest.input_size, padding)
         outputs = self._infer(images)
+        self._compare_sizes([sample.metainfo["img_shape"][:2] for sample in data_samples])
         for index, sample in enumerate(data_samples):
             found = self._detections({k: v[index] for k, v in outputs.items()}, sample.metainfo)
             sample.pred_instances = InstanceData(
@@ -92,6 +102,21 @@ class BackendDetector(BaseModel):
             for name in self._manifest.output_names
         }
 
+    def _compare_sizes(self, sizes: list[Sequence[int]]) -> None:
+        expected = self._manifest.image_size
+        others = {tuple(size) for size in sizes} - {expected}
+        if expected is None or not others or self._warned:
+            return
+        self._warned = True
+        height, width = min(others)
+        print_log(
+            f"the export is made for images of {expected[0]}x{expected[1]} (H x W) before padding "
+            f"and receives {height}x{width}: detections may differ a little from PyTorch's; for "
+            f"images of one size export with --image-size {height} {width}",
+            "current",
+            logging.WARNING,
+        )
+
     def _detections(self, outputs: dict[str, Tensor], meta: dict[str, Any]) -> Detections:
         return final_boxes(
             outputs["boxes"],
@@ -104,22 +129,26 @@ class BackendDetector(BaseModel):
         )
 
 
-def backend_detector(export_dir: str | Path, backend_name: str, cfg: Config) -> dict[str, Any]:
+def backend_detector(
+    export_dir: str | Path, backend_name: str, cfg: Config, *, precision: str = "fp32"
+) -> dict[str, Any]:
     """Config of a model that runs an export: put it in the place of ``cfg.model``.
 
     A config rather than a model, because a Runner copies and prints its config.
 
     Args:
         export_dir: written by tools/export.py.
-        backend_name: "onnxruntime" or "pytorch".
+        backend_name: "onnxruntime", "tensorrt" or "pytorch".
         cfg: whose test pipeline will be run and whose data preprocessor is used.
+        precision: "fp32", "fp16" or "int8".
 
     Raises:
-        UserError: for an unknown backend or a folder that is no export.
+        UserError: for an unknown backend, a folder that is no export, or lacks the precision.
     """
     if backend_name not in BACKENDS:
         raise UserError(f"unknown backend '{backend_name}'; expected one of {', '.join(BACKENDS)}")
     pillars = isinstance(read_manifest(export_dir), PillarManifest)
+    Bundle.read(export_dir).model_path(precision)
     processor = dict(cfg.model.get("data_preprocessor") or {"type": "DetDataPreprocessor"})
     processor.pop("batch_augments", None)  # training only
     processor.setdefault("_scope_", cfg.get("default_scope", "mmdet"))
@@ -129,5 +158,6 @@ def backend_detector(export_dir: str | Path, backend_name: str, cfg: Config) -> 
         "type": f"kd3d.{BackendPillarDetector.__name__ if pillars else BackendDetector.__name__}",
         "export_dir": str(export_dir),
         "backend": backend_name,
+        "precision": precision,
         "data_preprocessor": processor,
     }

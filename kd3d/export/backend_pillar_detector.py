@@ -29,7 +29,8 @@ class BackendPillarDetector(BaseModel):
     Args:
         export_dir: written by tools/export.py. Opened by the first batch, released by ``close``:
             EMAHook copies the model before that, and a session cannot be copied.
-        backend: "onnxruntime" or "pytorch".
+        backend: "onnxruntime", "tensorrt" or "pytorch".
+        precision: "fp32", "fp16" or "int8", if the folder has it.
         data_preprocessor: collates the points, without voxelisation; built or as a config.
     """
 
@@ -38,6 +39,7 @@ class BackendPillarDetector(BaseModel):
         export_dir: str | Path,
         backend: str,
         *,
+        precision: str = "fp32",
         data_preprocessor: nn.Module | dict[str, Any],
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
@@ -45,7 +47,7 @@ class BackendPillarDetector(BaseModel):
         if not isinstance(manifest, PillarManifest):
             raise UserError(f"{export_dir} holds a detector of images, the config reads points")
         self._manifest = manifest
-        self._open = partial(open_backend, export_dir, backend)
+        self._open = partial(open_backend, export_dir, backend, precision=precision)
         self._backend: Backend | None = None
 
     def close(self) -> None:

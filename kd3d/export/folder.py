@@ -49,29 +49,20 @@ def write_export(
     if size[0] % divisor or size[1] % divisor:
         raise UserError(f"input size {size[0]}x{size[1]}: expected multiples of {divisor}")
     batch = 1 if batch is None and module.fixed_batch else batch
-    example = torch.zeros(batch or 2, 3, *size)  # 2: a batch of 1 may become a constant
     try:
-        level_sizes = module.level_sizes(example[:1])
+        level_sizes = module.level_sizes(torch.zeros(1, 3, *size))
     except RuntimeError as error:  # feature maps that do not join
         raise UserError(
             f"the detector does not take inputs of {size[0]}x{size[1]} (H x W): {error}; "
             "try multiples of 32"
         ) from error
-    model = onnx_from_model(
-        module,
-        example,
-        folder / MODEL_FILES["fp32"],
-        input_name=INPUT_NAME,
-        output_names=module.output_names,
-        opset=opset,
-        dynamic_batch=batch is None,
-    )
+    model = trace_images(module, folder / MODEL_FILES["fp32"], size=size, batch=batch, opset=opset)
     write_text(folder / CONFIG_FILE, cfg.pretty_text)
     torch.save(module.detector.state_dict(), folder / WEIGHTS_FILE)
     manifest = Manifest(
         input_name=INPUT_NAME,
         input_size=size,
-        image_size=module.image_size,
+        image_size=(module.image_size or size) if module.fixed_batch else None,
         batch=batch,
         output_names=module.output_names,
         rows_free=module.rows_free,
@@ -90,6 +81,21 @@ def write_export(
     )
     manifest.write(folder)
     return manifest
+
+
+def trace_images(
+    module: Deployable, path: Path, *, size: tuple[int, int], batch: int | None, opset: int
+) -> Path:
+    """The ONNX file of a detector of images, whole or absent; arguments as of ``write_export``."""
+    return onnx_from_model(
+        module,
+        torch.zeros(batch or 2, 3, *size),  # 2: a batch of 1 may become a constant
+        path,
+        input_name=INPUT_NAME,
+        output_names=module.output_names,
+        opset=opset,
+        dynamic_batch=batch is None,
+    )
 
 
 @contextmanager

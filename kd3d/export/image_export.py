@@ -1,6 +1,7 @@
 """Makes the export folder of a detector of images, with inputs to compare it on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def export_images(
         for path in images or split_images(cfg, "test", _REAL_IMAGES)
     ]
     manifest = write_export(module, cfg, folder, size=size, batch=batch, **settings)
+    manifest = replace(manifest, sample="real" if real else "random")
+    manifest.write(folder)
     feeds: list[Feeds] = [
         {manifest.input_name: image.repeat(manifest.batch or 1, axis=0)} for image in real
     ]

@@ -40,6 +40,7 @@ class Manifest:
         checkpoint: path of the weights; checkpoint_hash: of that file.
         versions: of what made it.
         models: the ONNX files by precision.
+        sample: what sample.npz was made of, "real" or "random".
     """
 
     input_name: str
@@ -60,6 +61,7 @@ class Manifest:
     checkpoint_hash: str
     versions: dict[str, str]
     models: Mapping[str, ModelFile]
+    sample: str = "random"
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Name, shape and type of the network's input."""

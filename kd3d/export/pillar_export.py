@@ -66,14 +66,7 @@ def export_pillars(
     features = module.example(1)[0].shape[2]
     real = split_clouds(cfg, "test", _REAL_CLOUDS)
     clouds = real + [synthetic_cloud(features, seed) for seed in range(_SYNTHETIC_CLOUDS)]
-    model = onnx_from_inputs(
-        module,
-        dict(zip(INPUT_NAMES, module.example(7), strict=True)),
-        folder / MODEL_FILES["fp32"],
-        output_names=module.output_names,
-        opset=opset,
-        dynamic_axes={name: {0: "pillars"} for name in INPUT_NAMES},
-    )
+    model = trace_pillars(module, folder / MODEL_FILES["fp32"], opset=opset)
     write_text(folder / CONFIG_FILE, cfg.pretty_text)
     torch.save(detector.state_dict(), folder / WEIGHTS_FILE)
     kind = "test set" if real else "synthetic"
@@ -85,6 +78,18 @@ def export_pillars(
     backend = backend_from_module(module, manifest)
     write_sample(folder, backend, manifest, sample, points=clouds[0])
     return Exported(folder, module, manifest, cloud_feeds(clouds, manifest), real=len(real))
+
+
+def trace_pillars(module: PillarDeployable, path: Path, *, opset: int) -> Path:
+    """The ONNX file of a pillar detector, whole or absent."""
+    return onnx_from_inputs(
+        module,
+        dict(zip(INPUT_NAMES, module.example(7), strict=True)),
+        path,
+        output_names=module.output_names,
+        opset=opset,
+        dynamic_axes={name: {0: "pillars"} for name in INPUT_NAMES},
+    )
 
 
 def cloud_feeds(clouds: Sequence[Points], manifest: PillarManifest) -> list[Feeds]:

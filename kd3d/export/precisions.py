@@ -1,20 +1,23 @@
 """Adds the coarser precisions to an export folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from kd3d.backends.bundle import MODEL_FILES, ModelFile
-from kd3d.export.calibration import calibration_feeds
+from kd3d.export.calibration_data import calibration_feeds
 from kd3d.export.proof import Exported
+from kd3d.export.trained_ranges import trained_ranges
 
 
 def add_precision(
     exported: Exported,
     precision: str,
     cfg: Config,
+    checkpoint: Mapping[str, Any],
     *,
     calibration: int,
     images: Sequence[str | Path] = (),
@@ -25,7 +28,8 @@ def add_precision(
         exported: the folder.
         precision: "fp16" or "int8".
         cfg: config of the detector, for the data to calibrate int8 on.
-        calibration: frames of it.
+        checkpoint: that was exported; the ranges in it, if it was trained for int8, are kept.
+        calibration: frames to calibrate on.
         images: files to take instead.
 
     Returns:
@@ -43,11 +47,12 @@ def add_precision(
     from kd3d.export.quantize import int8_from_onnx
 
     feeds = calibration_feeds(exported, cfg, count=calibration, images=images)
-    quantised = int8_from_onnx(source, target, feeds)
+    trained = trained_ranges(checkpoint, source)
+    quantised = int8_from_onnx(source, target, feeds, **trained)
     return _with_model(exported, precision, quantised.as_json()), quantised.text()
 
 
-def _with_model(exported: Exported, precision: str, report: dict[str, object]) -> Exported:
+def _with_model(exported: Exported, precision: str, report: Mapping[str, Any]) -> Exported:
     entry = ModelFile.of(exported.folder / MODEL_FILES[precision], report)
     models = {**exported.manifest.models, precision: entry}
     changed = replace(exported, manifest=replace(exported.manifest, models=models))

@@ -51,6 +51,11 @@ def split_clouds(cfg: Config, split: str, count: int) -> list[Points]:
         return []
 
 
+def is_here(cfg: Config, split: str) -> bool:
+    """Whether the annotations of a split are on this machine."""
+    return _innermost(cfg, split) is not None
+
+
 def _innermost(cfg: Config, split: str) -> dict[str, Any] | None:
     """Settings of the data set itself, whatever wraps it; None if it is not here."""
     settings = (cfg.get(f"{split}_dataloader") or {}).get("dataset") or {}

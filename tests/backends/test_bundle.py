@@ -66,9 +66,7 @@ def test_changed_and_absent_files(folder):
     (folder / "model.onnx").unlink()
     with pytest.raises(UserError, match=r"model.onnx is gone; export again"):
         bundle.verify("fp32")
-    with pytest.raises(
-        UserError, match=r"holds fp32, int8, not 'fp16'.*fp32 int8 fp16"
-    ):
+    with pytest.raises(UserError, match=r"holds fp32, int8, not 'fp16'.*fp32 int8 fp16"):
         bundle.model_path("fp16")
     (folder / "sample.npz").unlink()
     with pytest.raises(UserError, match=r"sample.npz is gone"):

@@ -7,6 +7,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 
 from kd3d.errors import UserError
+from kd3d.export import backend_detector as module_under_test
 from kd3d.export.backend_detector import backend_detector
 from kd3d.export.deployable import deployable
 from kd3d.export.folder import write_export
@@ -19,10 +20,10 @@ def exported(build, tmp_path):
     """Exports a family and answers (detector, backend detector); closes it afterwards."""
     opened = []
 
-    def export(family, *, batch=None, backend="onnxruntime"):
+    def export(family, *, batch=None, backend="onnxruntime", image_size=None):
         detector, cfg = build(family)
         write_export(
-            deployable(detector),
+            deployable(detector, image_size=image_size),
             cfg,
             tmp_path,
             size=(64, 96),
@@ -66,8 +67,9 @@ def test_equals_the_detector_in_the_test_loop(family, exported, batch):
         )
 
 
-def test_smaller_images_are_padded_as_in_a_mixed_batch(exported):
-    detector, model = exported("retinanet")
+@pytest.mark.parametrize("family", ["retinanet", "faster_rcnn", "detr"])
+def test_smaller_images_are_padded_as_in_a_mixed_batch(family, exported):
+    detector, model = exported(family, image_size=(32, 64))
     mixed = raw_batch(1, 64, 96)
     small = raw_batch(1, 32, 64)
     for key in mixed:
@@ -76,6 +78,23 @@ def test_smaller_images_are_padded_as_in_a_mixed_batch(exported):
     found = model.test_step(small)[0].pred_instances
     assert torch.equal(found.labels, expected.labels)
     torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("family", "warnings"), [("retinanet", 0), ("faster_rcnn", 1), ("detr", 1)]
+)
+def test_another_size_of_image_than_the_file_was_made_for_is_said_once(
+    family, warnings, exported, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(module_under_test, "print_log", lambda *args: said.append(args[0]))
+    _, model = exported(family)
+    model.test_step(raw_batch(1))
+    assert not said
+    for _ in range(2):
+        assert len(model.test_step(raw_batch(1, 32, 64))[0].pred_instances) > 0
+    assert len(said) == warnings
+    assert all("64x96" in text and "--image-size 32 64" in text for text in said)
 
 
 def test_larger_images_are_refused(exported):

@@ -1,6 +1,7 @@
 """Boxes of a split as plain arrays: what the evaluator reads."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,3 +105,21 @@ class GroundTruth:
     boxes: Boxes
     rack_frame: Ints
     rack_m: Floats
+
+    def of_frames(self, kept: Sequence[int]) -> "GroundTruth":
+        """The ground truth of some of the frames, numbered anew in their order.
+
+        Args:
+            kept: indices of frames, rising.
+        """
+        new = np.full(len(self.tokens), -1)
+        new[list(kept)] = np.arange(len(kept))
+        boxes = self.boxes[new[self.boxes.frame] >= 0]
+        racks = new[self.rack_frame] >= 0
+        return GroundTruth(
+            tokens=tuple(self.tokens[frame] for frame in kept),
+            ego_m=self.ego_m[list(kept)],
+            boxes=dataclasses.replace(boxes, frame=new[boxes.frame]),
+            rack_frame=new[self.rack_frame[racks]],
+            rack_m=self.rack_m[racks],
+        )

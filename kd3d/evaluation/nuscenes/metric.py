@@ -45,6 +45,8 @@ class NuScenesFastMetric(BaseMetric):
         version: folder of the tables; None for the one that the dataset names.
         split: that the info file holds: nuScenes' own or one of ``splits.json``; None for the
             validation split of ``version``.
+        subset: evaluate the samples that were tested and no others. Such a number compares two
+            runs over the same samples; it is none of the benchmark's.
         predictions: nuScenes results file to write; None writes none.
         metric: "bbox"; accepted as mmdet3d's configs set it.
         modality: named in the results file.
@@ -67,6 +69,7 @@ class NuScenesFastMetric(BaseMetric):
         *,
         version: str | None = None,
         split: str | None = None,
+        subset: bool = False,
         predictions: str | None = None,
         metric: str | Sequence[str] = "bbox",
         modality: Mapping[str, bool] | None = None,
@@ -82,6 +85,7 @@ class NuScenesFastMetric(BaseMetric):
         self.ann_file = ann_file
         self.version = version
         self.split = split
+        self.subset = subset
         self.predictions = predictions
         self.protocol = protocol_of(eval_version)
         self.accuracy: NuScenesResult | None = None
@@ -129,7 +133,7 @@ class NuScenesFastMetric(BaseMetric):
         if self._truth is None:
             self._truth = load_ground_truth(self.data_root, version, split)
             self._poses = self._read_poses()
-        truth = self._truth
+        truth = self._truth_of(results)
         boxes = self._global_boxes(results, classes, truth, split)
         if self.predictions is not None:
             write_results(self.predictions, boxes, truth.tokens, meta=self._modality)
@@ -145,6 +149,14 @@ class NuScenesFastMetric(BaseMetric):
         percent = ("NDS", "mAP")
         errors = {k: v for k, v in self.accuracy.metrics.items() if k not in percent}
         return {**answer, **errors}
+
+    def _truth_of(self, results: Sequence[Mapping[str, Any]]) -> GroundTruth:
+        """Of the whole split, or with ``subset`` of the frames that were tested."""
+        assert self._truth is not None
+        if not self.subset:
+            return self._truth
+        tested = {self._pose_of(found).token for found in results}
+        return self._truth.of_frames([i for i, t in enumerate(self._truth.tokens) if t in tested])
 
     def _split_of(self, version: str) -> str:
         split = self.split or _SPLIT_OF_VERSION.get(version)

@@ -1,0 +1,222 @@
+"""The gate before the vehicle: is each file in each backend what PyTorch is, on three levels?"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from kd3d.backends.base import Backend
+from kd3d.backends.bundle import MODEL_FILES, Bundle
+from kd3d.backends.first_departure import Departure, first_departure
+from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.parity import Parity, parity
+from kd3d.backends.subgraph import InnerTensors
+from kd3d.backends.tolerances import Tolerances, tolerances_of
+from kd3d.export.comparison import align_of, detect_of
+from kd3d.export.folder import trace_images
+from kd3d.export.gate_inputs import GateInputs, gate_inputs
+from kd3d.export.metric_parity import MetricChange, SampleMetric
+from kd3d.export.open_backend import open_backend
+from kd3d.export.parity_record import parity_record
+from kd3d.export.pillar_deployable import PillarDeployable
+from kd3d.export.pillar_export import trace_pillars
+from kd3d.report.record import Record
+
+CANDIDATES = ("onnxruntime", "tensorrt")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One file in one backend.
+
+    Attributes:
+        backend: that ran the file.
+        precision: of the file.
+        parity: of tensors and boxes.
+        metric: of the task; None where it was not asked or its data is not here.
+        departure: the first layer that departs, of a failure; None where none was found.
+    """
+
+    backend: str
+    precision: str
+    parity: Parity
+    metric: MetricChange | None
+    departure: Departure | None
+
+    @property
+    def passed(self) -> bool:
+        """All levels that were measured."""
+        return self.parity.passed and (self.metric is None or self.metric.passed)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate found.
+
+    Attributes:
+        inputs: of the comparison.
+        verdicts: one for each backend and precision that ran.
+        left_out: what was not asked for by name and cannot run here, with the reason.
+    """
+
+    inputs: GateInputs
+    verdicts: Sequence[Verdict]
+    left_out: Sequence[str]
+
+    @property
+    def passed(self) -> bool:
+        """Everything that ran agrees, and export.json and sample.npz are right."""
+        return not self.inputs.faults and all(verdict.passed for verdict in self.verdicts)
+
+
+def parity_gate(
+    folder: str | Path,
+    *,
+    backends: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    frames: int = 4,
+    metric_samples: int = 0,
+    changes: dict[str, float] | None = None,
+    say: Say = print,
+) -> Gate:
+    """Compares every file in every backend with PyTorch.
+
+    Args:
+        folder: written by tools/export.py.
+        backends: of ``CANDIDATES``; None is all that can run here.
+        precisions: None is all that the folder holds.
+        frames: of the test split, beside the sample, for tensors and boxes.
+        metric_samples: of the test split, for the task metric; 0 leaves it out.
+        changes: of tolerances, by the names of ``Tolerances``, for all precisions.
+        say: told what is being done, and what is left out.
+
+    Raises:
+        UserError: for a folder that is no export or holds none of these precisions, and for a
+            backend that was asked for and cannot run.
+    """
+    folder, bundle = Path(folder), Bundle.read(folder)
+    say(f"PyTorch on {folder}" if (folder / "weights.pth").is_file() else "the recorded sample")
+    inputs = gate_inputs(folder, frames=frames)
+    metric = SampleMetric(folder, metric_samples) if metric_samples and inputs.module else None
+    left_out: list[str] = []
+    if metric and not metric.is_here():
+        left_out.append("task metric: the test split of the config is not on this machine")
+        metric = None
+    if backends is None:
+        missing = _no_tensorrt()
+        backends = CANDIDATES[:1] if missing else CANDIDATES
+        left_out += [missing] if missing else []
+    candidates = [(backend, name) for backend in backends for name in precisions or bundle.models]
+    expected = metric.measure("pytorch", "fp32") if metric else None
+    verdicts = []
+    for backend, precision in candidates:
+        tolerances = replace(tolerances_of(backend, precision), **(changes or {}))
+        say(f"{backend} {precision}: tensors and boxes")
+        opened = open_backend(folder, backend, precision=precision)
+        result = _parity(inputs, opened, precision, tolerances)
+        change = None
+        if metric and expected:
+            say(f"{backend} {precision}: task metric")
+            name, value, samples = metric.measure(backend, precision)
+            change = MetricChange(name, expected[1], value, samples, tolerances.metric)
+        verdict = Verdict(backend, precision, result, change, None)
+        if not verdict.passed:
+            say(f"{backend} {precision}: looking for the first layer that departs")
+            found = _departure(folder, bundle, inputs, verdict, tolerances)
+            verdict = replace(verdict, departure=found)
+        verdicts.append(verdict)
+    return Gate(inputs, verdicts, left_out)
+
+
+def verdict_record(folder: Path, gate: Gate, verdict: Verdict) -> Record:
+    """A verdict as a record of kind "parity"."""
+    record = parity_record(
+        folder,
+        gate.inputs.manifest,
+        verdict.parity,
+        backend=verdict.backend,
+        precision=verdict.precision,
+        kind="parity",
+    )
+    metrics, conditions = dict(record.metrics), dict(record.conditions)
+    conditions["passed"] = verdict.passed and not gate.inputs.faults
+    conditions["reference"] = "sample.npz" if gate.inputs.module is None else "pytorch"
+    if verdict.metric is not None:
+        change = verdict.metric
+        metrics |= {change.name: change.candidate, f"{change.name}_lost": change.lost}
+        conditions |= {"metric_samples": change.samples, "tolerance_metric": change.limit}
+    if verdict.departure is not None:
+        first = verdict.departure.first
+        conditions |= {"departs_at": first.layer, "departs_operator": first.operator}
+    return replace(record, metrics=metrics, conditions=conditions)
+
+
+def _no_tensorrt() -> str:
+    """Why TensorRT cannot run here; empty if it can."""
+    if find_spec("tensorrt") is None:
+        return "tensorrt: not installed here"
+    return "" if torch.cuda.is_available() else "tensorrt: no GPU here"
+
+
+def _parity(
+    inputs: GateInputs, candidate: Backend, precision: str, tolerances: Tolerances
+) -> Parity:
+    return parity(
+        inputs.reference,
+        candidate,
+        inputs.feeds_of(precision),
+        detect=detect_of(inputs.manifest),
+        align=align_of(inputs.manifest, tolerances),
+        tolerances=tolerances,
+    )
+
+
+def _departure(
+    folder: Path, bundle: Bundle, inputs: GateInputs, verdict: Verdict, tolerances: Tolerances
+) -> Departure | None:
+    """Compares the inside of the file with that of what is right.
+
+    Right is model.onnx in ONNX Runtime; for that file itself, the graph traced anew from the
+    weights. None where there is nothing to compare with, or nothing inside departs.
+    """
+    with tempfile.TemporaryDirectory(prefix="kd3d-parity-") as work_dir:
+        right = folder / MODEL_FILES["fp32"]
+        if (verdict.backend, verdict.precision) == ("onnxruntime", "fp32"):
+            if inputs.module is None:
+                return None
+            right = _traced(inputs, Path(work_dir) / "traced.onnx")
+        opened = OnnxRuntimeBackend
+        if verdict.backend == "tensorrt":
+            opened = partial(_engine, bundle, Path(work_dir))  # type: ignore[assignment]
+        return first_departure(
+            InnerTensors(right, OnnxRuntimeBackend),
+            InnerTensors(bundle.model_path(verdict.precision), opened),
+            inputs.feeds_of(verdict.precision)[:2],
+            limit=tolerances.layer,
+        )
+
+
+def _traced(inputs: GateInputs, path: Path) -> Path:
+    module, manifest = inputs.module, inputs.manifest
+    if isinstance(module, PillarDeployable):
+        return trace_pillars(module, path, opset=manifest.opset)
+    assert module is not None
+    size = manifest.input_size
+    return trace_images(module, path, size=size, batch=manifest.batch, opset=manifest.opset)
+
+
+def _engine(bundle: Bundle, work_dir: Path, part: Path) -> Backend:
+    """A part of the graph as an engine; its inputs are some of the whole one's."""
+    import onnx
+
+    from kd3d.backends.engine import engine_from_onnx
+    from kd3d.backends.trt import TrtBackend
+
+    names = [value.name for value in onnx.load(part).graph.input]
+    profiles = {name: bundle.profiles[name] for name in names if name in bundle.profiles}
+    return TrtBackend(engine_from_onnx(part, work_dir, profiles=profiles))

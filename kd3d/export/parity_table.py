@@ -1,0 +1,128 @@
+"""The gate's findings in the terminal."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kd3d.backends.first_departure import Departure, LayerDifference
+from kd3d.backends.tolerances import Tolerances
+from kd3d.errors import UserError
+from kd3d.export.parity_gate import Gate, Verdict
+
+
+def gate_tables(gate: Gate) -> Iterator[RenderableType]:
+    """One table of verdicts, one for each first departing layer, and what else is to be said."""
+    yield _verdicts(gate)
+    for verdict in gate.verdicts:
+        if verdict.departure is not None:
+            yield _departure(verdict, verdict.departure)
+        elif not verdict.passed:
+            yield Text(
+                f"{verdict.backend} {verdict.precision}: no layer departs before the candidates "
+                "are sorted; the fault lies behind, or its file could not be compared"
+            )
+    for fault in gate.inputs.faults:
+        yield Text(f"FAILED {fault}", style="red")
+    for reason in gate.left_out:
+        yield Text(f"left out: {reason}", style="yellow")
+
+
+def tolerance_change(text: str) -> tuple[str, float]:
+    """``NAME=VALUE`` of a tolerance.
+
+    Raises:
+        UserError: for another form, an unknown name or no number.
+    """
+    name, _, value = text.partition("=")
+    names = [field.name for field in fields(Tolerances)]
+    try:
+        if name in names:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise UserError(f"--set {text}: expected NAME=VALUE with one of {', '.join(names)}")
+
+
+def _verdicts(gate: Gate) -> Table:
+    reference = "sample.npz" if gate.inputs.module is None else "PyTorch"
+    table = Table(title=f"Parity with {reference}")
+    for column in ("backend", "precision", "inputs", "tensors: max", "rms", "boxes", "task metric"):
+        table.add_column(column)
+    table.add_column("verdict")
+    for verdict in gate.verdicts:
+        result, limits = verdict.parity, verdict.parity.tolerances
+        worst = max(found.max_relative for found in result.tensors.values())
+        rms = max(found.rms for found in result.tensors.values())
+        table.add_row(
+            verdict.backend,
+            verdict.precision,
+            str(result.inputs),
+            f"{worst:.1e} (limit {limits.relative:.0e})",
+            f"{rms:.1e} (limit {limits.rms:.0e})",
+            _boxes(verdict),
+            _metric(verdict),
+            Text("passed", style="green") if verdict.passed else Text(_failed(verdict), "red"),
+        )
+    return table
+
+
+def _boxes(verdict: Verdict) -> str:
+    counts, result = verdict.parity.boxes, verdict.parity
+    if not counts.reference and not counts.candidate:
+        return "none found"
+    text = (
+        f"{counts.reference_matched}/{counts.reference}, {counts.candidate_matched}/"
+        f"{counts.candidate} (limit {result.tolerances.matched:.0%})"
+    )
+    return text if result.boxes_decide else f"{text}, scores tie"
+
+
+def _metric(verdict: Verdict) -> str:
+    change = verdict.metric
+    if change is None:
+        return "not measured"
+    return (
+        f"{change.name} {change.reference:.1f} to {change.candidate:.1f} on {change.samples} "
+        f"(limit -{change.limit:g})"
+    )
+
+
+def _failed(verdict: Verdict) -> str:
+    levels = [
+        (verdict.parity.tensors_agree, "tensors"),
+        (verdict.parity.boxes_agree, "boxes"),
+        (verdict.metric is None or verdict.metric.passed, "task metric"),
+    ]
+    broken = sum(found.non_finite for found in verdict.parity.tensors.values())
+    extra = f", {broken} values not finite" if broken else ""
+    return "FAILED: " + ", ".join(name for agrees, name in levels if not agrees) + extra
+
+
+def _departure(verdict: Verdict, departure: Departure) -> Table:
+    table = Table(
+        title=f"{verdict.backend} {verdict.precision} departs first at {departure.first.layer}",
+        caption=f"a tensor departs above rms {departure.limit:.1e}; {departure.probes} probes",
+    )
+    for column in ("", "node", "operator", "rms", "cosine", "not finite"):
+        table.add_column(column)
+    for role, layers in (
+        ("reads", departure.read),
+        ("first", (departure.first,)),
+        ("after", departure.after),
+    ):
+        for layer in layers:
+            table.add_row(role, *_layer(layer), style="bold red" if role == "first" else "")
+    return table
+
+
+def _layer(layer: LayerDifference) -> tuple[str, ...]:
+    return (
+        layer.layer,
+        layer.operator,
+        f"{layer.rms:.2e}",
+        f"{layer.cosine:.4f}",
+        str(layer.non_finite),
+    )
