@@ -6,12 +6,15 @@ model = dict(
     pts_voxel_encoder=dict(feat_channels=[16], voxel_size=voxel_size),
     pts_middle_encoder=dict(in_channels=16, output_shape=(80, 80)),
     pts_backbone=dict(
-        in_channels=16, out_channels=[16, 32, 32], layer_nums=[1, 2, 1], layer_strides=[1, 2, 2]
+        in_channels=16, out_channels=[16, 32, 40], layer_nums=[1, 3, 3], layer_strides=[1, 2, 2]
     ),
-    pts_neck=dict(in_channels=[16, 32, 32], out_channels=[16, 16, 16]),
+    pts_neck=dict(in_channels=[16, 32, 40], out_channels=[16, 16, 16]),
     pts_bbox_head=dict(
         in_channels=48,
         share_conv_channel=16,
+        # one convolution a branch
+        common_heads=dict(reg=(2, 1), height=(1, 1), dim=(3, 1), rot=(2, 1), vel=(2, 1)),
+        num_heatmap_convs=1,
         bbox_coder=dict(voxel_size=voxel_size[:2], out_size_factor=1),
         separate_head=dict(head_conv=16),
     ),
@@ -23,7 +26,7 @@ replayed = dict(type="ReplayedAugmentation", variants=2, transforms=_base_.augme
 train_dataloader = dict(
     dataset=dict(pipeline=[_base_.load_points, _base_.load_annotations, replayed])
 )
-max_iters = 600
+max_iters = 1500
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

@@ -6,7 +6,7 @@ recipe = dict(
     train_teacher=True,
     # the terms that the response makes stronger; all of them at once would change little under
     # AdamW, which divides the gradient by its own size
-    control=dict(terms=[f"task{i}.loss_heatmap" for i in range(6)]),
+    control=dict(terms=[f"task{i}.loss_heatmap" for i in range(2)]),
     export=True,
     prepare=[
         dict(

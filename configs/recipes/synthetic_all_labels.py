@@ -4,7 +4,7 @@ recipe = dict(
     seeds=[0, 1, 2, 3, 4],
     train_teacher=True,
     # the terms that the response makes stronger, as in demo.py
-    control=dict(terms=[f"task{i}.loss_heatmap" for i in range(6)]),
+    control=dict(terms=[f"task{i}.loss_heatmap" for i in range(2)]),
     equal_wall_clock=True,
     export=True,
     prepare=[
