@@ -23,6 +23,7 @@ once in a hundred is late.
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -78,6 +79,7 @@ def main() -> None:
         settings = {"threads": args.threads, "batch": args.batch}
         measure, copy = shown(progress, "measure"), shown(progress, "copy, bytes")
         if host:
+            say = partial(print, file=sys.stderr)
             records = benchmark_on_host(
                 jobs, host, options, **settings, say=say, sent=copy, progress=measure
             )
@@ -91,22 +93,12 @@ def main() -> None:
         raise SystemExit("\n".join(late))
 
 
-def say(text: str) -> None:
-    """Prints beside the results."""
-    print(text, file=sys.stderr)
-
-
 def bar() -> Progress:
     """A progress bar without a thread of its own, which would disturb the measurement."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    terminal = sys.stderr.isatty()
-    return Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        auto_refresh=False,
-        disable=not terminal,
-    )
+    text, done = TextColumn("{task.description}"), MofNCompleteColumn()
+    columns = (text, BarColumn(), done, TimeRemainingColumn())
+    off = not sys.stderr.isatty()
+    return Progress(*columns, console=Console(stderr=True), auto_refresh=False, disable=off)
 
 
 def shown(progress: Progress, description: str) -> Callable[[int, int], None]:

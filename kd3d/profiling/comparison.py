@@ -5,6 +5,8 @@ differ; what changes from run to run (temperatures, processes' order) does not c
 the two throttled.
 """
 
+from pathlib import Path
+
 from kd3d.errors import UserError
 from kd3d.profiling.latency import LEAST_ITERATIONS
 from kd3d.report.record import Record
@@ -76,7 +78,7 @@ def comparison_text(first: Record, second: Record, *, force: bool = False) -> st
 
 def _subject(record: Record) -> str:
     said = [str(record.conditions[key]) for key in SUBJECT if key in record.conditions]
-    return ", ".join(filter(None, [record.role, record.name, record.config, *said]))
+    return ", ".join(filter(None, [record.role, record.name, Path(record.config).name, *said]))
 
 
 def _close(first: str, second: str) -> bool:

@@ -51,15 +51,22 @@ def test_export_then_benchmark(call, checkpoint, tmp_path):
     )
     assert call("export.py", *arguments, "--force")[0] == 0
 
-    code, text, _ = call("benchmark.py", out, "--backend", "onnxruntime", "--threads", 1)
+    both = ("benchmark.py", out, "--backend", "onnxruntime", "pytorch", "--threads", 1)
+    code, text, _ = call(*both)
     assert code == 0
-    assert "p50_ms" in text
-    latency = Record.read(out / "record-latency-onnxruntime.json")
+    assert "out: pytorch fp32: on cpu, input 64x96, batch 1, threads 1, " in text
+    paths = [out / f"record-latency-{backend}.json" for backend in ("onnxruntime", "pytorch")]
+    assert text.endswith("".join(f"wrote {path}\n" for path in paths))
+    latency = Record.read(paths[0])
     assert (latency.role, latency.name) == ("baseline", "b/seed0")
-    assert latency.metrics["iterations"] == 200
-    code, _, errors = call("benchmark.py", out, "--backend", "onnxruntime")
-    assert code == 2
-    assert "--force" in errors
+    assert (latency.metrics["iterations"], latency.conditions["turns"]) == (200, 10)
+    code, _, errors = call(*both)
+    assert (code, errors) == (2, f"error: {paths[0]} exists; measure again with --force\n")
+    code, text, errors = call(*both, "--force", "--budget-ms", 1e-6, "--budget-by", "p50")
+    assert code.count("is over the budget of 1e-06 ms") == 2  # exit code 1, on stderr
+    code, text, _ = call("compare_latency.py", *paths)
+    assert code == 0
+    assert text.splitlines()[0] == "first: baseline, b/seed0, config.py, onnxruntime, fp32, 64x96"
 
 
 def test_failed_parity_leaves_only_the_rejected_folder(call, checkpoint, tmp_path, monkeypatch):
@@ -143,7 +150,9 @@ def test_weights_from_onnx(call, build, checkpoint, tmp_path):
     assert (code, errors) == (2, f"error: no ONNX file at {tmp_path / 'no.onnx'}\n")
 
 
-@pytest.mark.parametrize("tool", ["export.py", "benchmark.py", "weights_from_onnx.py"])
+@pytest.mark.parametrize(
+    "tool", ["export.py", "benchmark.py", "compare_latency.py", "weights_from_onnx.py"]
+)
 def test_help_shows_a_command(call, tool):
     code, text, _ = call(tool, "--help")
     assert code == 0

@@ -29,7 +29,7 @@ def test_every_entry_is_text_and_known_ones_are_right():
 
 
 def test_a_missing_package_and_a_failing_command_are_empty(monkeypatch):
-    absent = dict.fromkeys(("torch", "tensorrt"), ["no-such-distribution"])
+    absent = {key: ["no-such-distribution"] for key in ("torch", "tensorrt")}
     monkeypatch.setattr(kd3d.profiling.environment, "_DISTRIBUTIONS", absent)
     monkeypatch.setenv("PATH", "")  # neither git nor nvidia-smi
     found = environment()

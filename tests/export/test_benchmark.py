@@ -1,0 +1,105 @@
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from toys_bundle import write_bundle
+
+from kd3d.backends.ssh import Host
+from kd3d.errors import UserError
+from kd3d.export.benchmark import (
+    Job,
+    benchmark_exports,
+    benchmark_on_host,
+    jobs_of,
+    record_of,
+)
+from kd3d.profiling.backend_latency import Measured, Options
+from kd3d.report.record import Record
+
+FOLDER = Path("student")
+
+
+def test_records_of_different_measurements_do_not_replace_each_other():
+    names = {
+        Job(FOLDER, "onnxruntime"): "record-latency-onnxruntime.json",
+        Job(FOLDER, "tensorrt", "int8"): "record-latency-tensorrt-int8.json",
+        Job(FOLDER, "tensorrt", "fp16", "orin"): "record-latency-tensorrt-fp16-on-orin.json",
+        Job(FOLDER, "tensorrt", host="orin"): "record-latency-tensorrt-on-orin.json",
+    }
+    assert {job: job.record_file.name for job in names} == names
+    assert Job(FOLDER, "tensorrt", "int8").layers_file == FOLDER / "layers-tensorrt-int8.json"
+
+
+def test_pytorch_is_left_out_where_it_has_no_such_precision():
+    jobs = jobs_of([FOLDER, Path("teacher")], ["onnxruntime", "pytorch"], ["fp32", "int8"])
+    assert [str(job) for job in jobs] == [
+        *("student: onnxruntime fp32", "student: onnxruntime int8", "student: pytorch fp32"),
+        *("teacher: onnxruntime fp32", "teacher: onnxruntime int8", "teacher: pytorch fp32"),
+    ]
+    with pytest.raises(UserError, match="expected --precision fp32"):
+        jobs_of([FOLDER], ["pytorch"], ["int8"])
+
+
+def test_two_folders_in_turns(tmp_path):
+    one, two = write_bundle(tmp_path / "one"), write_bundle(tmp_path / "two")
+    Record(kind="export", role="teacher", name="t/seed0", metrics={}).write(
+        one / "record-export.json"
+    )
+    now = itertools.count(step=1_500_000)  # each reading 1.5 ms after the one before
+    jobs = jobs_of([one, two], ["onnxruntime"], ["fp32"])
+    records = benchmark_exports(jobs, threads=1, batch=2, clock=lambda: next(now))
+    assert [(record.role, record.name) for record in records] == [("teacher", "t/seed0"), ("", "")]
+    for record in records:
+        assert record.metrics["p50_ms"] == 1.5
+        assert record.metrics["throughput_fps"] == pytest.approx(2 / 1.5e-3)
+        assert (record.config, record.parameters) == ("toy.py", 64)
+        assert record.files == {"model": "model.onnx"}
+        expected = {"precision": "fp32", "input": "8", "batch": 2, "threads": 1, "turns": 10}
+        assert expected.items() <= record.conditions.items()
+        assert "host" not in record.conditions
+    records[0].write(jobs[0].record_file)  # is as the schema says
+
+
+def test_mistakes(tmp_path):
+    folder = write_bundle(tmp_path / "bundle", batch=1)
+    with pytest.raises(UserError, match="199 iterations"):
+        benchmark_exports([Job(folder, "onnxruntime")], Options(iterations=199))
+    with pytest.raises(UserError, match="batch 4"):
+        benchmark_exports([Job(folder, "onnxruntime")], batch=4)
+    with pytest.raises(UserError, match="no export folder"):
+        benchmark_exports([Job(tmp_path, "onnxruntime")])
+    with pytest.raises(UserError, match="pytorch does not run on a vehicle"):
+        benchmark_on_host([Job(folder, "pytorch", host="orin")], Host("me@orin"))
+
+
+def test_layers_lie_beside_the_record(tmp_path):
+    job = Job(write_bundle(tmp_path / "bundle"), "tensorrt", host="orin")
+    layers = [{"name": "conv", "ms": 0.5, "kind": "CaskConvolution", "precision": "FP16"}]
+    measured = Measured({"p50_ms": 1.0}, {"backend": "tensorrt"}, {"machine": "Orin"}, layers)
+    record = record_of(job, measured)
+    assert record.files["layers"] == "layers-tensorrt-on-orin.json"
+    assert json.loads(job.layers_file.read_text()) == {"layers": layers}
+    assert record.conditions == {"backend": "tensorrt", "host": "orin"}
+    without = dataclasses.replace(measured, layers=[])
+    assert "layers" not in record_of(job, without).files
+
+
+def test_a_vehicle_measures_each_folder_by_itself(tmp_path, monkeypatch):
+    folders = [write_bundle(tmp_path / name, precisions=("fp32", "int8")) for name in "ab"]
+    asked = []
+
+    def measure(folder, host, *, backends, precisions, **settings):
+        asked.append((folder, host.address, backends, precisions, settings["batch"]))
+        pairs = itertools.product(backends, precisions)
+        return [Measured({"p50_ms": 1.0}, {"precision": p}, {}) for _, p in pairs]
+
+    monkeypatch.setattr("kd3d.export.benchmark.measure_on_host", measure)
+    jobs = jobs_of(folders, ["onnxruntime"], ["fp32", "int8"], "orin")
+    records = benchmark_on_host(jobs, Host("me@orin"), batch=2)
+    assert asked == [
+        (folder, "me@orin", ["onnxruntime"], ["fp32", "int8"], 2) for folder in folders
+    ]
+    found = [(record.conditions["precision"], record.files["model"]) for record in records]
+    assert found == [("fp32", "model.onnx"), ("int8", "model-int8.onnx")] * 2
