@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kd3d.errors import UserError
+from kd3d.export.graph_parts import WEIGHTED, read_graph
+from kd3d.export.quantization_units import quantizable
 
 STATE = "quantization"  # as kd3d.distill.quantization_aware writes it
 _TOLERANCE = 1e-4  # of a weight, relative to the largest of its output channel
@@ -75,7 +77,7 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         )
     ranges = {}
     for name, places in found.items():
-        limits = [float(limit) for limit in state["limits"][name]]
+        limits = [float(limit) or 1.0 for limit in state["limits"][name]]  # 0: was always 0
         if len(limits) != len(places):  # run more often in training: wide enough for all
             limits = [max(limits)] * len(places)
         ranges.update(zip(places, limits, strict=True))
@@ -83,19 +85,14 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _nodes(path: Path) -> list[_Node]:
-    """Nodes with constant weights, in the order in which they run."""
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load(path).graph
-    constants = {item.name: item for item in graph.initializer}
+    """Nodes with weights that can be quantised, in the order in which they run."""
+    graph = read_graph(path)
+    possible = set(quantizable(graph))
     nodes = []
-    for node in graph.node:
-        if node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+    for node in graph.nodes.values():
+        if node.name not in possible or node.op_type not in WEIGHTED:
             continue
-        if node.input[1] not in constants:
-            continue
-        weight = numpy_helper.to_array(constants[node.input[1]])
+        weight = graph.constants[node.input[1]]
         flags = {attribute.name: attribute.i for attribute in node.attribute}
         if node.op_type == "MatMul" or (node.op_type == "Gemm" and not flags.get("transB")):
             weight = weight.T

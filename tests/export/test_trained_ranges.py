@@ -1,11 +1,14 @@
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import nn
 
+from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.distill.quantized_layers import QuantizedLayers
 from kd3d.errors import UserError
 from kd3d.export.onnx_model import onnx_from_model
+from kd3d.export.quantize import int8_from_onnx
 from kd3d.export.trained_ranges import trained_ranges
 
 
@@ -82,6 +85,20 @@ def test_every_node_with_weights_gets_the_limit_of_its_layer(student, images, fi
     calls = [0, 0, 0, 0, 1, 0]
     for node, name, call in zip(weighted, order, calls, strict=True):
         assert found["ranges"][node.name] == pytest.approx(float(limits[name][call])), node.name
+
+
+@pytest.mark.parametrize("keep_float", [(), ("grouped", "linear")])
+def test_the_file_computes_what_was_trained(student, images, file, tmp_path, keep_float):
+    checkpoint, scores = trained(student, images, keep_float)
+    target = tmp_path / "model-int8.onnx"
+    feeds = [{"images": 3 * images.numpy()}] * 16  # their ranges would be others
+    int8_from_onnx(file, target, feeds, **trained_ranges(checkpoint, file))
+    with OnnxRuntimeBackend(target, threads=1) as backend:
+        output = backend.infer({"images": images.numpy()})["scores"]
+    with torch.no_grad():
+        plain = student(images)
+    assert np.abs(output - scores.numpy()).max() < 0.1 * np.abs(plain - scores).max()
+    np.testing.assert_allclose(output, scores.numpy(), atol=1e-3 * float(scores.abs().max()))
 
 
 def test_what_was_trained_in_float_is_named(student, images, file):
