@@ -1,4 +1,4 @@
-"""An ONNX file from a PyTorch module, in operators that TensorRT 8.5 to 10 take.
+"""An ONNX file from a PyTorch module, in operators that TensorRT 8.5 to 11 take.
 
 Of torch's two exporters we use the tracing one: on the five detector families it is five to ten
 times faster than the dynamo one, folds batch norm, and keeps the opset that was asked for (the
@@ -17,25 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
+from kd3d.export.operators import operator_problems
 
 OPSETS = range(13, 18)
 # Opset 17 changes no operator of 16. It adds LayerNormalization, which TensorRT 8.5 lacks; traced
 # for 16, layer norms are made of operators that it has.
 TRACED_OPSET = 16
-
-# Operators of our families that TensorRT 8.5 implements itself, from its support matrix.
-# An unknown one stops the export here, not on the vehicle.
-_TENSORRT_OPERATORS = """
-Abs Add And Atan AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape
-Conv ConvTranspose Cos Div Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements Gemm
-GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Identity
-InstanceNormalization LeakyRelu Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg
-NonMaxSuppression Not Or Pad Pow PRelu Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum
-Relu Reshape Resize RoiAlign ScatterND
-Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose
-Unsqueeze Where
-"""
-TENSORRT_OPERATORS = frozenset(_TENSORRT_OPERATORS.split())
 
 
 def onnx_from_model(
@@ -56,7 +43,7 @@ def onnx_from_model(
         path: of the file to write.
         input_name: name of the input in the file.
         output_names: names of the outputs in the file, in order.
-        opset: 13 to 17, what TensorRT 8.5 to 10 read.
+        opset: 13 to 17, what TensorRT 8.5 to 11 read.
         dynamic_batch: B is free in the file; otherwise it is the example's.
 
     Raises:
@@ -89,7 +76,7 @@ def onnx_from_inputs(
         example: inputs by the names that they get in the file, in the module's order.
         path: of the file to write.
         output_names: names of the outputs in the file, in order.
-        opset: 13 to 17, what TensorRT 8.5 to 10 read.
+        opset: 13 to 17, what TensorRT 8.5 to 11 read.
         dynamic_axes: of inputs and outputs, the sizes that are free and their names; all others
             are the example's.
 
@@ -146,16 +133,14 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], target: str, **option
 
 
 def _check_operators(model: Any, opset: int) -> None:
-    found = {
-        node.op_type if not node.domain else f"{node.domain}.{node.op_type}"
-        for node in model.graph.node
-    }
-    unknown = sorted(found - TENSORRT_OPERATORS)
-    if unknown:
+    problems = operator_problems(model)
+    if problems:
         raise UserError(
-            f"the model needs {', '.join(unknown)}, which TensorRT 8.5 does not take; "
-            "replace the layer that makes it (deformable convolutions have no ONNX operator)"
+            "the model needs what not every TensorRT takes:\n  "
+            + "\n  ".join(problems)
+            + "\nreplace the layers that make it (deformable convolutions have no ONNX operator)"
         )
+    found = {node.op_type for node in model.graph.node}
     if "RoiAlign" in found and opset < TRACED_OPSET:
         raise UserError(
             f"opset {opset}: a two-stage detector needs {TRACED_OPSET} or {OPSETS[-1]}; before, "

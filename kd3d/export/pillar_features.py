@@ -58,7 +58,11 @@ def pillar_features(
         else:
             pooled = points.amax(1, keepdim=True)
         last = layer.last_vfe if hasattr(layer, "last_vfe") else not layer.cat_max
-        features = pooled if last else torch.cat([points, pooled.repeat(1, places, 1)], 2)
+        if last:
+            features = pooled
+        else:  # repeated by adding zeros: repeat() leaves a 64-bit ConstantOfShape in the file
+            everywhere = pooled + pooled.new_zeros(1, places, 1)
+            features = torch.cat([points, everywhere], 2)
     return features.flatten(1)
 
 
