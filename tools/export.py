@@ -26,28 +26,20 @@ described in export.json. Compared are frames of the test set, where it is here,
 """
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
 from kd3d.backends.bundle import PRECISIONS
 from kd3d.checkpoints import load_checkpoint
 from kd3d.configs import Options, load_config
-from kd3d.errors import UserError, user_errors
-from kd3d.evaluation.accuracy import config_hash
-from kd3d.export.detector import build_detector, class_names, load_weights
+from kd3d.errors import user_errors
+from kd3d.export.detector_export import export_detector
 from kd3d.export.folder import replace_rejected, whole_folder
-from kd3d.export.image_export import export_images
-from kd3d.export.pillar_deployable import is_pillar_detector
-from kd3d.export.pillar_export import export_pillars
 from kd3d.export.precisions import add_precision
-from kd3d.export.proof import Exported, export_parity, parity_text, write_export_record
-from kd3d.files import sha256_of
+from kd3d.export.proof import export_parity, parity_text, write_export_record
 from kd3d.report.record import ROLES
 
-Checkpoint = Mapping[str, Any]  # Any: what a training run saved
 _IMAGE_SIZE = "px of an image before padding, if smaller (two-stage detectors, DETR)"
 
 
@@ -79,9 +71,7 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         with whole_folder(args.out, force=args.force) as folder:
-            checkpoint = load_checkpoint(args.checkpoint)
-            exported = export(args, cfg, checkpoint, folder)
-            passed = prove(args, cfg, checkpoint, exported)
+            passed = export(args, cfg, folder)
             if not passed:
                 rejected = replace_rejected(folder, args.out)
     if not passed:
@@ -89,42 +79,18 @@ def main() -> None:
     print(f"wrote {args.out}")
 
 
-def export(args: argparse.Namespace, cfg: Config, checkpoint: Checkpoint, folder: Path) -> Exported:
-    """Fills ``folder`` with the fp32 file and all that goes with it."""
-    detector = build_detector(cfg)
-    load_weights(detector, checkpoint["state_dict"], args.checkpoint)
-    settings = {
-        "opset": args.opset,
-        "classes": class_names(cfg, checkpoint, detector),
-        "source": {
-            "config": args.config,
-            "config_hash": config_hash(cfg),
-            "checkpoint": args.checkpoint,
-            "checkpoint_hash": sha256_of(args.checkpoint),
-        },
-    }
-    if is_pillar_detector(detector):
-        if args.input_size or args.image_size or args.image:
-            raise UserError(
-                "--input-size, --image-size and --image are for images; this detector reads points"
-            )
-        return export_pillars(detector, cfg, folder, batch=args.batch or 1, **settings)
-    return export_images(
-        detector,
-        cfg,
-        folder,
+def export(args: argparse.Namespace, cfg: Config, folder: Path) -> bool:
+    """Writes, compares and records each precision; ends at the first that fails."""
+    checkpoint = load_checkpoint(args.checkpoint)
+    exported = export_detector(
+        *(cfg, checkpoint, folder),
+        names=(args.config, args.checkpoint),
+        opset=args.opset,
+        batch=args.batch,
         size=args.input_size,
         image_size=args.image_size,
-        batch=args.batch,
         images=args.image,
-        **settings,
     )
-
-
-def prove(
-    args: argparse.Namespace, cfg: Config, checkpoint: Checkpoint, exported: Exported
-) -> bool:
-    """Adds the other precisions; compares and records each. Ends at the first that fails."""
     for precision in dict.fromkeys(["fp32", *args.precision]):
         if precision != "fp32":
             exported, made = add_precision(

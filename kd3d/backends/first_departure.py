@@ -148,12 +148,12 @@ class _Search:
     def following(self, name: str) -> list[str]:
         """The next layers that depend on a tensor, and the ends that do."""
         reached = {name}
-        for later in self._order:
-            if any(parent in reached for parent in self.parents(later)):
-                reached.add(later)
-        later = [one for one in self._order if one in reached and one != name]
+        for one in self._order:
+            if any(parent in reached for parent in self.parents(one)):
+                reached.add(one)
+        shown = [one for one in self._order if one in reached and one != name][:_AFTER]
         ends = [end for end in self.ends() if end in reached and end != name]
-        return [*later[:_AFTER], *(end for end in ends if end not in later[:_AFTER])]
+        return [*shown, *(end for end in ends if end not in shown)]
 
     def earliest(self, target: str, limit: float) -> str:
         """Bisection over what a departing tensor depends on, in the graph's order."""
@@ -216,8 +216,8 @@ def _floats(graph: Any, others: set[str]) -> tuple[list[str], list[str]]:
         moving |= set(node.output)
         if node.op_type in _SORTING or sorted_ & set(node.input):
             sorted_ |= set(node.output)
-        place = behind if sorted_ & set(node.output) else before
-        place += [name for name in node.output if types.get(name, 1) in _FLOATS and name in others]
+        found = behind if sorted_ & set(node.output) else before
+        found += [name for name in node.output if types.get(name, 1) in _FLOATS and name in others]
     return behind, before
 
 

@@ -82,9 +82,9 @@ def _of_images(
     count: int,
     images: Sequence[str | Path],
 ) -> Sequence[Feeds]:
-    files = list(images)[:count] or next(
-        (found for split in SPLITS if (found := split_images(cfg, split, count))), []
-    )
+    files: list[str | Path] = list(images)[:count]
+    for split in SPLITS:
+        files = files or [*split_images(cfg, split, count)]
     if not files:
         raise _nothing_here(cfg, "images")
     detector, size = exported.module.detector, manifest.input_size

@@ -6,7 +6,8 @@ from functools import partial
 import torch
 
 from kd3d.backends.base import Array
-from kd3d.backends.parity import Align, BoxArrays, Detect
+from kd3d.backends.box_matching import BoxArrays
+from kd3d.backends.parity import Align, Detect
 from kd3d.backends.tolerances import Tolerances
 from kd3d.export.final_boxes import final_boxes
 from kd3d.export.manifest import Manifest
@@ -17,7 +18,9 @@ from kd3d.export.row_order import in_reference_order
 
 def detect_of(manifest: Manifest | PillarManifest) -> Detect:
     """From outputs to the final boxes of each image or frame of the batch."""
-    return partial(_boxes3d if isinstance(manifest, PillarManifest) else _boxes, manifest)
+    if isinstance(manifest, PillarManifest):
+        return partial(_boxes3d, manifest)
+    return partial(_boxes, manifest)
 
 
 def align_of(manifest: Manifest | PillarManifest, tolerances: Tolerances) -> Align | None:

@@ -19,6 +19,7 @@ from kd3d.backends.tolerances import Tolerances, tolerances_of
 from kd3d.export.comparison import align_of, detect_of
 from kd3d.export.folder import trace_images
 from kd3d.export.gate_inputs import GateInputs, gate_inputs
+from kd3d.export.manifest import Manifest
 from kd3d.export.metric_parity import MetricChange, SampleMetric
 from kd3d.export.open_backend import open_backend
 from kd3d.export.parity_record import parity_record
@@ -206,6 +207,7 @@ def _traced(inputs: GateInputs, path: Path) -> Path:
     if isinstance(module, PillarDeployable):
         return trace_pillars(module, path, opset=manifest.opset)
     assert module is not None
+    assert isinstance(manifest, Manifest)
     size = manifest.input_size
     return trace_images(module, path, size=size, batch=manifest.batch, opset=manifest.opset)
 

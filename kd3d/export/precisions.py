@@ -9,7 +9,9 @@ from mmengine.config import Config
 
 from kd3d.backends.bundle import MODEL_FILES, ModelFile
 from kd3d.export.calibration_data import calibration_feeds
+from kd3d.export.half_precision import fp16_from_onnx
 from kd3d.export.proof import Exported
+from kd3d.export.quantize import int8_from_onnx
 from kd3d.export.trained_ranges import trained_ranges
 
 
@@ -40,12 +42,8 @@ def add_precision(
     """
     source, target = (exported.folder / MODEL_FILES[name] for name in ("fp32", precision))
     if precision == "fp16":
-        from kd3d.export.half_precision import fp16_from_onnx
-
         half = fp16_from_onnx(source, target, exported.feeds_of(precision))
         return _with_model(exported, precision, half.as_json()), half.text()
-    from kd3d.export.quantize import int8_from_onnx
-
     feeds = calibration_feeds(exported, cfg, count=calibration, images=images)
     trained = trained_ranges(checkpoint, source)
     quantised = int8_from_onnx(source, target, feeds, **trained)

@@ -40,5 +40,5 @@ def write_sample(
     }
     if points is not None:
         arrays["points"] = points
-    np.savez_compressed(folder / SAMPLE_FILE, **arrays)  # type: ignore[arg-type]  (NumPy's stub)
+    np.savez_compressed(folder / SAMPLE_FILE, **arrays)
     return folder / SAMPLE_FILE
