@@ -10,6 +10,9 @@ ON_VEHICLE = [
     "kd3d.files",
     "kd3d.profiling.environment",
     "kd3d.profiling.latency",
+    "kd3d.profiling.on_vehicle",
+    "kd3d.backends.serve",
+    "kd3d.backends.ort",
     "kd3d.backends.trt",
     "kd3d.export.voxelization",
 ]

@@ -12,7 +12,10 @@ _LATENCY = {
     "p50_ms": "p50, ms",
     "p90_ms": "p90, ms",
     "p99_ms": "p99, ms",
+    "max_ms": "max, ms",
+    "jitter_ms": "jitter, ms",
     "mean_ms": "mean, ms",
+    "device_p50_ms": "device p50, ms",
     "throughput_fps": "frames / s",
     "iterations": "iterations",
 }

@@ -3,6 +3,7 @@
 Runs are compared by one metric: NDS where any of them has it, otherwise AP.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,8 @@ class Group:
         role: one of the record's roles.
         runs: seed -> accuracy record (``NO_SEED`` where the record has none).
         folders: seed -> folder of that record.
-        latency: backend -> latency record of this role.
+        latency: backend, perhaps with precision and host ("tensorrt-int8-on-orin") -> latency
+            record of this role.
         export: export record of this role, if there is one.
         training: seed -> training record.
     """
@@ -125,9 +127,14 @@ class Summary:
 
     @property
     def latency_backend(self) -> str:
-        """The backend nearest to the vehicle that any group was timed with, or empty."""
-        timed = [backend for group in self.groups.values() for backend in group.latency]
-        return next((backend for backend in (*_BACKEND_ORDER, *timed) if backend in timed), "")
+        """The measurement nearest to the vehicle that any group has, or empty.
+
+        A vehicle comes before this machine, then TensorRT before ONNX Runtime before PyTorch;
+        among precisions the one that most groups share, so that they can be compared, and of
+        these fp32, whose name is the shortest.
+        """
+        timed = Counter(name for group in self.groups.values() for name in group.latency)
+        return min(timed, key=lambda name: (*_nearness(name), -timed[name], len(name)), default="")
 
 
 def summarize(records: Mapping[Path, Record]) -> Summary:
@@ -159,6 +166,13 @@ def summarize(records: Mapping[Path, Record]) -> Summary:
         return Summary(by_key, {}, refusal)
     variants = {key: _gaps(by_key, key) for key in by_key if key.startswith(VARIANT)}
     return Summary(by_key, _gaps(by_key, "distilled"), "", variants)
+
+
+def _nearness(name: str) -> tuple[bool, int]:
+    """Smaller is nearer to the vehicle."""
+    backend = name.partition("-")[0]
+    order = _BACKEND_ORDER.index(backend) if backend in _BACKEND_ORDER else len(_BACKEND_ORDER)
+    return "-on-" not in name, order
 
 
 def split_of(record: Record) -> str:

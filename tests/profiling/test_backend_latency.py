@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from fake_tensorrt import VERSIONS
+from toys_tensorrt import PROFILES, feeds, vehicle, write_onnx
 
+from kd3d.backends.engine import engine_from_onnx
 from kd3d.backends.layer_times import LayerTime
 from kd3d.backends.trt import TrtBackend
 from kd3d.profiling.backend_latency import Arm, Options, measure_backends
@@ -131,3 +134,22 @@ def test_tensorrt_tells_device_and_layers(system, tmp_path, monkeypatch):
     assert found.layers == [layer]
     assert found.conditions["cuda_graph"] is True
     assert found.conditions["clock"] == "time.perf_counter_ns, CUDA events"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_tensorrt_is_measured_by_one_protocol(system, tmp_path, monkeypatch, version):
+    """The API of each version, ONNX Runtime's arithmetic; kernels take 1 ms, each copy 0.25."""
+    car = vehicle(monkeypatch, version)
+    path = write_onnx(tmp_path / "model.onnx", "fp16")
+    backend = TrtBackend(engine_from_onnx(path, tmp_path / "engines", profiles=PROFILES))
+    options = Options(cuda_graph=True, layers=True)
+    (found,) = measure_backends([Arm(backend, feeds(2), 2, {})], options, system=system())
+    assert found.metrics["device_p50_ms"] == pytest.approx(1.0)
+    assert found.metrics["h2d_p99_ms"] == pytest.approx(0.25 * len(backend.inputs))
+    assert found.metrics["d2h_max_ms"] == pytest.approx(0.25 * len(backend.output_names))
+    assert found.metrics["no_copies_p50_ms"] > 0
+    assert found.conditions["typing"].startswith("weakly" if version[0] == "8" else "strongly")
+    assert (found.conditions["backend"], found.conditions["device"]) == ("tensorrt", "cuda")
+    assert found.layers
+    assert set(found.layers[0]) == {"name", "ms", "kind", "precision"}
+    assert car.cudart.live() == 0  # all was given back

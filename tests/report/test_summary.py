@@ -131,3 +131,25 @@ def test_a_variant_is_compared_with_the_same_twins(tmp_path, make_work_dir, make
     assert summary.gaps["baseline"].mean == pytest.approx(0.5)
     records[path] = make_accuracy("distilled", 2, 31.0, tmp_path, name="variant-x", parameters=1)
     assert "differ in parameters" in summarize(records).refusal
+
+
+def test_the_latency_shown_is_the_nearest_to_the_vehicle(tmp_path, make_work_dir):
+    work = make_work_dir(tmp_path)
+    for group, names in {
+        "teacher": ("onnxruntime", "onnxruntime-int8", "pytorch"),
+        "distilled": ("onnxruntime", "onnxruntime-int8"),
+    }.items():
+        for name in names:
+            add_latency(work, group, name)
+    assert summarize(find_records(work)).latency_backend == "onnxruntime"
+    add_latency(work, "distilled", "tensorrt-fp16")
+    add_latency(work, "distilled", "tensorrt-int8")
+    add_latency(work, "teacher", "tensorrt-int8")
+    assert summarize(find_records(work)).latency_backend == "tensorrt-int8"  # both groups have it
+    add_latency(work, "teacher", "onnxruntime-on-orin")
+    assert summarize(find_records(work)).latency_backend == "onnxruntime-on-orin"
+
+
+def add_latency(work, role, name):
+    record = Record(kind="latency", role=role, name=role, metrics={"p50_ms": 1.0})
+    record.write(work / "export" / role / f"record-latency-{name}.json")
