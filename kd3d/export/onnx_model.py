@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
+from kd3d.export.constant_fills import fold_integer_fills
 from kd3d.export.operators import operator_problems
 
 OPSETS = range(13, 18)
@@ -103,6 +104,8 @@ def onnx_from_inputs(
             dynamic_axes=dynamic_axes,
         )
         model = optimizer.optimize(onnx.load(temporary))
+        if fold_integer_fills(model):
+            model = optimizer.optimize(model)
         model.opset_import[0].version = opset
         _check_operators(model, opset)
         onnx.checker.check_model(model, full_check=True)  # full: shapes are inferred strictly
