@@ -1,0 +1,169 @@
+"""Runs engines through fakes of every generation of TensorRT, and the real one where it is."""
+
+import numpy as np
+import pytest
+from fake_tensorrt import VERSIONS
+from toys_tensorrt import PROFILES, feeds, vehicle, write_onnx
+
+from kd3d.backends.engine import engine_from_onnx
+from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.trt import TrtBackend
+from kd3d.errors import UserError
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_onnx(tmp_path / "model.onnx")
+
+
+def engine_of(model):
+    return engine_from_onnx(model, model.parent, profiles=PROFILES)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_inputs_are_as_the_engine_has_them(version, model, monkeypatch):
+    vehicle(monkeypatch, version)
+    specs = TrtBackend(engine_of(model)).inputs
+    integers = "int32" if version.startswith("8.") else "int64"  # TensorRT 8 has no wider ones
+    assert [(spec.name, spec.shape, spec.dtype) for spec in specs] == [
+        ("images", (None, 3, 8, 8), "float32"),
+        ("offset", (4,), integers),
+    ]
+
+
+def test_integers_that_do_not_fit_are_refused(model, monkeypatch):
+    vehicle(monkeypatch, "8.6.0")
+    wide = {**feeds(1), "offset": np.array([0, 0, 0, 1 << 31])}
+    with TrtBackend(engine_of(model)) as backend:
+        with pytest.raises(UserError, match="'offset': a value lies outside of 32 bits"):
+            backend.infer(wide)
+        narrow = {**feeds(1), "offset": feeds(1)["offset"].astype(np.int32)}
+        np.testing.assert_array_equal(
+            backend.infer(narrow)["scores"], backend.infer(feeds(1))["scores"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": np.zeros((5, 3, 8, 8), np.float32)}, r"takes \(1, 3, 8, 8\) to \(4, 3, 8, 8\)"),
+        ({"images": np.zeros((1, 3, 8, 9), np.float32)}, r"expected float32 \(any, 3, 8, 8\)"),
+        ({"images": np.zeros((1, 3, 8, 8))}, "got float64"),
+        ({"points": np.zeros(1)}, "expected inputs"),
+    ],
+)
+def test_unfit_feeds_are_named(change, words, model, monkeypatch):
+    vehicle(monkeypatch, "10.3.0")
+    with TrtBackend(engine_of(model)) as backend, pytest.raises(UserError, match=words):
+        backend.infer({**feeds(1), **change})
+
+
+def test_with_block_owns_the_memory(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    backend = TrtBackend(engine_of(model))
+    with pytest.raises(AssertionError, match="inside its with block"):
+        backend.infer(feeds(1))
+    for _ in range(2):  # entering again after leaving works
+        with backend:
+            backend.infer(feeds(1))
+            assert car.cudart.live() > 0
+            taken = car.cudart.allocations
+            for batch in (4, 2, 3):
+                backend.infer(feeds(batch))
+            assert car.cudart.allocations == taken  # another batch allocates nothing
+        assert car.cudart.live() == 0
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_prepared_run_is_timed_in_its_parts(version, graph, model, monkeypatch):
+    car = vehicle(monkeypatch, version)
+    with OnnxRuntimeBackend(model, threads=1) as reference:
+        expected = reference.infer(feeds(3))["scores"]
+    with TrtBackend(engine_of(model)) as backend:
+        with backend.prepare(feeds(3), graph=graph) as run:
+            times = run.timed()
+            # two inputs and two outputs, 0.25 ms each, and kernels of 1 ms, by the fake's clock
+            assert times.host_to_device_ms == pytest.approx(0.5)
+            assert times.device_ms == pytest.approx(1.0)
+            assert times.device_to_host_ms == pytest.approx(0.5)
+            assert 0 < times.enqueue_ms <= times.host_ms
+            np.testing.assert_array_equal(run.outputs()["scores"], expected)
+            without = run.timed(copies=False)
+            assert (without.host_to_device_ms, without.device_to_host_ms) == (0.0, 0.0)
+            assert without.device_ms == pytest.approx(1.0)
+        assert car.cudart.live() == 0  # this backend was never asked to infer
+
+
+def test_graph_of_another_shape_is_dropped(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    with TrtBackend(engine_of(model)) as backend, backend.prepare(feeds(3), graph=True) as run:
+        graphs = len(car.cudart.graphs)
+        run.load(feeds(2))
+        assert (graphs, len(car.cudart.graphs)) == (1, 0)
+        run.timed()
+        assert run.outputs()["scores"].shape[0] == 2
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_layer_times_have_the_inspectors_words(version, model, monkeypatch):
+    vehicle(monkeypatch, version)
+    with TrtBackend(engine_of(model)) as backend:
+        layers = {layer.name: layer for layer in backend.layer_times(feeds(2), iterations=4)}
+    assert layers["conv"].kind == "CONVOLUTION"
+    assert layers["conv"].ms == pytest.approx(0.5)
+    assert "FP32" in layers["conv"].precision
+    assert "Row major linear" in layers["conv"].precision
+    assert {"exp", "topk"} <= set(layers)
+
+
+@pytest.mark.parametrize("content", [b"nothing", b""])
+def test_damaged_engine_says_so(content, model, monkeypatch):
+    vehicle(monkeypatch, "11.4.0.106")
+    engine = engine_of(model)
+    engine.write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot load this engine:\nError Code 1.*Magic tag"):
+        TrtBackend(engine)
+
+
+def test_absent_engine_says_so(tmp_path):
+    with pytest.raises(UserError, match="no engine at"):
+        TrtBackend(tmp_path / "absent.engine")
+
+
+def test_full_memory_says_so_and_leaves_nothing(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    engine = engine_of(model)
+    with TrtBackend(engine) as backend:
+        car.cudart.memory_limit = 5000  # the images of the largest batch take 3072 bytes
+        with pytest.raises(UserError, match="cudaMalloc failed with cudaErrorMemoryAllocation"):
+            backend.infer(feeds(1))
+        assert car.cudart.live() == 0
+        car.world.contexts_left = 0
+        with pytest.raises(UserError, match="cannot make an execution context"):
+            backend.infer(feeds(1))
+
+
+@pytest.mark.gpu
+@pytest.mark.trt
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_real_engine_answers_as_onnx_runtime_does(precision, tmp_path):
+    """On a machine that has TensorRT and a GPU; it has not run anywhere yet."""
+    pytest.importorskip("tensorrt", reason="no TensorRT")
+    path = write_onnx(tmp_path / "model.onnx", precision)
+    try:
+        engine = engine_of(path)
+    except UserError as error:
+        if "no CUDA runtime that works" not in str(error):
+            raise
+        pytest.skip("no GPU")
+    with TrtBackend(engine) as backend, OnnxRuntimeBackend(path, threads=1) as reference:
+        for batch in (1, 4):
+            expected, received = reference.infer(feeds(batch)), backend.infer(feeds(batch))
+            scale = np.abs(expected["scores"]).max()
+            error = np.abs(received["scores"] - expected["scores"]).max() / scale
+            assert error < (2e-2 if precision == "fp16" else 2e-3)  # FP32 may run as TF32
+        with backend.prepare(feeds(4), graph=True) as run:
+            assert run.timed().device_ms > 0
+        assert backend.layer_times(feeds(4))
+        assert engine_of(path) == engine  # used again, not built again
