@@ -30,6 +30,7 @@ class Device:
             additions of one SM in one clock.
         sms: streaming multiprocessors on line.
         gpu_mhz, emc_mhz, cpu_mhz: clocks of GPU, memory and CPU.
+        cpu_per_clock: work of a CPU core in one clock, Orin's Cortex-A78AE being 1.
         memory_bus_bits: width of the memory bus; two transfers a clock.
         l2_mb: level-2 cache.
     """
@@ -43,6 +44,7 @@ class Device:
     gpu_mhz: float
     emc_mhz: float
     cpu_mhz: float
+    cpu_per_clock: float
     memory_bus_bits: int
     l2_mb: float
 
@@ -50,6 +52,11 @@ class Device:
     def memory_gb_s(self) -> float:
         """Peak of the memory bus."""
         return self.memory_bus_bits / 8 * 2 * self.emc_mhz / 1e3
+
+    @property
+    def cpu_slowness(self) -> float:
+        """Time that work of the CPU takes, that of a Cortex-A78AE at 2 GHz being 1."""
+        return 2000.0 / (self.cpu_mhz * self.cpu_per_clock)
 
     def peak_tops(self, math: str) -> float:
         """Dense tera operations a second of "int8", "fp16", "tf32" or "fp32"."""
@@ -113,6 +120,7 @@ def load_device(name: str) -> Device:
         operations_per_clock_sm=entry["operations_per_clock_sm"],
         memory_bus_bits=entry["memory_bus_bits"],
         l2_mb=entry["l2_mb"],
+        cpu_per_clock=entry["cpu_per_clock"],
         **entry["modes"][mode],
     )
 

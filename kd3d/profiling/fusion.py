@@ -50,11 +50,12 @@ class FusedLayer:
 
     Attributes:
         kind: "product" (convolution or matrix product), "pointwise", "pool", "resize", "concat",
-            "slice", "copy", "sort" or "unknown".
+            "slice", "transpose" (beside a matrix product), "copy", "sort" or "unknown".
         nodes: in the graph's order; the first names the layer.
         inputs: tensors read from memory, weights left out, views and Q/DQ followed to their source.
         outputs: tensors written.
         epilogue: a pointwise layer that stands right behind a product, which alone feeds it.
+        attention: the softmax between two products of activations; one kernel can do all three.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class FusedLayer:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     epilogue: bool = False
+    attention: bool = False
 
     @property
     def name(self) -> str:
@@ -107,6 +109,8 @@ def fuse(graph: OnnxGraph) -> FusedGraph:
     layers = _cluster(graph, working, sources)
     _connect(graph, layers, sources)
     layers = _join_epilogues(layers)
+    _mark_transposes(layers)
+    _mark_attention(layers)
     unknown = sorted({layer.nodes[0].op for layer in layers if layer.kind == "unknown"})
     return FusedGraph(graph, tuple(layers), sources, quantized, plain, tuple(unknown))
 
@@ -241,6 +245,33 @@ def _connect(graph: OnnxGraph, layers: Sequence[FusedLayer], sources: dict[str, 
         made = [name for node in layer.nodes for name in node.outputs]
         kept = [name for name in made if name in readers or name in results]
         layer.outputs = kept or made[-1:]
+
+
+def _mark_transposes(layers: Sequence[FusedLayer]) -> None:
+    """A transposition beside a matrix product may be part of how the product reads or writes."""
+    products = [layer for layer in layers if layer.nodes[0].op in ("MatMul", "Gemm")]
+    touched = {name for layer in products for name in (*layer.inputs, *layer.outputs)}
+    for layer in layers:
+        if layer.nodes[0].op == "Transpose" and touched & {*layer.inputs, *layer.outputs}:
+            layer.kind = "transpose"
+
+
+def _mark_attention(layers: Sequence[FusedLayer]) -> None:
+    """Scores between two matrix products need not be stored where one kernel does all three."""
+    writer = {name: layer for layer in layers for name in layer.outputs}
+    reader = {name: layer for layer in layers for name in layer.inputs}
+    for layer in layers:
+        if "Softmax" not in layer.operators:
+            continue
+        before = [writer[name] for name in layer.inputs if name in writer]
+        behind = [reader[name] for name in layer.outputs if name in reader]
+        layer.attention = any(_of_activations(other) for other in before) and any(
+            _of_activations(other) for other in behind
+        )
+
+
+def _of_activations(layer: FusedLayer) -> bool:
+    return layer.nodes[0].op == "MatMul" and len(layer.inputs) >= 2
 
 
 def _join_epilogues(layers: list[FusedLayer]) -> list[FusedLayer]:

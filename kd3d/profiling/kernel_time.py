@@ -29,6 +29,9 @@ _TILES = np.array(
     ],
     dtype=float,
 )
+# Power mean of times that overlap (arithmetic and data, GPU and CPU): the larger counts, and near
+# equality both do. Cross-validated errors hardly depend on it (1.5 to 6 tried).
+_OVERLAP = 3.0
 _SPLITS = np.array([1.0, 2.0, 4.0, 8.0])
 
 
@@ -39,21 +42,25 @@ class Parameters:
     Attributes:
         tensor_int8, tensor_fp16, tensor_fp32: share of the tensor cores' peak that a full tile
             reaches, by type of the data.
-        blackwell: the same share on Blackwell relative to Orin.
+        blackwell: time of a kernel on Blackwell relative to what its hardware would take with
+            Orin's shares: its kernels and TensorRT are others.
         l2_bytes_clock: bytes that level 2 feeds one SM in one clock.
         memory: share of the memory bus's peak that streaming kernels reach.
         cache: share of level 2 that still holds what the kernel before wrote.
+        thin_bytes: what each pixel costs more to move than its channels hold.
         tile_clocks: of starting and storing a tile.
         kernel_clocks: of filling and draining the GPU, each kernel.
-        launch_us: between two kernels, on a CPU of 2 GHz.
-        graph_launch: share of it that is left with a CUDA graph.
+        gap_us: between two kernels on the GPU, whatever its clock.
+        graph_start: share of both that is left in a CUDA graph.
+        enqueue_us: of the CPU for each kernel, without a CUDA graph; it runs ahead of the GPU and
+            counts where kernels are shorter than that. On a Cortex-A78AE of 2 GHz.
         swish_float, swish_int8: cost of an activation other than ReLU behind a product, as a share
             of a kernel of its own (0 fused, 1 apart).
-        view: the same for Concat, Slice and Split.
+        view: the same for Concat, Slice, Split, and Transpose beside a matrix product.
         depthwise: share of the CUDA cores' peak in depthwise convolutions.
         pointwise: clocks-per-element factor of pointwise kernels.
-        python_ms: of the Python runtime around a run, on a CPU of 2 GHz.
-        mlperf_ms: of MLPerf's harness around a run, on a CPU of 2 GHz.
+        python_ms: of the Python runtime around a run, on a Cortex-A78AE of 2 GHz.
+        mlperf_ms: of MLPerf's harness around a run, on a Cortex-A78AE of 2 GHz.
     """
 
     tensor_int8: float
@@ -63,10 +70,12 @@ class Parameters:
     l2_bytes_clock: float
     memory: float
     cache: float
+    thin_bytes: float
     tile_clocks: float
     kernel_clocks: float
-    launch_us: float
-    graph_launch: float
+    gap_us: float
+    graph_start: float
+    enqueue_us: float
     swish_float: float
     swish_int8: float
     view: float
@@ -89,6 +98,7 @@ class WorkTable:
     product: Array
     depthwise: Array
     view: Array
+    inside: Array
     epilogue: Array
     m: Array
     n: Array
@@ -99,6 +109,7 @@ class WorkTable:
     written: Array
     apart: Array
     elements: Array
+    row_bytes: Array
 
     @classmethod
     def from_layers(cls, layers: Sequence[LayerWork]) -> "WorkTable":
@@ -112,8 +123,9 @@ class WorkTable:
             math=np.array([_MATHS.index(layer.math) for layer in layers], dtype=int),
             product=kinds == "product",
             depthwise=kinds == "depthwise",
-            view=np.isin(kinds, ["concat", "slice"]),
-            epilogue=column("epilogue") > 0,
+            view=np.isin(kinds, ["concat", "slice", "transpose"]),
+            inside=kinds == "attention",
+            epilogue=(column("epilogue") > 0) & (kinds != "attention"),
             m=column("m"),
             n=column("n"),
             k=column("k"),
@@ -123,6 +135,7 @@ class WorkTable:
             written=column("write_bytes"),
             apart=column("apart_bytes"),
             elements=column("elements"),
+            row_bytes=column("row_bytes"),
         )
 
 
@@ -133,14 +146,16 @@ class KernelTimes:
     Attributes:
         compute: in tensor or CUDA cores, feeding from level 2 included.
         memory: of moving the data.
-        launch: of starting the kernel.
-        total: of the kernel; less than the sum, as compute and memory overlap.
+        start: of filling and draining the GPU.
+        gpu: of the kernel on the GPU: its start, and the two above, which overlap.
+        enqueue: of the CPU to start it.
     """
 
     compute: Array
     memory: Array
-    launch: Array
-    total: Array
+    start: Array
+    gpu: Array
+    enqueue: Array
 
 
 def kernel_times(
@@ -155,13 +170,29 @@ def kernel_times(
     clocks = np.where(plain, _pointwise_clocks(work, device, parameters), clocks)
     compute = clocks / device.gpu_mhz
     memory = _memory_us(work, device, parameters)
-    launch_us = parameters.launch_us * 2000.0 / device.cpu_mhz
-    launch = launch_us * (parameters.graph_launch if cuda_graph else 1.0)
-    fixed = launch + parameters.kernel_clocks / device.gpu_mhz
     share = np.where(work.view, parameters.view, 1.0)
     share = np.where(work.epilogue, _swish(work, parameters), share)
-    busy = np.hypot(compute, memory)
-    return KernelTimes(compute * share, memory * share, fixed * share, (busy + fixed) * share)
+    starts = np.where(work.inside, 0.0, share)
+    start = parameters.gap_us + parameters.kernel_clocks / device.gpu_mhz
+    start *= parameters.graph_start if cuda_graph else 1.0
+    busy = _overlapped(compute, memory) * share + start * starts
+    if device.generation == "blackwell":
+        busy = busy * parameters.blackwell
+    enqueue = np.zeros_like(busy) if cuda_graph else starts * parameters.enqueue_us
+    return KernelTimes(
+        compute * share, memory * share, start * starts, busy, enqueue * device.cpu_slowness
+    )
+
+
+def run_us(times: KernelTimes, counts: Array | float = 1.0) -> float:
+    """Time of a run: the GPU's, stretched where the CPU cannot enqueue as fast.
+
+    Args:
+        times: of the kernels.
+        counts: how often each occurs, (L,) or one number.
+    """
+    gpu, cpu = float((times.gpu * counts).sum()), float((times.enqueue * counts).sum())
+    return float(_overlapped(gpu, cpu))
 
 
 def _product_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
@@ -197,8 +228,7 @@ def _tensor_rates(device: Device, parameters: Parameters) -> Array:
         [parameters.tensor_int8, parameters.tensor_fp16, parameters.tensor_fp32], dtype=float
     )
     rates = np.array([device.operations_per_clock_sm[name] for name in _RATES], dtype=float)
-    scale = parameters.blackwell if device.generation == "blackwell" else 1.0
-    return shares * rates * scale
+    return shares * rates
 
 
 def _depthwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
@@ -217,6 +247,7 @@ def _memory_us(work: WorkTable, device: Device, parameters: Parameters) -> Array
     """Activations that level 2 still holds come from there, the rest from memory."""
     moved = work.read + work.written + work.apart * _swish(work, parameters)
     room = parameters.cache * device.l2_mb * 1e6
+    moved = moved * (1 + parameters.thin_bytes / work.row_bytes)
     missed = moved / (moved + room)
     dram = work.weights + moved * missed
     bus = dram / (device.memory_gb_s * 1e3 * parameters.memory)
@@ -226,3 +257,7 @@ def _memory_us(work: WorkTable, device: Device, parameters: Parameters) -> Array
 
 def _swish(work: WorkTable, parameters: Parameters) -> Array:
     return np.where(work.math == 0, parameters.swish_int8, parameters.swish_float)
+
+
+def _overlapped(first: Array | float, second: Array | float) -> Array:
+    return np.asarray((first**_OVERLAP + second**_OVERLAP) ** (1 / _OVERLAP))

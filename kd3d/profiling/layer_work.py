@@ -16,6 +16,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 # Channels-last formats pad the channels to this many, so thin layers move more than they hold.
 _CHANNEL_STEP = {"fp32": 4, "fp16": 8, "int8": 32}
+_THIN = 4  # images have formats of their own: four channels
 _INTEGER_BYTES = 4  # TensorRT keeps indices in 32 bits
 _INT8_KINDS = frozenset(["pool", "resize", "concat", "slice"])
 _FLOAT_OPERATORS = """
@@ -32,12 +33,14 @@ class LayerWork:
     Attributes:
         name: of the layer.
         operators: in it, joined by "+".
-        kind: as in FusedLayer, and "depthwise", "reformat".
+        kind: as in FusedLayer, and "depthwise", "reformat", "attention" (a softmax inside the
+            kernel of the products around it: only its arithmetic counts).
         math: "fp32" (TF32 in products), "fp16" or "int8".
         m, n, k: of the (implicit) matrix product of each group; 0 for other kinds.
         groups: products of that size.
         read_bytes, write_bytes: of activations; weight_bytes: of weights.
         elements: that the kernel writes.
+        row_bytes: of what lies together of a pixel (all channels) in the output.
         epilogue: a pointwise layer right behind a product.
         apart_bytes: of a product, what it writes more when its epilogue is a kernel apart: the
             intermediate tensor lies in float even in int8.
@@ -55,6 +58,7 @@ class LayerWork:
     weight_bytes: float = 0
     write_bytes: float = 0
     elements: float = 0
+    row_bytes: float = 1024
     epilogue: bool = False
     apart_bytes: float = 0
 
@@ -216,15 +220,17 @@ def _work(fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, st
     def size(names: Sequence[str], default: str) -> float:
         return float(sum(_bytes(fused.tensor(n), storage.get(n, default)) for n in names))
 
+    inputs, written = _stored(fused, layer, math)
     outputs = [fused.tensor(name) for name in layer.outputs]
     work = LayerWork(
         name=layer.name,
         operators="+".join(layer.operators),
-        kind=layer.kind,
+        kind="attention" if layer.attention and math != "fp32" else layer.kind,
         math=math,
-        read_bytes=_read_bytes(fused, layer, size(layer.inputs, math), size(layer.outputs, math)),
-        write_bytes=size(layer.outputs, math),
+        read_bytes=_read_bytes(layer, size(inputs, math), size(written, math)),
+        write_bytes=size(written, math),
         elements=float(sum(tensor.elements for tensor in outputs)),
+        row_bytes=_row_bytes(outputs[0], storage.get(layer.outputs[0], math)),
         epilogue=layer.epilogue,
     )
     if layer.kind == "product":
@@ -258,7 +264,26 @@ def _join_activations(layers: Sequence[FusedLayer], work: list[LayerWork]) -> li
     return joined
 
 
-def _read_bytes(fused: FusedGraph, layer: FusedLayer, whole: float, written: float) -> float:
+def _stored(fused: FusedGraph, layer: FusedLayer, math: str) -> tuple[list[str], list[str]]:
+    """Inputs and outputs that pass through memory: scores of fused attention do not.
+
+    TensorRT has such kernels for half and 8-bit types, not for float32.
+    """
+    if math == "fp32":
+        return layer.inputs, layer.outputs
+    scores = {
+        name
+        for other in fused.layers
+        if other.attention
+        for name in (*other.inputs[:1], *other.outputs)
+    }
+    return (
+        [name for name in layer.inputs if name not in scores],
+        [name for name in layer.outputs if name not in scores],
+    )
+
+
+def _read_bytes(layer: FusedLayer, whole: float, written: float) -> float:
     """A slice or gather reads what it writes, not all that it is given."""
     partial = layer.kind == "slice" or layer.nodes[0].op.startswith("Gather")
     return min(whole, written) if partial else whole
@@ -323,13 +348,20 @@ def _product(sizes: Sequence[int]) -> int:
     return int(np.prod(sizes, dtype=np.int64)) if len(sizes) else 1
 
 
+def _row_bytes(tensor: GraphTensor, kind: str) -> float:
+    """Channels-last: bytes of one pixel or token."""
+    channels = tensor.shape[1] if len(tensor.shape) == 4 else (tensor.shape or (1,))[-1]
+    step = _CHANNEL_STEP[kind]
+    return float(-(-max(channels, 1) // step) * step * BYTES[kind])
+
+
 def _bytes(tensor: GraphTensor, kind: str, pad: bool = True) -> float:
     if not _is_float(tensor):
         return float(tensor.elements * _INTEGER_BYTES)
     elements = float(tensor.elements)
     if pad and len(tensor.shape) == 4 and tensor.shape[2] * tensor.shape[3] > 1:
-        step = _CHANNEL_STEP[kind]
         channels = tensor.shape[1]
+        step = min(_CHANNEL_STEP[kind], _THIN) if channels <= _THIN else _CHANNEL_STEP[kind]
         if channels:
             elements *= -(-channels // step) * step / channels
     return elements * BYTES[kind]

@@ -19,7 +19,7 @@ import yaml
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
 from kd3d.profiling.fusion import fuse
-from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times
+from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
 from kd3d.profiling.layer_work import PRECISIONS, LayerWork, has_quantizers, layer_work
 from kd3d.profiling.onnx_graph import graph_from_onnx
 
@@ -33,8 +33,8 @@ class LayerLatency:
 
     Attributes:
         name, operators, kind, math: as in LayerWork.
-        latency_us: of the kernel, its launch included.
-        compute_us, memory_us, launch_us: its parts; compute and memory overlap.
+        latency_us: of the kernel on the GPU.
+        compute_us, memory_us, start_us: its parts; compute and memory overlap.
         gflops: operations of products.
         megabytes: read and written, weights included.
     """
@@ -46,17 +46,17 @@ class LayerLatency:
     latency_us: float
     compute_us: float
     memory_us: float
-    launch_us: float
+    start_us: float
     gflops: float
     megabytes: float
 
     @property
     def bound(self) -> str:
-        """What takes most: "compute", "memory" or "launch"."""
+        """What takes most: "compute", "memory" or "start"."""
         parts = {
             "compute": self.compute_us,
             "memory": self.memory_us,
-            "launch": self.launch_us,
+            "start": self.start_us,
         }
         return max(parts, key=lambda part: parts[part])
 
@@ -69,7 +69,9 @@ class Prediction:
         total_ms: most likely.
         low_ms, high_ms: the measured latency lies between with probability ``coverage``.
         coverage: of the interval, as held in cross-validation.
-        gpu_ms: sum of the kernels; harness_ms: of the protocol around them.
+        gpu_ms: sum of the kernels.
+        waiting_ms: of the GPU for the CPU, which enqueues the kernels.
+        harness_ms: of the protocol around them. The three make ``total_ms``.
         layers: in the order of running.
         device: its name and mode; sms, gpu_mhz, emc_mhz: what was assumed.
         precision, protocol, batch: as asked.
@@ -82,6 +84,7 @@ class Prediction:
     high_ms: float
     coverage: float
     gpu_ms: float
+    waiting_ms: float
     harness_ms: float
     layers: tuple[LayerLatency, ...]
     device: str
@@ -168,7 +171,7 @@ def harness_ms(protocol: str, device: Device, parameters: Parameters) -> float:
         "python": parameters.python_ms,
         "mlperf": parameters.mlperf_ms,
     }[protocol]
-    return at_2_ghz * 2000.0 / device.cpu_mhz
+    return at_2_ghz * device.cpu_slowness
 
 
 @cache
@@ -197,18 +200,19 @@ def _prediction(
             operators=layer.operators,
             kind=layer.kind,
             math=layer.math,
-            latency_us=float(times.total[place]),
+            latency_us=float(times.gpu[place]),
             compute_us=float(times.compute[place]),
             memory_us=float(times.memory[place]),
-            launch_us=float(times.launch[place]),
+            start_us=float(times.start[place]),
             gflops=layer.operations / 1e9,
             megabytes=(layer.read_bytes + layer.weight_bytes + layer.write_bytes) / 1e6,
         )
         for place, layer in enumerate(work)
     )
-    gpu_ms = float(times.total.sum()) / 1e3
+    gpu_ms = float(times.gpu.sum()) / 1e3
+    run_ms = run_us(times) / 1e3
     around_ms = harness_ms(protocol, device, parameters)
-    total_ms = gpu_ms + around_ms
+    total_ms = run_ms + around_ms
     spread = math.exp(interval["log_half_width"])
     return Prediction(
         total_ms=total_ms,
@@ -216,6 +220,7 @@ def _prediction(
         high_ms=total_ms * spread,
         coverage=interval["coverage"],
         gpu_ms=gpu_ms,
+        waiting_ms=run_ms - gpu_ms,
         harness_ms=around_ms,
         layers=layers,
         device=f"{device.name}:{device.mode}",

@@ -1,0 +1,122 @@
+"""Fits the roofline's few parameters on published latencies, and says how far they carry.
+
+Each parameter has a prior from what is known of the hardware, as a factor: the fit moves it only as
+far as the data insist. Errors are measured on what was left out: a family of networks, or a board.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from kd3d.profiling.devices import Device
+from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
+from kd3d.profiling.layer_work import LayerWork
+from kd3d.profiling.published_rows import PublishedRow
+from kd3d.profiling.roofline import harness_ms
+
+Array = np.ndarray
+
+# Name to (value, spread as a share): see docs of Parameters for what each is.
+PRIORS: Mapping[str, tuple[float, float]] = {
+    "tensor_int8": (0.8, 0.15),
+    "tensor_fp16": (0.75, 0.15),
+    "tensor_fp32": (0.6, 0.15),
+    "blackwell": (1.0, 0.3),
+    "l2_bytes_clock": (48.0, 0.4),
+    "memory": (0.75, 0.12),
+    "cache": (0.5, 0.6),
+    "thin_bytes": (16.0, 0.6),
+    "tile_clocks": (800.0, 0.5),
+    "kernel_clocks": (2500.0, 0.5),
+    "gap_us": (1.0, 0.5),
+    "graph_start": (0.8, 0.25),
+    "enqueue_us": (6.0, 0.4),
+    "swish_float": (0.7, 0.4),
+    "swish_int8": (0.7, 0.4),
+    "view": (0.5, 0.5),
+    "depthwise": (0.5, 0.4),
+    "pointwise": (6.0, 0.5),
+    "python_ms": (0.5, 0.6),
+    "mlperf_ms": (0.06, 0.6),
+}
+NOISE = 0.1  # two publications of one latency differ by as much
+_ROBUST = 2.0  # beyond twice the noise an error counts linearly, not by its square
+
+
+@dataclass(frozen=True)
+class FitRow:
+    """A published row with its work.
+
+    Attributes:
+        row: as published.
+        work: different kernels of the network; counts: how often each occurs, (L,).
+    """
+
+    row: PublishedRow
+    work: WorkTable
+    counts: Array
+
+    @classmethod
+    def from_layers(cls, row: PublishedRow, layers: Sequence[LayerWork]) -> "FitRow":
+        """Kernels that do equal work are timed once."""
+        counts = Counter(replace(layer, name="", operators="") for layer in layers)
+        return cls(row, WorkTable.from_layers(list(counts)), np.array(list(counts.values())))
+
+
+def predicted_ms(row: FitRow, parameters: Parameters, device: Device | None = None) -> float:
+    """Latency of the row's network, on its board or another."""
+    device = device or row.row.device
+    protocol = row.row.protocol
+    times = kernel_times(row.work, device, parameters, cuda_graph=protocol == "mlperf")
+    return run_us(times, row.counts) / 1e3 + harness_ms(protocol, device, parameters)
+
+
+def fit_parameters(rows: Sequence[FitRow], start: Parameters | None = None) -> Parameters:
+    """Most likely parameters for the rows, given the priors.
+
+    Args:
+        rows: each family weighs as the square root of its rows: sizes of one network on one board
+            tell less than as many networks.
+        start: where to begin [the priors].
+    """
+    names = list(PRIORS)
+    centre = np.log([PRIORS[name][0] for name in names])
+    spread = np.array([PRIORS[name][1] for name in names])
+    sizes = Counter(row.row.family for row in rows)
+    weights = np.array([sizes[row.row.family] ** -0.25 for row in rows])
+    measured = np.log([row.row.latency_ms for row in rows])
+
+    def residuals(point: Array) -> Array:
+        parameters = _parameters(names, point)
+        errors = np.log([predicted_ms(row, parameters) for row in rows]) - measured
+        return np.concatenate([weights * _dampened(errors / NOISE), (point - centre) / spread])
+
+    first = centre if start is None else np.log([getattr(start, name) for name in names])
+    return _parameters(names, least_squares(residuals, first, xtol=1e-4, ftol=1e-4).x)
+
+
+def _dampened(errors: Array) -> Array:
+    """Square is the pseudo-Huber loss: quadratic, then linear."""
+    return np.sign(errors) * _ROBUST * np.sqrt(2 * (np.sqrt(1 + (errors / _ROBUST) ** 2) - 1))
+
+
+def _parameters(names: Sequence[str], point: Array) -> Parameters:
+    return Parameters(**dict(zip(names, map(float, np.exp(point)), strict=True)))
+
+
+def left_out(
+    rows: Sequence[FitRow], group: Callable[[PublishedRow], str], start: Parameters
+) -> Array:
+    """Latency of each row as predicted by a fit without the row's group, (N,) ms."""
+    found = np.zeros(len(rows))
+    groups = [group(row.row) for row in rows]
+    for name in sorted(set(groups)):
+        others = [row for row, other in zip(rows, groups, strict=True) if other != name]
+        parameters = fit_parameters(others, start)
+        for place, row in enumerate(rows):
+            if groups[place] == name:
+                found[place] = predicted_ms(row, parameters)
+    return found

@@ -1,0 +1,109 @@
+"""A fit of the latency predictor with the errors that its user should know."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kd3d.profiling.kernel_time import Parameters
+from kd3d.profiling.latency_errors import (
+    calibrated_level,
+    clock_scaling,
+    error_table,
+    held_coverage,
+    interval_half_width,
+)
+from kd3d.profiling.latency_fit import FitRow, fit_parameters, left_out, predicted_ms
+
+_HEAD = """\
+# Parameters of the latency predictor, written by tools/fit_latency.py; do not edit by hand.
+# What each means: kd3d/profiling/kernel_time.py, class Parameters; priors: latency_fit.py.
+"""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Parameters, interval and errors.
+
+    Attributes:
+        parameters: fitted on all rows.
+        coverage: that the interval promises; half_width: of it, in the logarithm; held: share
+            of rows inside an interval that their own family did not help to set.
+        errors: by what was left out ("nothing", "network", "family", "board"), and for families
+            on Orin alone, the table of ``error_table``.
+        scaling: ratios of power modes, predicted with the family left out.
+        rows: used.
+    """
+
+    parameters: Parameters
+    coverage: float
+    half_width: float
+    held: float
+    errors: dict[str, dict[str, Any]]
+    scaling: list[dict[str, Any]]
+    rows: int
+
+    def as_yaml(self, left: Sequence[tuple[str, str]]) -> str:
+        """Content of ``roofline_parameters.yaml``.
+
+        Args:
+            left: rows that were not used, with the reason.
+        """
+        content = {
+            "parameters": {name: _short(value) for name, value in asdict(self.parameters).items()},
+            "interval": {
+                "coverage": self.coverage,
+                "log_half_width": _short(self.half_width),
+                "held_in_cross_validation": round(self.held, 3),
+            },
+            "conditions": {
+                "published_rows_used": self.rows,
+                "rows_left_out_by_reason": dict(Counter(reason for _, reason in left)),
+            },
+            "errors_by_what_was_left_out": self.errors,
+            "clock_scaling_with_the_family_left_out": self.scaling,
+        }
+        return _HEAD + yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def fit_report(rows: Sequence[FitRow], coverage: float) -> FitReport:
+    """Fits all rows, then without each network, family and board.
+
+    Args:
+        rows: published latencies with their work.
+        coverage: of the interval, in (0, 1).
+    """
+    published = [row.row for row in rows]
+    parameters = fit_parameters(rows)
+    predicted = {
+        "nothing": np.array([predicted_ms(row, parameters) for row in rows]),
+        "network": left_out(rows, lambda row: row.network, parameters),
+        "family": left_out(rows, lambda row: row.family, parameters),
+        "board": left_out(rows, lambda row: row.device.name, parameters),
+    }
+    # Thor was measured with one family alone: without it the fit knows neither.
+    orin = [place for place, row in enumerate(published) if row.device.generation == "ampere"]
+    known_rows, known = [published[place] for place in orin], predicted["family"][orin]
+    level = calibrated_level(known_rows, known, coverage)
+    return FitReport(
+        parameters=parameters,
+        coverage=coverage,
+        half_width=interval_half_width(known_rows, known, level),
+        held=held_coverage(known_rows, known, level),
+        errors={
+            **{
+                name: error_table(published, values, "board" if name == "board" else "family")
+                for name, values in predicted.items()
+            },
+            "family, rows of Orin": error_table(known_rows, known, "family"),
+        },
+        scaling=clock_scaling(known_rows, known),
+        rows=len(rows),
+    )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
