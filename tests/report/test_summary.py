@@ -142,7 +142,7 @@ def test_the_latency_shown_is_the_nearest_to_the_vehicle(tmp_path, make_work_dir
         for name in names:
             add_latency(work, group, name)
     assert summarize(find_records(work)).latency_backend == "onnxruntime"
-    add_latency(work, "distilled", "tensorrt-fp16")
+    add_latency(work, "teacher", "tensorrt-fp16")
     add_latency(work, "distilled", "tensorrt-int8")
     add_latency(work, "teacher", "tensorrt-int8")
     assert summarize(find_records(work)).latency_backend == "tensorrt-int8"  # both groups have it
