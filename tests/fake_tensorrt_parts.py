@@ -29,6 +29,7 @@ class World:
         builds: how many engines were built.
         tuned: how many kernels were measured because the timing cache lacked them.
         unsupported: ONNX operators that the parser refuses.
+        flags: that the last engine was built with.
         networks: the network definitions that were made.
         infers_types: whether layers that calculate tell the type of their outputs before they are
             built; if not, they all say FLOAT.
@@ -38,7 +39,7 @@ class World:
     def __init__(self, module, cudart, read_model):
         self.module, self.cudart, self.read_model = module, cudart, read_model
         self.builds, self.tuned, self.unsupported, self.contexts_left = 0, 0, set(), 99
-        self.networks, self.infers_types = [], True
+        self.networks, self.infers_types, self.flags = [], True, []
 
     @property
     def major(self):
@@ -125,6 +126,7 @@ class Builder:
             self.world.error(self.logger, f"Error Code 4: {refusal}")
             return None
         self.world.builds += 1
+        self.world.flags = list(conf.flags)
         conf.cache.measure(len(net.layers), self.world)
         self.world.warn(self.logger, "TensorRT was linked against another cuDNN")
         header = {

@@ -40,28 +40,36 @@ def feeds(batch):
 def write_onnx(path, precision="fp32"):
     """images (batch, 3, 8, 8), offset (4,) int64 -> scores (batch, 4, 8, 8), best (batch, 2) int64.
 
-    A convolution, in half precision or INT8 if asked, then an Exp that stays in single precision.
+    A convolution with a ReLU, in half precision or INT8 or ("mixed") one in each, then an Exp that
+    stays in single precision.
     """
     kernel = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
     node, constants = helper.make_node, {"axes": np.array([2, 3]), "two": np.array([2])}
     constants["shape"] = np.array([1, 4, 1, 1])
-    source, target, before, after = "images", "features", [], []
+    source, convolved, relued, before, between, after = "images", "c", "features", [], [], []
     if precision == "fp16":
         kernel = kernel.astype(np.float16)
-        source, target = "half_images", "half_features"
+        source = "half_images"
         before = [node("Cast", ["images"], [source], to=TensorProto.FLOAT16, name="to_half")]
-        after = [node("Cast", [target], ["features"], to=TensorProto.FLOAT, name="to_single")]
-    elif precision == "int8":
+    if precision in ("int8", "mixed"):
         constants.update(scale=np.float32(0.05), zero=np.int8(0))
         source = "dequantized"
         before = [
             node("QuantizeLinear", ["images", "scale", "zero"], ["quantized"], name="quantize"),
             node("DequantizeLinear", ["quantized", "scale", "zero"], [source], name="dequantize"),
         ]
+    if precision == "mixed":
+        convolved = "half_c"
+        between = [node("Cast", ["c"], [convolved], to=TensorProto.FLOAT16, name="to_half")]
+    if precision in ("fp16", "mixed"):
+        relued = "half_features"
+        after = [node("Cast", [relued], ["features"], to=TensorProto.FLOAT, name="to_single")]
     constants["kernel"] = kernel
     nodes = [
         *before,
-        node("Conv", [source, "kernel"], [target], pads=[1, 1, 1, 1], name="conv"),
+        node("Conv", [source, "kernel"], ["c"], pads=[1, 1, 1, 1], name="conv"),
+        *between,
+        node("Relu", [convolved], [relued], name="relu"),
         *after,
         node("Exp", ["features"], ["raised"], name="exp"),
         node("Cast", ["offset"], ["real_offset"], to=TensorProto.FLOAT, name="cast_offset"),

@@ -29,7 +29,7 @@ def test_there_is_a_fake_of_each_generation():
     assert {version.partition(".")[0] for version in VERSIONS} == {"8", "10", "11"}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "mixed"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_engine_answers_as_onnx_runtime_does(version, precision, tmp_path, monkeypatch):
     path = write_onnx(tmp_path / "model.onnx", precision)
@@ -57,6 +57,9 @@ def test_precision_comes_from_the_file(version, tmp_path, monkeypatch):
         assert record["typing"] == (weak if version in WEAK else "strongly typed")
         assert car.world.networks[-1].strong == (version not in WEAK)
         assert engine == tmp_path / f"{precision}.engine"
+        held = ["OBEY_PRECISION_CONSTRAINTS"] if precision == "fp16" else []
+        weak_flags = [] if precision == "fp32" else [flags, *held]
+        assert car.world.flags == (weak_flags if version in WEAK else [])
 
 
 @pytest.mark.parametrize("infers_types", [True, False])
@@ -74,9 +77,12 @@ def test_single_precision_layers_are_held_to_it(version, infers_types, tmp_path,
 
 @pytest.mark.parametrize("version", WEAK)
 def test_quantized_layers_are_left_to_run_in_int8(version, tmp_path, monkeypatch):
+    """A precision of its own would keep a layer behind DequantizeLinear from INT8."""
     car = vehicle(monkeypatch, version)
-    build(write_onnx(tmp_path / "model.onnx", "int8"), tmp_path)
-    assert all(layer.precision is None for layer in car.world.networks[-1].layers)
+    build(write_onnx(tmp_path / "model.onnx", "mixed"), tmp_path)
+    held = [layer.name for layer in car.world.networks[-1].layers if layer.precision is not None]
+    assert held == ["exp", "add", "reduce"]
+    assert car.world.flags == ["FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -103,6 +103,9 @@ def test_graph_of_another_shape_is_dropped(model, monkeypatch):
         assert (graphs, len(car.cudart.graphs)) == (1, 0)
         run.timed()
         assert run.outputs()["scores"].shape[0] == 2
+        run.load(feeds(4))
+        run.capture()  # TensorRT prepares the new shape before it is recorded
+        assert run.timed().device_ms == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
