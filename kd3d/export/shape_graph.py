@@ -45,7 +45,7 @@ def shape_graph(
         A model whose float initializers of more than ``KEPT_ELEMENTS`` have dims and no data.
     """
     file = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad(), _quiet(), _without_arithmetic(module):
+    with warnings.catch_warnings(), torch.no_grad(), _quiet(), without_arithmetic(module):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -84,6 +84,22 @@ def strip_weights(model: onnx.ModelProto) -> None:
         if floating and math.prod(tensor.dims) > KEPT_ELEMENTS:
             for field in ("raw_data", "float_data", "int32_data"):
                 tensor.ClearField(field)
+
+
+@contextmanager
+def without_arithmetic(module: nn.Module) -> Iterator[None]:
+    """Within, the module's convolutions answer with zeros, without computing them."""
+    with ExitStack() as stack:
+        for child in module.modules():
+            size = None
+            if isinstance(child, nn.Conv1d | nn.Conv2d):
+                size = _shape
+            elif isinstance(child, nn.ConvTranspose2d):
+                size = _transposed_shape
+            if size is not None and "forward" not in vars(child):  # not within another
+                child.forward = _forward(child, size)
+                stack.callback(child.__dict__.pop, "forward")
+        yield
 
 
 class _NoDrawing(TorchFunctionMode):
@@ -128,19 +144,6 @@ class _Convolution(torch.autograd.Function):
         out = g.op(operator, *inputs, **attributes)
         out.setType(x.type().with_sizes(list(shape)))
         return out
-
-
-@contextmanager
-def _without_arithmetic(module: nn.Module) -> Iterator[None]:
-    with ExitStack() as stack:
-        for child in module.modules():
-            kind = _shape if isinstance(child, nn.Conv1d | nn.Conv2d) else None
-            if isinstance(child, nn.ConvTranspose2d):
-                kind = _transposed_shape
-            if kind is not None:
-                child.forward = _forward(child, kind)
-                stack.callback(child.__dict__.pop, "forward")
-        yield
 
 
 def _forward(convolution: Any, size: Any) -> Any:  # Any: of one or two dimensions
