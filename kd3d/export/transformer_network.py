@@ -115,7 +115,7 @@ def sine_positions(settings: Any, cells: tuple[int, ...], valid: list[int]) -> N
 
 def _axis(settings: Any, count: int, valid: int) -> NDArray[np.float32]:
     """(count, C / 2) of the cells along one axis."""
-    step = np.minimum(np.arange(1, count + 1), valid).astype(np.float32)
+    step = np.arange(1, count + 1, dtype=np.float32)
     if settings.normalize:
         step = (step + settings.offset) / (valid + settings.eps) * settings.scale
     channel = np.arange(settings.num_feats)

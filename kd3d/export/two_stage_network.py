@@ -12,7 +12,7 @@ from kd3d.export.proposals import Proposals, ProposalSettings, select_proposals
 from kd3d.export.roi_features import roi_features
 from kd3d.heads.dense import boxes_from_deltas, dense_prediction, mmdet_family
 
-MOST_ROWS = 3840  # that TensorRT's TopK takes; its NMS takes 5000
+MOST_ROWS = 3839  # that every TensorRT's TopK takes; its NMS takes 5000
 
 
 class TwoStageNetwork:

@@ -75,7 +75,7 @@ def test_one_box_for_all_classes(build, images):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"nms_pre": 5000}, "nms_pre=5000 and max_per_img=60; .* from 1 to 3840"),
+        ({"nms_pre": 3840}, "nms_pre=3840 and max_per_img=60; .* from 1 to 3839"),
         ({"nms_pre": -1}, "nms_pre=-1"),
         ({"max_per_img": 0}, "max_per_img=0"),
         ({"nms": {"type": "soft_nms", "iou_threshold": 0.7}}, "soft_nms.*expected a plain"),
