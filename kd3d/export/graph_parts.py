@@ -111,11 +111,11 @@ class Graph:
 
     def _selection(self, weighted: set[str]) -> set[str]:
         """Nodes of the trunk from a weighted layer to a picking and on to the next one."""
-        picking = [n for n in self.trunk if self.nodes[n].op_type in _PICKING]
-        found = set(picking)
-        for following in (self._makers, self._readers):
-            found |= self._reach(picking, following, stop=weighted)
-        return found.intersection(self.trunk) - weighted
+        picking = {n for n in self.trunk if self.nodes[n].op_type in _PICKING}
+        behind = self._reach(picking, self._readers, stop=weighted) - weighted
+        found = picking | behind  # and what these read, back to weighted layers
+        found |= self._reach(found, self._makers, stop=weighted) - weighted
+        return found.intersection(self.trunk)
 
     def _makers(self, node: Any) -> list[str]:
         return [self.producer[name].name for name in node.input if name in self.producer]

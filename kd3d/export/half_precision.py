@@ -119,7 +119,7 @@ class _Search:
         self._most = largest_values(source, feeds)
         outputs = [o.name for o in graph.model.graph.output if o.name in graph.floats]
         self._outputs = outputs
-        self._model = SwitchedModel(graph, _rounding(graph), outputs=[*graph.heads, *outputs])
+        self._model = SwitchedModel(graph, _rounding(), outputs=[*graph.heads, *outputs])
         self._plain = [self._model.run(feed) for feed in feeds]
 
     def report(self) -> Fp16Report:
@@ -216,12 +216,12 @@ class _Search:
         }
 
 
-def _rounding(graph: Graph) -> Rounding:
-    """To float16 and back: what a node computes, and what it reads that no node has made."""
+def _rounding() -> Rounding:
+    """To float16 and back: what a node reads (its maker may stay in float32) and computes."""
     from onnx import TensorProto, helper
 
     def rounding(node: Any, tensor: str, reads: bool) -> tuple[str, list[Any]] | None:
-        if tensor in graph.producer if reads else node.op_type in _CHOOSING:
+        if not reads and node.op_type in _CHOOSING:
             return None
         return node.name, [
             helper.make_node("Cast", [tensor], ["half"], name="half", to=TensorProto.FLOAT16),
