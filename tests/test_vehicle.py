@@ -13,6 +13,8 @@ ON_VEHICLE = [
     "kd3d.profiling.on_vehicle",
     "kd3d.backends.serve",
     "kd3d.backends.ort",
+    "kd3d.backends.engine",
+    "kd3d.backends.open_bundle",
     "kd3d.backends.trt",
     "kd3d.export.voxelization",
 ]
