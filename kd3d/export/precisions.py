@@ -10,6 +10,7 @@ from mmengine.config import Config
 from kd3d.backends.bundle import MODEL_FILES, ModelFile
 from kd3d.export.calibration_data import calibration_feeds
 from kd3d.export.half_precision import fp16_from_onnx
+from kd3d.export.operators import require_operators
 from kd3d.export.proof import Exported
 from kd3d.export.quantize import int8_from_onnx
 from kd3d.export.trained_ranges import trained_ranges
@@ -38,7 +39,8 @@ def add_precision(
         The folder with the new file, and what the file's maker says of it.
 
     Raises:
-        UserError: if there is nothing to calibrate on, or the file cannot be made.
+        UserError: if there is nothing to calibrate on, or the file cannot be made, or a TensorRT
+            from 8.5 on would not take it.
     """
     source, target = (exported.folder / MODEL_FILES[name] for name in ("fp32", precision))
     if precision == "fp16":
@@ -51,6 +53,7 @@ def add_precision(
 
 
 def _with_model(exported: Exported, precision: str, report: Mapping[str, Any]) -> Exported:
+    require_operators(exported.folder / MODEL_FILES[precision])
     entry = ModelFile.of(exported.folder / MODEL_FILES[precision], report)
     models = {**exported.manifest.models, precision: entry}
     changed = replace(exported, manifest=replace(exported.manifest, models=models))

@@ -168,3 +168,16 @@ def test_an_info_file_of_another_split_or_kind_is_refused(dataroot, infos, sampl
     nuscenes_detections.write_infos(dataroot / "infos.pkl", [{"token": "a"}])
     with pytest.raises(UserError, match="expected an info file as mmdet3d"):
         run(evaluator("NuScenesFastMetric", dataroot), samples)
+
+
+def test_a_subset_is_evaluated_alone(dataroot, samples):
+    with pytest.raises(UserError, match="were tested, but"):
+        run(evaluator("NuScenesFastMetric", dataroot), samples[::2])
+    whole = run(evaluator("NuScenesFastMetric", dataroot), samples)
+    assert run(evaluator("NuScenesFastMetric", dataroot, subset=True), samples) == whole
+    half = evaluator("NuScenesFastMetric", dataroot, subset=True)
+    found = run(half, samples[::2])
+    assert half.metrics[0].conditions["frames"] == len(samples[::2])
+    assert 0 < found["NuScenes/NDS"] <= 1
+    # frames that were not tested are not missed: fewer ground truth boxes than in the whole
+    assert half.metrics[0].accuracy.nds != pytest.approx(whole["NuScenes/NDS"], abs=1e-6)
