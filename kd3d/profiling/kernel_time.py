@@ -158,13 +158,69 @@ class KernelTimes:
     enqueue: Array
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """The products cut into tiles in each way that a kernel might, for a number of SMs.
+
+    Attributes:
+        math: (P,) type of the data; the others (P, ways), what one SM does in all waves.
+        operations: of the tensor cores; fed, stored: bytes from and to level 2; waves: tiles one
+            after another.
+    """
+
+    math: Array
+    operations: Array
+    fed: Array
+    stored: Array
+    waves: Array
+
+    @classmethod
+    def from_work(cls, work: WorkTable, sms: int) -> "Tiling":
+        """All ways; a depth too short for a split counts as infinitely many operations."""
+        on = work.product
+        math = work.math[on][:, None, None]
+        n, k, groups = _pack_groups(
+            *(column[on][:, None, None] for column in (work.n, work.k, work.groups)), math
+        )
+        m = work.m[on][:, None, None]
+        rows, columns = _TILES[:, 0][None, :, None], _TILES[:, 1][None, :, None]
+        splits = _SPLITS[None, None, :]
+        depth = np.ceil(k / splits / _STEP_K[math]) * _STEP_K[math]
+        tiles = groups * np.ceil(m / rows) * np.ceil(n / columns) * splits
+        waves = np.ceil(tiles / sms)
+        shallow = (splits > 1) & (depth < 4 * _STEP_K[math])
+        operations = np.where(shallow, np.inf, waves * 2 * rows * columns * depth)
+        partial = np.where(splits > 1, rows * columns * 4 * 2, 0.0)
+        flat = (len(math), len(_TILES) * len(_SPLITS))
+        return cls(
+            math.reshape(-1),
+            operations.reshape(flat),
+            (waves * (rows + columns) * depth * _BYTES[math]).reshape(flat),
+            (waves * partial).reshape(flat),
+            waves.reshape(flat),
+        )
+
+
 def kernel_times(
-    work: WorkTable, device: Device, parameters: Parameters, *, cuda_graph: bool = False
+    work: WorkTable,
+    device: Device,
+    parameters: Parameters,
+    *,
+    cuda_graph: bool = False,
+    tiling: Tiling | None = None,
 ) -> KernelTimes:
-    """Time of each kernel in microseconds."""
+    """Time of each kernel in microseconds.
+
+    Args:
+        work: of the kernels.
+        device: board and clocks.
+        parameters: of the roofline.
+        cuda_graph: the CPU launches all kernels at once.
+        tiling: of ``work`` for the device's SMs, where it is made already.
+    """
+    tiling = tiling or Tiling.from_work(work, device.sms)
     clocks = np.zeros(len(work.m))
-    if work.product.any():
-        clocks[work.product] = _product_clocks(work, device, parameters)
+    clocks[work.product] = _product_clocks(tiling, device, parameters)
     clocks = np.where(work.depthwise, _depthwise_clocks(work, device, parameters), clocks)
     plain = ~(work.product | work.depthwise)
     clocks = np.where(plain, _pointwise_clocks(work, device, parameters), clocks)
@@ -195,26 +251,12 @@ def run_us(times: KernelTimes, counts: Array | float = 1.0) -> float:
     return float(_overlapped(gpu, cpu))
 
 
-def _product_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
+def _product_clocks(tiling: Tiling, device: Device, parameters: Parameters) -> Array:
     """Clocks of the fastest tile shape and split for each product."""
-    on = work.product
-    math = work.math[on][:, None, None]
-    m, n, k, groups = (
-        column[on][:, None, None] for column in (work.m, work.n, work.k, work.groups)
-    )
-    n, k, groups = _pack_groups(n, k, groups, math)
-    rows, columns = _TILES[:, 0][None, :, None], _TILES[:, 1][None, :, None]
-    splits = _SPLITS[None, None, :]
-    depth = np.ceil(k / splits / _STEP_K[math]) * _STEP_K[math]
-    tiles = groups * np.ceil(m / rows) * np.ceil(n / columns) * splits
-    waves = np.ceil(tiles / device.sms)
-    tensor = _tensor_rates(device, parameters)[math]
-    arithmetic = 2 * rows * columns * depth / tensor
-    feeding = (rows + columns) * depth * _BYTES[math] / parameters.l2_bytes_clock
-    storing = np.where(splits > 1, rows * columns * 4 * 2 / parameters.l2_bytes_clock, 0.0)
-    clocks = waves * (np.maximum(arithmetic, feeding) + storing + parameters.tile_clocks)
-    clocks = np.where((splits > 1) & (depth < 4 * _STEP_K[math]), np.inf, clocks)
-    return np.asarray(clocks.reshape(len(clocks), -1).min(axis=1))
+    tensor = _tensor_rates(device, parameters)[tiling.math][:, None]
+    busy = np.maximum(tiling.operations / tensor, tiling.fed / parameters.l2_bytes_clock)
+    busy += tiling.stored / parameters.l2_bytes_clock
+    return np.asarray((busy + tiling.waves * parameters.tile_clocks).min(axis=1))
 
 
 def _pack_groups(n: Array, k: Array, groups: Array, math: Array) -> tuple[Array, Array, Array]:

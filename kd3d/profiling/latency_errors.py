@@ -1,13 +1,12 @@
 """Errors of predicted latencies, and the interval that they justify."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from kd3d.profiling.published_rows import PublishedRow
+from kd3d.profiling.published_rows import PublishedRow, clock_pairs
 
 Array = np.ndarray
 
@@ -101,9 +100,10 @@ def clock_scaling(rows: Sequence[PublishedRow], predicted: Array) -> list[dict[s
         For each pair: "pair", "published" and "predicted" ratio, "error_percent".
     """
     found = []
-    for (row, ms), (other, other_ms) in _clock_pairs(rows, predicted):
+    for place, other_place in clock_pairs(rows):
+        row, other = rows[place], rows[other_place]
         published = row.latency_ms / other.latency_ms
-        ratio = float(ms / other_ms)
+        ratio = float(predicted[place] / predicted[other_place])
         found.append(
             {
                 "pair": f"{row.label} / {other.board}",
@@ -113,15 +113,6 @@ def clock_scaling(rows: Sequence[PublishedRow], predicted: Array) -> list[dict[s
             }
         )
     return found
-
-
-def _clock_pairs(rows: Sequence[PublishedRow], predicted: Array) -> Iterator[tuple[Any, Any]]:
-    for (row, ms), (other, other_ms) in combinations(zip(rows, predicted, strict=True), 2):
-        same = ("network", "precision", "protocol", "publication")
-        if any(getattr(row, name) != getattr(other, name) for name in same):
-            continue
-        if row.device.name == other.device.name and row.device != other.device:
-            yield (row, ms), (other, other_ms)
 
 
 def _percent(share: Any) -> float:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import least_squares
 
-from kd3d.profiling.devices import Device
-from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
+from kd3d.profiling.kernel_time import Parameters, Tiling, WorkTable, kernel_times, run_us
 from kd3d.profiling.layer_work import LayerWork
-from kd3d.profiling.published_rows import PublishedRow
+from kd3d.profiling.published_rows import PublishedRow, clock_pairs
 from kd3d.profiling.roofline import harness_ms
 
 Array = np.ndarray
@@ -43,6 +42,7 @@ PRIORS: Mapping[str, tuple[float, float]] = {
     "mlperf_ms": (0.06, 0.6),
 }
 NOISE = 0.1  # two publications of one latency differ by as much
+_RATIO_NOISE = 0.08  # of two power modes in one publication: board and software are the same
 _ROBUST = 2.0  # beyond twice the noise an error counts linearly, not by its square
 
 
@@ -53,24 +53,29 @@ class FitRow:
     Attributes:
         row: as published.
         work: different kernels of the network; counts: how often each occurs, (L,).
+        tiling: of the work on the row's board.
     """
 
     row: PublishedRow
     work: WorkTable
     counts: Array
+    tiling: Tiling
 
     @classmethod
     def from_layers(cls, row: PublishedRow, layers: Sequence[LayerWork]) -> "FitRow":
         """Kernels that do equal work are timed once."""
         counts = Counter(replace(layer, name="", operators="") for layer in layers)
-        return cls(row, WorkTable.from_layers(list(counts)), np.array(list(counts.values())))
+        work = WorkTable.from_layers(list(counts))
+        tiling = Tiling.from_work(work, row.device.sms)
+        return cls(row, work, np.array(list(counts.values())), tiling)
 
 
-def predicted_ms(row: FitRow, parameters: Parameters, device: Device | None = None) -> float:
-    """Latency of the row's network, on its board or another."""
-    device = device or row.row.device
-    protocol = row.row.protocol
-    times = kernel_times(row.work, device, parameters, cuda_graph=protocol == "mlperf")
+def predicted_ms(row: FitRow, parameters: Parameters) -> float:
+    """Latency of the row's network on its board."""
+    device, protocol = row.row.device, row.row.protocol
+    times = kernel_times(
+        row.work, device, parameters, cuda_graph=protocol == "mlperf", tiling=row.tiling
+    )
     return run_us(times, row.counts) / 1e3 + harness_ms(protocol, device, parameters)
 
 
@@ -89,10 +94,20 @@ def fit_parameters(rows: Sequence[FitRow], start: Parameters | None = None) -> P
     weights = np.array([sizes[row.row.family] ** -0.25 for row in rows])
     measured = np.log([row.row.latency_ms for row in rows])
 
+    pairs = clock_pairs([row.row for row in rows])
+    firsts, seconds = np.array(pairs, dtype=int).reshape(-1, 2).T
+
     def residuals(point: Array) -> Array:
         parameters = _parameters(names, point)
         errors = np.log([predicted_ms(row, parameters) for row in rows]) - measured
-        return np.concatenate([weights * _dampened(errors / NOISE), (point - centre) / spread])
+        ratios = errors[firsts] - errors[seconds]
+        return np.concatenate(
+            [
+                weights * _dampened(errors / NOISE),
+                _dampened(ratios / _RATIO_NOISE),
+                (point - centre) / spread,
+            ]
+        )
 
     first = centre if start is None else np.log([getattr(start, name) for name in names])
     return _parameters(names, least_squares(residuals, first, xtol=1e-4, ftol=1e-4).x)

@@ -7,10 +7,9 @@ is taken *as if* it were converted to fp16 or int8; types and Q/DQ that the file
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from kd3d.profiling.fusion import QUANTIZERS, FusedGraph, FusedLayer
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor
+from kd3d.profiling.product_size import product_size
 
 PRECISIONS = ("fp32", "fp16", "int8")
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
@@ -293,7 +292,7 @@ def _with_product(fused: FusedGraph, node: GraphNode, work: LayerWork) -> LayerW
     out = fused.tensor(node.outputs[0]).shape
     weight = _weight_of(fused, node)
     per_weight = BYTES[work.math]
-    m, n, k, groups = _product_size(
+    m, n, k, groups = product_size(
         node, fused.tensor(node.inputs[0]).shape, fused.tensor(node.inputs[1]).shape, out
     )
     depthwise = node.op in ("Conv", "ConvTranspose") and groups > 1 and n <= 2 and k <= 256
@@ -311,41 +310,6 @@ def _with_product(fused: FusedGraph, node: GraphNode, work: LayerWork) -> LayerW
 def _one_channel(node: GraphNode, fused: FusedGraph) -> bool:
     weight = fused.tensor(node.inputs[1]).shape
     return min(weight[0], weight[1]) == 1 or weight[1] == 1
-
-
-def _product_size(
-    node: GraphNode, given: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...]
-) -> tuple[int, int, int, int]:
-    """(m, n, k, groups) of the matrix product that the node is."""
-    groups = int(node.attributes.get("group", 1))
-    if node.op == "Conv":
-        return (
-            _product([out[0], *out[2:]]),
-            weight[0] // groups,
-            _product(weight[1:]),
-            groups,
-        )
-    if node.op == "ConvTranspose":  # each input pixel makes a patch
-        return (
-            _product([given[0], *given[2:]]),
-            _product(weight[1:]),
-            weight[0] // groups,
-            groups,
-        )
-    if node.op == "Gemm":
-        k = given[0] if node.attributes.get("transA") else given[-1]
-        return _product(out[:-1]), out[-1], k, 1
-    left, right = given or (1,), weight or (1,)
-    k = left[-1]
-    n = right[-1] if len(right) > 1 else 1
-    if len(right) <= 2:
-        return _product(left[:-1]), n, k, 1
-    rows = left[-2] if len(left) > 1 else 1
-    return rows, n, k, _product(out[:-2])
-
-
-def _product(sizes: Sequence[int]) -> int:
-    return int(np.prod(sizes, dtype=np.int64)) if len(sizes) else 1
 
 
 def _row_bytes(tensor: GraphTensor, kind: str) -> float:

@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from kd3d.errors import UserError
@@ -43,7 +44,7 @@ class PublishedRow:
         precision: "fp32", "fp16", "int8"; float_type: what int8 leaves in float.
         protocol: "engine", "python" or "mlperf".
         latency_ms: as published.
-        publication: who published it, versions left out.
+        publication: who published it, a round of MLPerf being one.
     """
 
     family: str
@@ -128,7 +129,7 @@ def _row(entry: Mapping[str, str], network: str) -> PublishedRow:
         float_type="fp32" if protocol == "python" else "fp16",
         protocol=protocol,
         latency_ms=float(entry["latency_ms"]),
-        publication=_publication(entry.get("source", "")),
+        publication=entry.get("source", "").split("/closed")[0],
     )
 
 
@@ -157,7 +158,13 @@ def _family(network: str) -> str:
     return yolo[1] if yolo else network.split("_")[0]
 
 
-def _publication(source: str) -> str:
-    """Rounds of MLPerf count as one, with versions and file names left out."""
-    first = source.replace("inference_results_", "inference_results ").split("@")[0]
-    return first.split("(")[0].split()[0] if first.split() else ""
+def clock_pairs(rows: Sequence[PublishedRow]) -> list[tuple[int, int]]:
+    """Places of rows that differ in the clocks or SMs of one board and in nothing else."""
+    same = ("network", "precision", "protocol", "publication")
+    return [
+        (first, second)
+        for first, second in combinations(range(len(rows)), 2)
+        if all(getattr(rows[first], name) == getattr(rows[second], name) for name in same)
+        and rows[first].device.name == rows[second].device.name
+        and rows[first].device != rows[second].device
+    ]

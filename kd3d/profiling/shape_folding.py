@@ -82,11 +82,16 @@ def _read_initializers(graph: Any, found: Shapes) -> None:
     for tensor in graph.initializer:
         found.shapes[tensor.name] = tuple(tensor.dims)
         found.dtypes[tensor.name] = _dtype(tensor.data_type)
-        if (
-            tensor.data_location != TensorProto.EXTERNAL
-            and np.prod(tensor.dims, dtype=np.int64) <= _LIMIT
-        ):
+        if _has_values(tensor) and np.prod(tensor.dims, dtype=np.int64) <= _LIMIT:
             found.values[tensor.name] = numpy_helper.to_array(tensor)
+
+
+def _has_values(tensor: Any) -> bool:
+    """False where they lie in another file, or were left out to make this one small."""
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return False
+    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+    return 0 in tensor.dims or any(len(getattr(tensor, name)) for name in fields)
 
 
 def _read_inferred(graph: Any, found: Shapes) -> None:

@@ -1,0 +1,114 @@
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from kd3d.errors import UserError
+from kd3d.profiling.onnx_graph import check_sizes, free_sizes, graph_from_onnx
+
+
+def _float(name, shape):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _weight(name, dims, *, external=False):
+    """A weight without values, as a stripped file or one with its data elsewhere has it."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
+    if external:
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="not-here.bin")
+    return tensor
+
+
+def _model(nodes, inputs, outputs, weights=()):
+    graph = helper.make_graph(nodes, "toy", inputs, outputs, list(weights))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def _conv(batch="batch", size=(8, 8), *, external=False):
+    node = helper.make_node("Conv", ["images", "w"], ["y"], pads=[1, 1, 1, 1], name="conv")
+    return _model(
+        [node],
+        [_float("images", [batch, 3, *size])],
+        [_float("y", ["batch", 4, "h", "w"])],
+        [_weight("w", [4, 3, 3, 3], external=external)],
+    )
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_shapes_need_no_weights(external):
+    graph = graph_from_onnx(_conv(external=external), batch=2)
+    assert graph.tensors["y"].shape == (2, 4, 8, 8)
+    assert graph.tensors["w"].constant
+    assert (graph.batch, graph.free_batch, graph.inputs) == (2, True, ("images",))
+
+
+def test_a_weight_that_is_an_input_is_no_input():
+    model = _conv()
+    del model.graph.initializer[:]
+    model.graph.input.append(_float("w", [4, 3, 3, 3]))
+    assert graph_from_onnx(model).inputs == ("images",)
+
+
+def test_the_file_is_left_as_it_is():
+    model = _conv()
+    before = model.SerializeToString()
+    graph_from_onnx(model, batch=3)
+    assert model.SerializeToString() == before
+
+
+def test_computed_shapes_are_followed():
+    """Half the height by Shape, Gather, Div and Concat, as traced detectors write it."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "two"], ["height"]),
+        helper.make_node("Div", ["height", "halves"], ["half"]),
+        helper.make_node("Concat", ["front", "half", "back"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["y"]),
+        helper.make_node("Relu", ["y"], ["z"], name="relu"),
+    ]
+    constants = {"two": [2], "halves": [2], "front": [1, 3], "back": [20]}
+    weights = [helper.make_tensor(k, TensorProto.INT64, [len(v)], v) for k, v in constants.items()]
+    graph = graph_from_onnx(
+        _model(nodes, [_float("x", [1, 3, 10, 10])], [_float("z", None)], weights)
+    )
+    assert graph.tensors["z"].shape == (1, 3, 5, 20)
+    assert [node.op for node in graph.nodes] == ["Reshape", "Relu"]
+
+
+def test_a_free_size_is_asked_for_by_name():
+    model = _conv(size=("height", 8))
+    with pytest.raises(UserError, match=r"axis 2 \('height'\).*--size height=NUMBER"):
+        graph_from_onnx(model)
+    assert graph_from_onnx(model, sizes={"height": 16}).tensors["y"].shape == (1, 4, 16, 8)
+    assert free_sizes(model) == {"images": ("batch", 3, "height", 8)}
+
+
+def test_a_size_that_no_axis_has():
+    with pytest.raises(UserError, match=r"--size width: no free axis.*free are: batch"):
+        graph_from_onnx(_conv(), sizes={"width": 16})
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        graph_from_onnx(tmp_path / "absent.onnx")
+    text = tmp_path / "text.onnx"
+    text.write_text("this is no model")
+    with pytest.raises(UserError, match=r"text\.onnx"):
+        graph_from_onnx(text)
+    empty = tmp_path / "empty.onnx"
+    onnx.save(onnx.ModelProto(), empty)
+    with pytest.raises(UserError, match="holds no ONNX graph"):
+        graph_from_onnx(empty)
+
+
+def test_an_unknown_operator_keeps_the_shape_of_what_it_reads():
+    node = helper.make_node("Mystery", ["x"], ["y"], domain="elsewhere")
+    graph = graph_from_onnx(_model([node], [_float("x", [1, 3, 4, 4])], [_float("y", None)]))
+    assert graph.tensors["y"].shape == (1, 3, 4, 4)
+    assert "shape unknown" in graph.warnings[0]
+
+
+def test_check_sizes():
+    assert check_sizes(["pillars=12000", "h=3"]) == {"pillars": 12000, "h": 3}
+    with pytest.raises(UserError, match="NAME=NUMBER"):
+        check_sizes(["pillars"])
