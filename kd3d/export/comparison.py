@@ -33,7 +33,8 @@ def align_of(manifest: Manifest | PillarManifest, tolerances: Tolerances) -> Ali
         return partial(in_reference_order, groups=manifest.groups, tied=tolerances.score)
     if manifest.rows_free:
         lost = 1 - tolerances.matched
-        return partial(in_proposal_order, relative=tolerances.relative, lost=lost)
+        limits = {"relative": tolerances.relative, "rms": tolerances.rms}
+        return partial(in_proposal_order, lost=lost, **limits)
     return None
 
 

@@ -11,18 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]  # Any: float32 from the networks
+# Differences of two rows, as a share of the largest box coordinate and score:
+CLOSE = 1e-4  # the same proposal
+STRANGER = 0.1  # another one
 
 
 def in_proposal_order(
-    expected: Mapping[str, Array], received: Mapping[str, Array], *, relative: float, lost: float
+    expected: Mapping[str, Array],
+    received: Mapping[str, Array],
+    *,
+    relative: float,
+    rms: float,
+    lost: float,
 ) -> dict[str, Array]:
     """``received`` with its rows in the order of their partners in ``expected``.
 
     Args:
         expected: boxes (B, P, ...) and scores (B, P, K).
         received: the same of the other program.
-        relative: rows are partners if no value differs by more than this share of the largest
-            value of its tensor.
+        relative: two rows are the same proposal if no value differs by more than this share of
+            the largest value of its tensor,
+        rms: and the root mean square of their differences is no more than this share of that of
+            the tensor.
         lost: share of an image's rows that may have no partner: they are taken as equal. If more
             have none, nothing is, and the comparison shows the difference.
     """
@@ -30,32 +40,35 @@ def in_proposal_order(
     if shapes != {name: array.shape for name, array in received.items()}:
         return dict(received)
     ordered = {name: array.copy() for name, array in received.items()}
-    limits = {name: relative * float(np.abs(array).max()) for name, array in expected.items()}
-    if not all(0 < limit < np.inf for limit in limits.values()):
+    largest = {name: float(np.abs(array).max()) for name, array in expected.items()}
+    if not all(0 < value < np.inf for value in largest.values()):
         return ordered
     for image in range(len(expected["boxes"])):
-        ours = _rows({name: array[image] for name, array in expected.items()}, limits)
-        theirs = _rows({name: array[image] for name, array in received.items()}, limits)
-        if not np.isfinite(theirs).all():
+        ours, theirs = (
+            {name: tensors[name][image] / largest[name] for name in largest}
+            for tensors in (expected, received)
+        )
+        if not all(np.isfinite(array).all() for array in theirs.values()):
             continue
-        order = _partners(ours, theirs)
-        apart = _apart(ours, theirs[order])
+        order = _partners(_rows(ours), _rows(theirs))
+        apart = np.zeros(len(order), dtype=bool)
+        for name, array in ours.items():
+            axes = tuple(range(1, array.ndim))
+            difference = np.abs(array - theirs[name][order])
+            apart |= difference.max(axes) > relative
+            apart |= (difference**2).mean(axes) > rms**2 * (array**2).mean()
+        forgiven = apart.sum() <= lost * len(apart)
         for name, array in ordered.items():
             array[image] = array[image, order]
-            if apart.sum() <= lost * len(apart):
+            if forgiven:
                 array[image, apart] = expected[name][image, apart]
     return ordered
 
 
-def _rows(tensors: Mapping[str, Array], limits: Mapping[str, float]) -> Array:
-    """(P, values) in units of what may differ."""
-    parts = [tensors[name].reshape(len(tensors[name]), -1) / limits[name] for name in limits]
-    return np.concatenate(parts, 1, dtype=np.float64)
-
-
-def _apart(first: Array, second: Array) -> Array:
-    different: Array = (np.abs(first - second) > 1).any(1)
-    return different
+def _rows(tensors: Mapping[str, Array]) -> Array:
+    """(P, values); the sum of their differences is the mean of each tensor's, added up."""
+    flat = [array.reshape(len(array), -1) for array in tensors.values()]
+    return np.concatenate([rows / rows.shape[1] for rows in flat], 1, dtype=np.float64)
 
 
 def _partners(ours: Array, theirs: Array) -> Array:
@@ -64,9 +77,9 @@ def _partners(ours: Array, theirs: Array) -> Array:
     from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 
     order = np.arange(len(ours))
-    moved = _apart(ours, theirs).nonzero()[0]
+    moved = (np.abs(ours - theirs).sum(1) > CLOSE).nonzero()[0]
     if len(moved):
-        # beyond the limit all are strangers: without it one stranger would displace many partners
-        distances = np.minimum(cdist(ours[moved], theirs[moved], "chebyshev"), 2.0)
+        # from there on all are strangers: without it one would displace many partners
+        distances = np.minimum(cdist(ours[moved], theirs[moved], "cityblock"), STRANGER)
         order[moved] = moved[linear_sum_assignment(distances)[1]]
     return order

@@ -13,7 +13,7 @@ def outputs(rows=50):
 
 
 def in_order(expected, received, lost=0.02):
-    return in_proposal_order(expected, received, relative=1e-3, lost=lost)
+    return in_proposal_order(expected, received, relative=1e-3, rms=1e-3, lost=lost)
 
 
 def assert_equal(found, expected, atol=0.0):
@@ -46,6 +46,22 @@ def test_a_stranger_does_not_displace_partners():
     for array in received.values():
         array[0] = np.concatenate([array[0, 1:], array[0, :1] + 0.5])
     assert_equal(in_order(expected, received), expected)
+
+
+def test_coarse_tolerances_still_find_partners():
+    expected = outputs()
+    order = np.random.default_rng(1).permutation(50)
+    noise = np.random.default_rng(2)
+    received = {
+        name: array[:, order] + noise.normal(0, 0.01 * array.max(), array.shape).astype(np.float32)
+        for name, array in expected.items()
+    }
+    found = in_proposal_order(expected, received, relative=1.0, rms=0.1, lost=0.0)
+    for name, array in expected.items():
+        assert np.abs(found[name] - array).max() < 0.06 * array.max()
+    received["scores"][0, 0] = 0  # within relative, not within rms
+    forgiving = in_proposal_order(expected, received, relative=1.0, rms=0.1, lost=0.02)
+    assert np.abs(forgiving["scores"] - expected["scores"]).max() < 0.06
 
 
 def test_damage_and_non_finite_values_stay():
