@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from kd3d.backends.ssh import Host
 
 _SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -29,6 +31,18 @@ def why_not():
         except KeyError:
             return "an sshd of root needs the user 'sshd'; run the tests as another user"
     return ""
+
+
+@pytest.fixture
+def vehicle(tmp_path):
+    """For a conftest.py to import: a running Vehicle, or the reason why there is none."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path / "vehicle"
+    folder.mkdir()
+    with Vehicle(folder) as running:
+        yield running
 
 
 class Vehicle:

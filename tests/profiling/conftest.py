@@ -3,20 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from loopback_ssh import Vehicle, why_not
+from loopback_ssh import vehicle
 
 from kd3d.profiling.system import System
 
-
-@pytest.fixture
-def vehicle(tmp_path):
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    folder = tmp_path / "vehicle"
-    folder.mkdir()
-    with Vehicle(folder) as running:
-        yield running
+__all__ = ["system", "vehicle"]
 
 
 @pytest.fixture
