@@ -74,6 +74,12 @@ def test_a_large_tensor_is_sampled_all_over():
     torch.testing.assert_close(limit_of(value, 99), whole, rtol=0.03, atol=0)
 
 
+def test_a_sample_sees_all_columns():
+    value = torch.zeros(3, 2**16)
+    value[:, 1::2] = 1  # a half
+    assert limit_of(value, 75).item() == 1
+
+
 def onnx_quantized(value: np.ndarray, limit: float) -> np.ndarray:
     """QuantizeLinear and DequantizeLinear as ONNX Runtime computes them."""
     constants = [
