@@ -33,8 +33,9 @@ def align_of(manifest: Manifest | PillarManifest, tolerances: Tolerances) -> Ali
         return partial(in_reference_order, groups=manifest.groups, tied=tolerances.score)
     if manifest.rows_free:
         lost = 1 - tolerances.matched
-        limits = {"relative": tolerances.relative, "rms": tolerances.rms}
-        return partial(in_proposal_order, lost=lost, **limits)
+        return partial(
+            in_proposal_order, relative=tolerances.relative, rms=tolerances.rms, lost=lost
+        )
     return None
 
 

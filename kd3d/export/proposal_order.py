@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]  # Any: float32 from the networks
-# Differences of two rows, as a share of the largest box coordinate and score:
-CLOSE = 1e-4  # the same proposal
-STRANGER = 0.1  # another one
+CLOSE = 1e-4  # rows that differ by less, as a share of the largest box and score, do not move
 
 
 def in_proposal_order(
@@ -79,7 +77,6 @@ def _partners(ours: Array, theirs: Array) -> Array:
     order = np.arange(len(ours))
     moved = (np.abs(ours - theirs).sum(1) > CLOSE).nonzero()[0]
     if len(moved):
-        # from there on all are strangers: without it one would displace many partners
-        distances = np.minimum(cdist(ours[moved], theirs[moved], "cityblock"), STRANGER)
+        distances = cdist(ours[moved], theirs[moved], "cityblock")
         order[moved] = moved[linear_sum_assignment(distances)[1]]
     return order
