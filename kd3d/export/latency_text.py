@@ -7,6 +7,7 @@ from kd3d.report.record import Record
 
 BUDGET_METRICS = {"p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "max": "max_ms"}
 _COLUMNS = {
+    "min": "min_ms",
     "p50": "p50_ms",
     "p90": "p90_ms",
     "p99": "p99_ms",
@@ -18,7 +19,7 @@ _WIDTH = 10
 
 
 def latency_text(jobs: Sequence[Job], records: Sequence[Record]) -> str:
-    """One row of milliseconds a job, with its p50 over the first one's; then on what.
+    """One row of milliseconds a job, with its p50 over that of the first; then on what.
 
     Args:
         jobs: what was measured.

@@ -65,14 +65,16 @@ class Latency:
 
 
 def spread(times_ms: Sequence[float], prefix: str = "") -> dict[str, float]:
-    """p50_ms, p90_ms, p99_ms, max_ms and jitter_ms, each with a prefix.
+    """min_ms, p50_ms, p90_ms, p99_ms, max_ms and jitter_ms, each with a prefix.
 
+    The minimum is what other programs on the machine disturb least, and no promise to anybody.
     The jitter is the mean difference between one run and the next: what a frame's age varies by
     from frame to frame. It is 0 for a single run.
     """
     times = np.asarray(times_ms, dtype=float)
     steps = np.abs(np.diff(times))
-    found = {f"p{q}_ms": float(np.percentile(times, q)) for q in (50, 90, 99)}
+    found = {"min_ms": float(times.min())}
+    found.update({f"p{q}_ms": float(np.percentile(times, q)) for q in (50, 90, 99)})
     found["max_ms"] = float(times.max())
     found["jitter_ms"] = float(steps.mean()) if len(steps) else 0.0
     return {f"{prefix}{name}": value for name, value in found.items()}

@@ -49,8 +49,8 @@ class Record:
         metrics: finite numbers; a value that is undefined is left out.
             accuracy, images: AP AP50 AP75 APs APm APl in percent.
             accuracy, nuScenes: NDS mAP in percent; mATE (m) mASE mAOE (rad) mAVE (m/s) mAAE.
-            latency: p50_ms p90_ms p99_ms max_ms jitter_ms mean_ms throughput_fps iterations, of
-            the host; with the prefixes device_ h2d_ d2h_ enqueue_ no_copies_ of a GPU
+            latency: min_ms p50_ms p90_ms p99_ms max_ms jitter_ms mean_ms throughput_fps iterations,
+            of the host; with the prefixes device_ h2d_ d2h_ enqueue_ no_copies_ of a GPU
             (``kd3d.profiling.device_latency``); voxelization_; power_w idle_power_w, energy_j of a
             run.
             training: seconds_per_iter iterations peak_memory_mb gradient_share/<pair>.

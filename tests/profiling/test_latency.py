@@ -69,6 +69,7 @@ def test_metrics_of_known_times():
             "p50_ms": 51.0,
             "p90_ms": 91.0,
             "p99_ms": 100.0,
+            "min_ms": 1.0,
             "max_ms": 101.0,
             "jitter_ms": 1.0,
             "mean_ms": 51.0,
