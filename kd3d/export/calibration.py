@@ -2,19 +2,19 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kd3d.backends.base import Feeds, check_feeds
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.errors import UserError
 
-# Of the absolute values of a tensor; what lies above is clipped. 100: the largest one.
-PERCENTILES = (99.9, 99.99, 99.999, 100.0)
+# Of the absolute values of a tensor; what lies above is clipped.
+PERCENTILES = (99.9, 99.99, 99.999)
 
 
 def check_calibration(source: str | Path, feeds: Sequence[Feeds]) -> None:
@@ -54,8 +54,8 @@ def percentile_ranges(
 ) -> dict[float, dict[str, float]]:
     """For each of ``PERCENTILES`` the range of each tensor: values beyond it would be clipped.
 
-    The percentile is taken over all values of all inputs, by a histogram. One input is in memory
-    at a time, and they may differ in size (pillars).
+    The percentile is taken over all values of all inputs. One input is in memory at a time, and
+    they may differ in size (pillars).
 
     Args:
         source: a float32 file.
@@ -64,18 +64,46 @@ def percentile_ranges(
     """
     from onnxruntime.quantization import CalibrationMethod
 
-    options = {"symmetric": True}
-    with (
-        redirect_stdout(StringIO()),  # it reports each input
-        _calibrator(source, op_types, CalibrationMethod.Percentile, options) as calibrator,
-    ):
+    histograms = _Histograms()
+    with _calibrator(source, op_types, CalibrationMethod.Percentile, {}) as calibrator:
+        calibrator.collector = histograms
         for index in range(len(feeds)):
             calibrator.collect_data(_Reader(feeds[index]))
+    return {percentile: histograms.ranges(percentile) for percentile in PERCENTILES}
+
+
+class _Histograms:
+    """Counts absolute values on a logarithmic scale, in the place of onnxruntime's own collector.
+
+    That one takes its bins from the first input: an outlier later on makes millions of them, and
+    it does not take inputs of different sizes.
+    """
+
+    # the exponent and the first 6 bits of the fraction of a float32: bins of at most 1.6 %
+    _SHIFT = 17
+
+    def __init__(self) -> None:
+        self._counts: dict[str, NDArray[np.int64]] = {}
+        self._most: dict[str, float] = {}
+
+    def collect(self, arrays: Mapping[str, Sequence[NDArray[np.float32]]]) -> None:
+        """Adds the values of some tensors; named as onnxruntime calls it."""
+        for name, parts in arrays.items():
+            for part in parts:
+                values = np.abs(part.ravel())
+                bins = np.bincount(values.view(np.uint32) >> self._SHIFT, minlength=1 << 14)
+                self._counts[name] = self._counts.get(name, 0) + bins
+                self._most[name] = max(self._most.get(name, 0.0), float(values.max(initial=0)))
+
+    def ranges(self, percentile: float) -> dict[str, float]:
+        """Of each tensor the value that this share of its absolute values does not pass."""
         found = {}
-        for percentile in PERCENTILES:
-            calibrator.collector.percentile = percentile
-            found[percentile] = _largest(calibrator.compute_data().items())
-    return found
+        for name, counts in self._counts.items():
+            needed = np.ceil(counts.sum() * percentile / 100)
+            last = int(np.searchsorted(np.cumsum(counts), needed))
+            edge = np.array((last + 1) << self._SHIFT, np.uint32).view(np.float32)
+            found[name] = min(float(edge), self._most[name])
+        return found
 
 
 class _Reader:

@@ -21,7 +21,9 @@ from kd3d.export.quantization_units import (
 from kd3d.export.switched_model import Rounding, SwitchedModel, relative_noise
 
 MEASURED_INPUTS = 2
-NOISE = 0.05  # noise power over signal power that the units together may cause at a head
+# Noise power over signal power that the units may cause at a head, added up. YOLOX-nano on 128
+# images of COCO: AP 33.5 in float32, 32.4 at 0.05, 32.8 at 0.02 (10 of 113 layers stay float).
+NOISE = 0.02
 _LEVELS = 127.0
 _TRAINED = "training"
 
