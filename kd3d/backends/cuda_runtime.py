@@ -18,7 +18,7 @@ import numpy as np
 
 from kd3d.errors import UserError
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, list[Any]] = {
     "cudaGetErrorName": [c_int],
     "cudaGetErrorString": [c_int],
     "cudaGetDeviceCount": [POINTER(c_int)],

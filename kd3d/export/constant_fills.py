@@ -31,10 +31,11 @@ def fold_integer_fills(model: Any) -> int:
             constants[node.output[0]] = node.attribute[0].t
     folded = 0
     for index, node in enumerate(model.graph.node):
-        if node.op_type != "ConstantOfShape" or node.input[0] not in constants:
+        known = node.op_type == "ConstantOfShape" and node.input[0] in constants
+        if not known or not node.attribute:  # without a value it is 0.0
             continue
         sizes = numpy_helper.to_array(constants[node.input[0]])
-        value = numpy_helper.to_array(node.attribute[0].t) if node.attribute else np.float32([0])
+        value = numpy_helper.to_array(node.attribute[0].t)
         if value.dtype.kind != "i" or np.prod(sizes, dtype=np.int64) > MOST_VALUES:
             continue
         tensor = numpy_helper.from_array(np.full(tuple(sizes), value[0], dtype=value.dtype))

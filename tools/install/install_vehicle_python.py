@@ -30,9 +30,9 @@ def main() -> int:
         print("no Python 3.8 found: the vehicle's code is checked by its syntax only")
         return 0
     shutil.rmtree(FOLDER, ignore_errors=True)
-    done = subprocess.run([python, "-m", "venv", FOLDER], check=False)
+    done = subprocess.run([str(python), "-m", "venv", str(FOLDER)], check=False)
     if done.returncode == 0:
-        pip = [FOLDER / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        pip = [str(FOLDER / "bin/python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
         done = subprocess.run([*pip, "install", "--only-binary=:all:", NUMPY], check=False)
     if done.returncode:
         print(f"error: {python} cannot make {FOLDER} with {NUMPY}", file=sys.stderr)

@@ -24,7 +24,7 @@ def check_cuda(requirement: str, work_dir: Path) -> tuple[list[str], str]:
 
     Compared are the names that it exports and, in its header, how many arguments each takes.
     """
-    wheel = download(requirement, Path(sys.executable), work_dir)
+    wheel = download(requirement, Path(sys.executable), work_dir / "wheels-cuda")
     folder = work_dir / requirement.replace("==", "-")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)

@@ -63,22 +63,27 @@ def surface_of_wheel(wheel: Wheel, work_dir: Path) -> Surface:
     return surface
 
 
-def download(requirement: str, python: Path, work_dir: Path) -> Path:
-    """A wheel from PyPI, downloaded unless the folder has it.
+def download(requirement: str, python: Path, wheels: Path) -> Path:
+    """A wheel from PyPI for a Python, downloaded unless the folder has it.
+
+    Args:
+        requirement: "name==version".
+        python: whose wheels are looked for.
+        wheels: a folder for the wheels of this Python alone.
 
     Raises:
         CheckError: with pip's words.
     """
-    wheels = work_dir / "wheels"
+    name, _, version = requirement.partition("==")
+    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
     wheels.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work_dir) as temporary:
-        _run(
-            [str(python), "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            + ["--find-links", str(wheels), "--dest", temporary, requirement],
-            {},
-        )
-        (found,) = Path(temporary).glob("*.whl")
-        return Path(shutil.move(str(found), str(wheels / found.name)))
+    if not list(wheels.glob(pattern)):
+        with tempfile.TemporaryDirectory(dir=wheels) as temporary:
+            pip = [str(python), "-m", "pip", "download", "--quiet", "--no-deps"]
+            _run([*pip, "--only-binary=:all:", "--dest", temporary, requirement], {})
+            (found,) = Path(temporary).glob("*.whl")
+            found.rename(wheels / found.name)
+    return next(wheels.glob(pattern))
 
 
 def find_pythons() -> dict[str, Path]:
@@ -108,7 +113,7 @@ def _download(wheel: Wheel, work_dir: Path) -> tuple[Path, Path]:
             _run([str(pythons[version]), "-m", "venv", str(python.parents[1])], {})
         try:
             requirement = f"{wheel.distribution}=={wheel.version}"
-            return python, download(requirement, python, work_dir)
+            return python, download(requirement, python, work_dir / f"wheels-{version}")
         except CheckError as error:
             said.append(f"Python {version}: {error}")
     raise CheckError(

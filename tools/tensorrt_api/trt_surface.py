@@ -10,11 +10,13 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any, Dict  # noqa: UP035  (TensorRT 8's wheels are of Python 3.8)
 
+Surface = Dict[str, Any]  # noqa: UP006
 SIGNATURE = re.compile(r"^(?:\d+\. )?(\w+\(.*\).*)$")
 
 
-def surface_of(module):
+def surface_of(module: Any) -> Surface:
     """Every class of a module by name, and its version."""
     classes = {}
     for name in sorted(dir(module)):
@@ -24,12 +26,12 @@ def surface_of(module):
     return {"tensorrt": module.__version__, "classes": classes}
 
 
-def class_surface(kind):
+def class_surface(kind: Any) -> Surface:
     """Bases, members, and nested classes of one class."""
-    enum = getattr(kind, "__members__", None)
+    enum = getattr(kind, "__members__", {})
     names = [name for name in sorted(dir(kind)) if not name.startswith("_") or name == "__init__"]
     nested = {name: getattr(kind, name) for name in names if isinstance(getattr(kind, name), type)}
-    values = set(enum or ())
+    values = set(enum)
     return {
         "bases": [base.__name__ for base in kind.__mro__[1:] if base.__module__ != "builtins"],
         "values": {name: int(enum[name]) for name in sorted(values)},
@@ -40,7 +42,7 @@ def class_surface(kind):
     }
 
 
-def member_surface(name, kind):
+def member_surface(name: str, kind: Any) -> Surface:
     """Signatures of a method, or whether a property can be set."""
     value = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), None)
     if isinstance(value, property):
@@ -54,7 +56,7 @@ def member_surface(name, kind):
     return {"signatures": [re.sub(r"\w+\.tensorrt\.", "", line) for line in plain]}
 
 
-def main():
+def main() -> None:
     """Imports the module, writes the file."""
     module = importlib.import_module(sys.argv[1])
     text = json.dumps(surface_of(module), indent=1, sort_keys=True)

@@ -2,11 +2,13 @@ import json
 import subprocess
 import sys
 from enum import IntEnum
+from pathlib import Path
 from types import ModuleType
 
 from cuda_library import header_problems
 from fake_tensorrt import SURFACES, VERSIONS
 from module_imports import ROOT
+from trt_bindings import download, find_pythons
 from trt_compare import accepts, parameters_of
 from trt_surface import surface_of
 
@@ -85,13 +87,11 @@ def test_header_is_compared_by_the_number_of_arguments():
     ]
     assert header_problems("\n".join(lines)) == []
     lines[6] = "extern cudaError_t CUDARTAPI cudaMalloc(void **pointer);"
-    (problem,) = header_problems("\n".join(lines[:-1] + lines[-1:]))
+    (problem,) = header_problems("\n".join(lines))
     assert problem == "cudaMalloc: expected 2 arguments, the header has 1"
 
 
-def test_a_missing_compiler_is_a_message(tmp_path):
-    """Nothing of the machine in PATH: no gcc, so exit code 2 and one line, no traceback."""
-    (tmp_path / "wheels").mkdir()
+def test_a_folder_that_cannot_be_made_is_a_message():
     done = subprocess.run(
         [
             sys.executable,
@@ -106,3 +106,15 @@ def test_a_missing_compiler_is_a_message(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_wheel_that_is_there_is_not_downloaded_again(tmp_path):
+    wheel = tmp_path / "tensorrt_cu12_bindings-10.3.0-cp310-none-linux_x86_64.whl"
+    wheel.touch()
+    no_python = tmp_path / "absent"
+    assert download("tensorrt-cu12-bindings==10.3.0", no_python, tmp_path) == wheel
+
+
+def test_this_python_is_found():
+    version = "{}.{}".format(*sys.version_info)
+    assert find_pythons()[version] == Path(sys.executable)
