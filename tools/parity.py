@@ -3,6 +3,7 @@
 python tools/parity.py work_dirs/export/student
 python tools/parity.py work_dirs/export/student --precision int8 --metric-samples 200
 python tools/parity.py work_dirs/export/student --backends tensorrt --set score=0.05
+python tools/parity.py work_dirs/export/student --host user@orin --precision fp16
 
 Three levels, each with tolerances by precision (kd3d/backends/tolerances.py; --set NAME=VALUE
 overrides one): output tensors; final boxes after NMS, matched one to one; and the task metric (AP
@@ -12,6 +13,7 @@ are compared with the detector, too. Asked are the sample and --frames of the te
 Where a file fails, its graph is cut to find the first layer that departs: model.onnx is compared
 with the graph traced anew from the weights, every other file with model.onnx.
 
+--host runs the candidates on a vehicle over OpenSSH, as tools/benchmark.py does: tensors and boxes.
 Reference is PyTorch with the folder's weights.pth, or sample.npz where that was not copied along.
 What cannot run here is left out and said, or an error if --backends names it. Every verdict goes
 to DIR/record-parity-BACKEND-PRECISION.json, in the place of the last one. Exit code 1 if one fails.
@@ -23,8 +25,9 @@ from pathlib import Path
 from rich.console import Console
 
 from kd3d.backends.bundle import PRECISIONS
+from kd3d.backends.ssh import Host
 from kd3d.errors import user_errors
-from kd3d.export.parity_gate import CANDIDATES, parity_gate, verdict_record
+from kd3d.export.parity_gate import CANDIDATES, parity_gate, record_file, verdict_record
 from kd3d.export.parity_table import gate_tables, tolerance_change
 
 
@@ -41,6 +44,12 @@ def parse_args() -> argparse.Namespace:
         "--metric-samples", type=int, default=50, help="0: no task metric (default %(default)s)"
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="a tolerance")
+    vehicle = parser.add_argument_group("vehicle, over OpenSSH with a key or the agent")
+    vehicle.add_argument("--host", help="[user@]host, or a name of ~/.ssh/config")
+    vehicle.add_argument("--port", type=int)
+    vehicle.add_argument("--identity", type=Path, help="private key")
+    vehicle.add_argument("--ssh-config", type=Path, help="instead of ~/.ssh/config")
+    vehicle.add_argument("--remote-python", default="python3", help="3.8 or later")
     return parser.parse_args()
 
 
@@ -56,11 +65,13 @@ def main() -> None:
             frames=args.frames,
             metric_samples=args.metric_samples,
             changes=dict(tolerance_change(text) for text in args.set),
+            host=args.host
+            and Host(args.host, args.port, args.identity, args.ssh_config, args.remote_python),
             say=lambda text: progress.print(text, style="dim", highlight=False),
         )
         for verdict in gate.verdicts:
-            file = f"record-parity-{verdict.backend}-{verdict.precision}.json"
-            verdict_record(args.folder, gate, verdict).write(args.folder / file)
+            file = args.folder / record_file(gate, verdict)
+            verdict_record(args.folder, gate, verdict).write(file)
     for table in gate_tables(gate):
         console.print(table)
     if not gate.passed:

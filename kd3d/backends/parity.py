@@ -18,7 +18,7 @@ Align = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]
 """(reference's outputs, candidate's) to the candidate's in the order of the reference."""
 
 # Noise that must not change the reference's own boxes if these are to decide anything.
-_NOISE = 1e-3
+_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Parity:
         inputs: how many sets of inputs were run.
         boxes: final boxes over all inputs, and those with a partner.
         stable_boxes: boxes of the reference that keep their partner when noise of the size of the
-            tensors' differences, 0.1 % at most, is added to its own tensors.
+            tensors' differences, 0.01 % at most, is added to its own tensors.
         tolerances: what was asked.
     """
 

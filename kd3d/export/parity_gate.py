@@ -14,6 +14,8 @@ from kd3d.backends.bundle import MODEL_FILES, Bundle
 from kd3d.backends.first_departure import Departure, first_departure
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
+from kd3d.backends.remote import RemoteBackend
+from kd3d.backends.ssh import Host
 from kd3d.backends.subgraph import InnerTensors
 from kd3d.backends.tolerances import Tolerances, tolerances_of
 from kd3d.export.comparison import align_of, detect_of
@@ -63,11 +65,13 @@ class Gate:
         inputs: of the comparison.
         verdicts: one for each backend and precision that ran.
         left_out: what was not asked for by name and cannot run here, with the reason.
+        host: name of the vehicle that ran the candidates; empty for this machine.
     """
 
     inputs: GateInputs
     verdicts: Sequence[Verdict]
     left_out: Sequence[str]
+    host: str = ""
 
     @property
     def passed(self) -> bool:
@@ -83,17 +87,20 @@ def parity_gate(
     frames: int = 4,
     metric_samples: int = 0,
     changes: dict[str, float] | None = None,
+    host: Host | None = None,
     say: Say = print,
 ) -> Gate:
     """Compares every file in every backend with PyTorch.
 
     Args:
         folder: written by tools/export.py.
-        backends: of ``CANDIDATES``; None is all that can run here.
+        backends: of ``CANDIDATES``; None is all that can run here, and TensorRT on a vehicle.
         precisions: None is all that the folder holds.
         frames: of the test split, beside the sample, for tensors and boxes.
         metric_samples: of the test split, for the task metric; 0 leaves it out.
         changes: of tolerances, by the names of ``Tolerances``, for all precisions.
+        host: a vehicle that runs the candidates; tensors and boxes are compared then, no task
+            metric, and no layer is looked for.
         say: told what is being done, and what is left out.
 
     Raises:
@@ -108,30 +115,48 @@ def parity_gate(
     if metric and not metric.is_here():
         left_out.append("task metric: the test split of the config is not on this machine")
         metric = None
+    if host is not None:
+        left_out.append(f"task metric and layers: they are looked at here, not on {host.name}")
+        metric, backends = None, backends or CANDIDATES[1:]
     if backends is None:
         missing = _no_tensorrt()
         backends = CANDIDATES[:1] if missing else CANDIDATES
         left_out += [missing] if missing else []
     candidates = [(backend, name) for backend in backends for name in precisions or bundle.models]
+    candidate_of = partial(_candidate, bundle, host, say)
     expected = metric.measure("pytorch", "fp32") if metric else None
     verdicts = []
     for backend, precision in candidates:
         tolerances = replace(tolerances_of(backend, precision), **(changes or {}))
         say(f"{backend} {precision}: tensors and boxes")
-        opened = open_backend(folder, backend, precision=precision)
-        result = _parity(inputs, opened, precision, tolerances)
+        result = _parity(inputs, candidate_of(backend, precision), precision, tolerances)
         change = None
         if metric and expected:
             say(f"{backend} {precision}: task metric")
             name, value, samples = metric.measure(backend, precision)
             change = MetricChange(name, expected[1], value, samples, tolerances.metric)
         verdict = Verdict(backend, precision, result, change, None)
-        if not verdict.passed:
+        if not verdict.passed and host is None:
             say(f"{backend} {precision}: looking for the first layer that departs")
             found = _departure(folder, bundle, inputs, verdict, tolerances)
             verdict = replace(verdict, departure=found)
         verdicts.append(verdict)
-    return Gate(inputs, verdicts, left_out)
+    return Gate(inputs, verdicts, left_out, host.name if host else "")
+
+
+def _candidate(
+    bundle: Bundle, host: Host | None, say: Say, backend: str, precision: str
+) -> Backend:
+    """The file in question, here or on the vehicle."""
+    if host is None:
+        return open_backend(bundle.folder, backend, precision=precision)
+    return RemoteBackend(bundle, host, backend, precision=precision, say=say)
+
+
+def record_file(gate: Gate, verdict: Verdict) -> str:
+    """Name of a verdict's record in the export folder."""
+    where = f"-on-{gate.host}" if gate.host else ""
+    return f"record-parity-{verdict.backend}-{verdict.precision}{where}.json"
 
 
 def verdict_record(folder: Path, gate: Gate, verdict: Verdict) -> Record:
@@ -146,6 +171,7 @@ def verdict_record(folder: Path, gate: Gate, verdict: Verdict) -> Record:
     )
     metrics, conditions = dict(record.metrics), dict(record.conditions)
     conditions["passed"] = verdict.passed and not gate.inputs.faults
+    conditions["host"] = gate.host or "this machine"
     conditions["reference"] = "sample.npz" if gate.inputs.module is None else "pytorch"
     if verdict.metric is not None:
         change = verdict.metric

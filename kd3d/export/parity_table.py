@@ -19,7 +19,7 @@ def gate_tables(gate: Gate) -> Iterator[RenderableType]:
     for verdict in gate.verdicts:
         if verdict.departure is not None:
             yield _departure(verdict, verdict.departure)
-        elif not verdict.passed:
+        elif not verdict.passed and not gate.host:
             yield Text(
                 f"{verdict.backend} {verdict.precision}: no layer departs before the candidates "
                 "are sorted; the fault lies behind, or its file could not be compared"
@@ -48,20 +48,17 @@ def tolerance_change(text: str) -> tuple[str, float]:
 
 def _verdicts(gate: Gate) -> Table:
     reference = "sample.npz" if gate.inputs.module is None else "PyTorch"
-    table = Table(title=f"Parity with {reference}")
-    for column in ("backend", "precision", "inputs", "tensors: max", "rms", "boxes", "task metric"):
+    table = Table(title=f"Parity with {reference}" + (f" on {gate.host}" if gate.host else ""))
+    for column in ("file", "inputs", "tensors: max, rms", "boxes", "task metric", "verdict"):
         table.add_column(column)
-    table.add_column("verdict")
     for verdict in gate.verdicts:
         result, limits = verdict.parity, verdict.parity.tolerances
         worst = max(found.max_relative for found in result.tensors.values())
         rms = max(found.rms for found in result.tensors.values())
         table.add_row(
-            verdict.backend,
-            verdict.precision,
+            f"{verdict.backend}\n{verdict.precision}",
             str(result.inputs),
-            f"{worst:.1e} (limit {limits.relative:.0e})",
-            f"{rms:.1e} (limit {limits.rms:.0e})",
+            f"{worst:.1e} (limit {limits.relative:g})\n{rms:.1e} (limit {limits.rms:g})",
             _boxes(verdict),
             _metric(verdict),
             Text("passed", style="green") if verdict.passed else Text(_failed(verdict), "red"),
@@ -74,10 +71,10 @@ def _boxes(verdict: Verdict) -> str:
     if not counts.reference and not counts.candidate:
         return "none found"
     text = (
-        f"{counts.reference_matched}/{counts.reference}, {counts.candidate_matched}/"
+        f"{counts.reference_matched} of {counts.reference}\n{counts.candidate_matched} of "
         f"{counts.candidate} (limit {result.tolerances.matched:.0%})"
     )
-    return text if result.boxes_decide else f"{text}, scores tie"
+    return text if result.boxes_decide else f"{text}\nnot counted: scores tie"
 
 
 def _metric(verdict: Verdict) -> str:
@@ -85,8 +82,8 @@ def _metric(verdict: Verdict) -> str:
     if change is None:
         return "not measured"
     return (
-        f"{change.name} {change.reference:.1f} to {change.candidate:.1f} on {change.samples} "
-        f"(limit -{change.limit:g})"
+        f"{change.name} {change.reference:.1f} to {change.candidate:.1f}\n"
+        f"on {change.samples} samples (limit -{change.limit:g})"
     )
 
 

@@ -9,10 +9,13 @@ import pytest
 from onnx import helper, numpy_helper
 from toys_pillars import SOURCE, pillar_config, pillar_detector
 
+import kd3d.export.parity_gate
 from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, Bundle, ModelFile
+from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.ssh import Host
 from kd3d.errors import UserError
 from kd3d.export.image_export import export_images
-from kd3d.export.parity_gate import parity_gate, verdict_record
+from kd3d.export.parity_gate import parity_gate, record_file, verdict_record
 from kd3d.export.parity_table import tolerance_change
 from kd3d.export.pillar_export import export_pillars
 from kd3d.report.record import Record
@@ -254,6 +257,25 @@ def test_tolerances_can_be_changed(images, tmp_path):
     for text in ("height=1", "rms", "rms=much"):
         with pytest.raises(UserError, match="expected NAME=VALUE"):
             tolerance_change(text)
+
+
+def test_a_vehicle_runs_the_candidates(images, tmp_path, monkeypatch):
+    asked = []
+
+    def remote(bundle, host, backend, *, precision, say):
+        asked.append((host.name, backend, precision))
+        return OnnxRuntimeBackend(bundle.model_path(precision))
+
+    monkeypatch.setattr(kd3d.export.parity_gate, "RemoteBackend", remote)
+    faulty = changed(images, tmp_path, change_weights(HEAD_LAYER, lambda w: 0.5 * w), "fp16")
+    found = gate(faulty, host=Host("driver@orin"), metric_samples=4)
+    assert asked == [("orin", "tensorrt", "fp32"), ("orin", "tensorrt", "fp16")]
+    assert [verdict.passed for verdict in found.verdicts] == [True, False]
+    assert found.verdicts[1].departure is None
+    assert any("not on orin" in reason for reason in found.left_out)
+    name = record_file(found, found.verdicts[1])
+    assert name == "record-parity-tensorrt-fp16-on-orin.json"
+    assert verdict_record(faulty, found, found.verdicts[1]).conditions["host"] == "orin"
 
 
 def test_hash_of_the_verdict_is_that_of_the_file(images):
