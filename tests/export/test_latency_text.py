@@ -17,13 +17,14 @@ CONDITIONS = {
 
 
 def record(p50_ms, *, metrics=(), conditions=(), environment=()):
-    times = {"p50_ms": p50_ms, "p90_ms": 1.5 * p50_ms, "p99_ms": 2 * p50_ms, "max_ms": 3 * p50_ms}
+    times = {"p50_ms": p50_ms, "p90_ms": 1.5 * p50_ms, "p99_ms": 2 * p50_ms}
+    ends = {"min_ms": 0.5 * p50_ms, "max_ms": 3 * p50_ms}
     counts = {"jitter_ms": 0.25, "throughput_fps": 1e3 / p50_ms, "iterations": 200.0}
     return Record(
         kind="latency",
         role="",
         name="",
-        metrics={**times, **counts, **dict(metrics)},
+        metrics={**times, **ends, **counts, **dict(metrics)},
         conditions={**CONDITIONS, **dict(conditions)},
         environment={**ENVIRONMENT, **dict(environment)},
     )
@@ -33,6 +34,7 @@ def test_rows_and_the_machine():
     lines = latency_text(JOBS, [record(10.0), record(4.0)]).splitlines()
     assert lines[0].split() == [
         "ms",
+        "min",
         "p50",
         "p90",
         "p99",
@@ -42,8 +44,19 @@ def test_rows_and_the_machine():
         "of",
         "first",
     ]
-    assert lines[1].startswith("teacher: tensorrt fp16     10.00     15.00     20.00     30.00")
-    assert lines[2].split()[3:] == ["4.00", "6.00", "8.00", "12.00", "0.25", "250.00", "0.40"]
+    assert lines[1].startswith(
+        "teacher: tensorrt fp16      5.00     10.00     15.00     20.00     30.00"
+    )
+    assert lines[2].split()[3:] == [
+        "2.00",
+        "4.00",
+        "6.00",
+        "8.00",
+        "12.00",
+        "0.25",
+        "250.00",
+        "0.40",
+    ]
     assert lines[3] == (
         "teacher: tensorrt fp16: on cuda, input 480x640, batch 1, threads default, steady after "
         "20 runs, 200 measured in turns"
