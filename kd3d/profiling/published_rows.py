@@ -44,7 +44,7 @@ class PublishedRow:
         precision: "fp32", "fp16", "int8"; float_type: what int8 leaves in float.
         protocol: "engine", "python" or "mlperf".
         latency_ms: as published.
-        publication: who published it, a round of MLPerf being one.
+        publication: source as the table writes it; submissions of MLPerf are apart.
     """
 
     family: str
@@ -129,7 +129,7 @@ def _row(entry: Mapping[str, str], network: str) -> PublishedRow:
         float_type="fp32" if protocol == "python" else "fp16",
         protocol=protocol,
         latency_ms=float(entry["latency_ms"]),
-        publication=entry.get("source", "").split("/closed")[0],
+        publication=entry.get("source", ""),
     )
 
 

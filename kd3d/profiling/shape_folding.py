@@ -42,6 +42,7 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
         What is known, and warnings.
     """
     _forget_free_shapes(model.graph)
+    _declare_domains(model)
     found = Shapes()
     _read_initializers(model.graph, found)
     opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=17)
@@ -69,6 +70,13 @@ def _forget_free_shapes(graph: Any) -> None:
     for value in graph.output:
         if any(dim.dim_value <= 0 for dim in value.type.tensor_type.shape.dim):
             value.type.tensor_type.ClearField("shape")
+
+
+def _declare_domains(model: onnx.ModelProto) -> None:
+    """Operators of a set that the file does not declare would stop the inference of all others."""
+    declared = {entry.domain for entry in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} - declared - {"ai.onnx"}):
+        model.opset_import.append(helper.make_opsetid(domain, 1))
 
 
 def _inferred(model: onnx.ModelProto) -> Any:

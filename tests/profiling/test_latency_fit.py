@@ -1,0 +1,140 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kd3d.errors import UserError
+from kd3d.profiling.kernel_time import Parameters
+from kd3d.profiling.latency_errors import (
+    calibrated_level,
+    clock_scaling,
+    error_table,
+    held_coverage,
+    interval_half_width,
+)
+from kd3d.profiling.latency_fit import PRIORS, FitRow, fit_parameters, predicted_ms
+from kd3d.profiling.layer_work import LayerWork
+from kd3d.profiling.published_rows import board, clock_pairs, read_rows
+
+HEAD = "device,model,precision,input,latency_ms,quantity,source,note\n"
+NETWORKS = {("A", "x"): ("yolov8n", ""), ("B", "x"): ("", "no graph")}
+
+
+def _table(tmp_path, *lines):
+    path = tmp_path / "published_latency.csv"
+    path.write_text(HEAD + "".join(line + "\n" for line in lines))
+    return path
+
+
+def _rows(tmp_path, *lines):
+    return read_rows(_table(tmp_path, *lines), NETWORKS)
+
+
+def test_rows_are_read_or_left_out_with_a_reason(tmp_path):
+    rows, left = _rows(
+        tmp_path,
+        "Orin Nano 8GB 15W,A,FP16,x,6.1,trtexec GPU compute mean,lab,",
+        "AGX Orin GPU 930.75MHz EMC 3199MHz,A,INT8,x,0.9,MLPerf SingleStream,ml,clock-locked",
+        "AGX Thor,A,INT8,x,1.5,python runtime,doc,",
+        "AGX Orin 64GB 2xDLA,A,INT8 (DLA),x,25,throughput,nv,",
+        "AGX Orin,B,FP16,x,1,trtexec,nv,",
+        "AGX Orin,A,FP16enc/FP32dec,x,1,trtexec,nv,",
+        "AGX Orin,A,FP16,x,1,trtexec,nv,bimodal p50",
+    )
+    assert [(r.device.name, r.precision, r.protocol, r.float_type) for r in rows] == [
+        ("orin-nano-8gb", "fp16", "engine", "fp16"),
+        ("orin-agx-64gb", "int8", "mlperf", "fp16"),
+        ("thor-t5000", "int8", "python", "fp32"),
+    ]
+    assert (rows[1].device.gpu_mhz, rows[1].family) == (930.75, "yolov8")
+    reasons = [reason for _, reason in left]
+    assert [
+        word in reason
+        for word, reason in zip(
+            ("DLA", "no graph", "different precisions", "two modes"), reasons, strict=True
+        )
+    ] == [True] * 4
+
+
+def test_a_table_with_other_columns_is_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("device,model\n")
+    with pytest.raises(UserError, match="column 'input' is missing"):
+        read_rows(path, {})
+    with pytest.raises(UserError, match="no such file"):
+        read_rows(tmp_path / "absent.csv", {})
+
+
+def test_a_board_that_is_none():
+    with pytest.raises(UserError, match="names no board"):
+        board("Xavier NX")
+
+
+def _fit_rows(tmp_path, truth):
+    """Made-up networks, measured without noise on two modes of a board and on another."""
+    boards = ("Orin Nano 8GB 15W", "Orin Nano 8GB MAXN_SUPER", "AGX Orin 64GB")
+    lines = [f"{name},A,FP16,x,1,trtexec,lab," for name in boards]
+    published, _ = _rows(tmp_path, *lines)
+    rows = []
+    for index, scale in enumerate((1, 6, 30)):
+        layer = LayerWork(
+            "c",
+            "Conv",
+            "product",
+            "fp16",
+            m=3000 * scale,
+            n=128,
+            k=1152,
+            read_bytes=8e5 * scale,
+            write_bytes=8e5 * scale,
+            weight_bytes=3e5,
+        )
+        for row in published:
+            named = dataclasses.replace(row, network=f"net{index}", family=f"net{index}")
+            made = FitRow.from_layers(named, [layer] * 20)
+            exact = dataclasses.replace(named, latency_ms=predicted_ms(made, truth))
+            rows.append(dataclasses.replace(made, row=exact))
+    return rows
+
+
+def test_equal_kernels_are_timed_once(tmp_path):
+    row = _fit_rows(tmp_path, Parameters(**{k: v for k, (v, _) in PRIORS.items()}))[0]
+    assert row.counts.tolist() == [20]
+
+
+def test_a_fit_explains_data_of_its_own_kind(tmp_path):
+    priors = {name: value for name, (value, _) in PRIORS.items()}
+    truth = Parameters(**{**priors, "tensor_fp16": 0.6, "kernel_clocks": 5000.0})
+    rows = _fit_rows(tmp_path, truth)
+    before = [predicted_ms(row, Parameters(**priors)) / row.row.latency_ms for row in rows]
+    fitted = fit_parameters(rows)
+    after = [predicted_ms(row, fitted) / row.row.latency_ms for row in rows]
+    assert np.abs(np.log(before)).max() > 0.1
+    assert np.abs(np.log(after)).max() < 0.06  # the priors hold a little back
+    assert fitted.mlperf_ms == pytest.approx(priors["mlperf_ms"])  # no row speaks of it
+
+
+def test_errors_by_hand(tmp_path):
+    rows, _ = _rows(
+        tmp_path,
+        "Orin Nano 8GB 15W,A,FP16,x,10,trtexec,lab,",
+        "Orin Nano 8GB MAXN_SUPER,A,FP16,x,5,trtexec,lab,",
+        "AGX Orin,A,FP16,x,2,trtexec,other,",
+    )
+    predicted = np.array([12.0, 4.0, 2.0])  # +20 %, -20 %, 0
+    table = error_table(rows, predicted, "family")
+    assert (table["rows"], table["mape_percent"], table["rank_correlation"]) == (3, 13.3, 1.0)
+    assert table["by"]["yolov8"] == {"rows": 3, "mape_percent": 13.3, "bias_percent": 0.0}
+    assert clock_pairs(rows) == [(0, 1)]  # one board and publication; the third is another
+    (ratio,) = clock_scaling(rows, predicted)
+    assert (ratio["published"], ratio["predicted"], ratio["error_percent"]) == (2.0, 3.0, 50.0)
+
+
+def test_the_interval_holds_what_it_should(tmp_path):
+    """Errors of 1 to 10 % in ten families: 80 % lie within 8 %, and so do eight in ten unseen."""
+    (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
+    rows = [dataclasses.replace(row, family=str(index)) for index in range(10)]
+    predicted = np.exp(np.arange(1, 11) / 100)
+    assert interval_half_width(rows, predicted, 0.8) == pytest.approx(0.08)
+    assert 0.7 <= held_coverage(rows, predicted, 0.8) <= 0.9
+    assert 0.8 <= calibrated_level(rows, predicted, 0.8) < 0.99

@@ -1,0 +1,127 @@
+import json
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from kd3d.errors import UserError
+from kd3d.profiling.devices import load_device
+from kd3d.profiling.kernel_time import Parameters
+from kd3d.profiling.roofline import PROTOCOLS, fitted, predict_latency
+
+ORIN = load_device("orin-agx-64gb")
+
+
+def _network(channels=64, size=64, batch="batch", dtype=TensorProto.FLOAT, depth=6):
+    """Convolutions with ReLU, without the weights' values."""
+    nodes, weights = [], []
+    source, width = "images", 3
+    for index in range(depth):
+        weights.append(TensorProto(name=f"w{index}", data_type=dtype, dims=[channels, width, 3, 3]))
+        nodes += [
+            helper.make_node("Conv", [source, f"w{index}"], [f"c{index}"], pads=[1] * 4),
+            helper.make_node("Relu", [f"c{index}"], [f"r{index}"]),
+        ]
+        source, width = f"r{index}", channels
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("images", dtype, [batch, 3, size, size])],
+        [helper.make_tensor_value_info(source, dtype, None)],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_total_is_the_sum_of_its_parts_and_lies_in_the_interval():
+    for protocol in PROTOCOLS:
+        p = predict_latency(_network(), ORIN, protocol=protocol)
+        assert p.total_ms == pytest.approx(p.gpu_ms + p.waiting_ms + p.harness_ms)
+        assert p.low_ms < p.total_ms < p.high_ms
+        assert p.gpu_ms == pytest.approx(sum(layer.latency_us for layer in p.layers) / 1e3)
+    # symmetric as a factor, and as wide as the fit says
+    assert p.high_ms / p.total_ms == pytest.approx(np.exp(fitted()[1]["log_half_width"]))
+    assert p.coverage == 0.8
+
+
+def test_operations_are_counted_by_hand():
+    """First layer 3 to 64, five of 64 to 64, 3x3 on 64x64 pixels."""
+    p = predict_latency(_network(), ORIN)
+    assert p.gflops == pytest.approx(2 * 64 * 64 * 9 * 64 * (3 + 5 * 64) / 1e9)
+    products = [layer for layer in p.layers if layer.kind == "product"]
+    assert [layer.operators for layer in products] == ["Conv+Relu"] * 6
+
+
+def test_no_layer_beats_the_roofline():
+    p = predict_latency(_network(channels=256, size=128), ORIN, precision="int8")
+    for layer in p.layers:
+        assert layer.latency_us >= layer.gflops / ORIN.peak_tops("int8") * 1e3
+
+
+def test_precisions_are_ordered():
+    times = [
+        predict_latency(_network(256, 160), ORIN, precision=name).total_ms
+        for name in ("int8", "fp16", "fp32")
+    ]
+    assert times == sorted(times)
+
+
+def test_power_modes_are_ordered():
+    model = _network(256, 160)
+    times = [
+        predict_latency(model, load_device(f"orin-agx-64gb:{mode}")).total_ms
+        for mode in ("maxn", "50w", "30w", "15w")
+    ]
+    assert times == sorted(times)
+    assert predict_latency(model, ORIN, sms=8, gpu_mhz=624.75).gpu_ms == pytest.approx(
+        predict_latency(model, load_device("orin-agx-64gb:30w")).gpu_ms
+    )
+
+
+def test_a_typed_half_file_is_half_whatever_is_asked():
+    p = predict_latency(_network(dtype=TensorProto.FLOAT16), ORIN, precision="fp32")
+    assert {layer.math for layer in p.layers if layer.kind == "product"} == {"fp16"}
+
+
+def test_a_fixed_batch_is_scaled_as_a_free_one_is_set():
+    free = predict_latency(_network(), ORIN, batch=4)
+    fixed = predict_latency(_network(batch=1), ORIN, batch=4)
+    assert (free.batch, fixed.batch) == (4, 4)
+    assert fixed.total_ms == pytest.approx(free.total_ms)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"precision": "fp8"}, "precision 'fp8': expected one of fp32, fp16, int8"),
+        ({"protocol": "ros"}, "protocol 'ros': expected one of engine, python, mlperf"),
+        ({"batch": 0}, "batch 0: expected a number above 0"),
+    ],
+)
+def test_mistakes(options, says):
+    with pytest.raises(UserError, match=says):
+        predict_latency(_network(), ORIN, **options)
+
+
+@pytest.mark.parametrize("domain", ["elsewhere", ""])
+def test_unknown_operators_are_costed_and_named(domain):
+    model = _network()
+    last = model.graph.output[0].name
+    model.graph.node.append(helper.make_node("Mystery", [last], ["m"], domain=domain))
+    model.graph.output[0].name = "m"
+    p = predict_latency(model, ORIN)
+    assert any("unknown operators" in warning and "Mystery" in warning for warning in p.warnings)
+    assert p.total_ms > predict_latency(_network(), ORIN).total_ms
+
+
+def test_json_holds_numbers_that_json_allows():
+    content = predict_latency(_network(), ORIN).as_json()
+    assert json.loads(json.dumps(content, allow_nan=False))["layers"][0]["bound"]
+
+
+def test_fitted_parameters_are_shares_where_they_should_be():
+    parameters, interval = fitted()
+    shares = ("tensor_int8", "tensor_fp16", "tensor_fp32", "memory", "swish_float", "swish_int8")
+    assert all(0 < getattr(parameters, name) < 1 for name in shares)
+    assert all(getattr(parameters, name) > 0 for name in Parameters.names())
+    assert interval["held_in_cross_validation"] >= interval["coverage"]

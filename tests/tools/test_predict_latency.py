@@ -1,0 +1,59 @@
+"""tools/predict_latency.py: the table, the JSON, and what it refuses."""
+
+import json
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+
+@pytest.fixture
+def model(tmp_path):
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[32, 3, 3, 3])
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["images", "w"], ["y"], name="stem")],
+        "toy",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    path = tmp_path / "toy.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def test_the_table_names_the_layers_and_the_total(run, model, tmp_path):
+    out = tmp_path / "prediction.json"
+    done = run("predict_latency.py", model, "--device", "agx-orin", "--batch", 2, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "stem" in done.stdout
+    assert "Layers that cost most" in done.stdout
+    written = json.loads(out.read_text())
+    assert (written["device"], written["batch"]) == ("orin-agx-64gb:maxn", 2)
+    assert f"{written['total_ms']:.2f} ms" in " ".join(done.stdout.split())
+
+
+def test_json_is_all_that_is_printed(run, model):
+    done = run("predict_latency.py", model, "--device", "orin-nx-16gb:25w", "--sms", 4, "--json")
+    printed = json.loads(done.stdout)
+    assert (printed["sms"], printed["gpu_mhz"]) == (4, 408)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--device", "agx-orion"], "did you mean"),
+        (["--device", "agx-orin:80w"], "no power mode"),
+        (["--device", "agx-orin", "--size", "rows=4"], "no free axis"),
+        (["--device", "agx-orin", "--gpu-mhz", "-3"], "expected a number above 0"),
+        (["--device", "agx-orin", "--batch", "0"], "batch 0"),
+    ],
+)
+def test_mistakes_are_told_in_one_message(refused, model, options, says):
+    assert says in refused("predict_latency.py", model, *options)
+
+
+def test_a_file_that_is_no_model(refused, tmp_path):
+    path = tmp_path / "notes.onnx"
+    path.write_text("not a model")
+    assert "notes.onnx" in refused("predict_latency.py", path, "--device", "agx-orin")
