@@ -7,6 +7,7 @@ import torch
 from mmengine.dist import all_reduce, is_distributed
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
 from torch import nn
 
 from kd3d.distill.quantized_layers import QuantizedLayers
@@ -65,7 +66,7 @@ class QuantizationAwareHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Finds the layers, so that a wrong name ends the run at once."""
-        if not self.enabled:
+        if not self.enabled or not isinstance(runner._train_loop, BaseLoop):
             return
         model: nn.Module = runner.model
         student = model.get_submodule("module") if is_model_wrapper(model) else model
@@ -118,7 +119,7 @@ class QuantizationAwareHook(Hook):
         limits = self._layers.limits
         together = torch.cat(list(limits.values()))
         all_reduce(together, op="mean")
-        parts = together.split([len(value) for value in limits.values()])
+        parts = torch.split(together, [len(value) for value in limits.values()])
         self._layers.limits = dict(zip(limits, parts, strict=True))
 
     def after_train(self, runner: Any) -> None:

@@ -107,8 +107,10 @@ class QuantizedLayers:
         """Hides the layer's weight; the input to go on with."""
         layer = self._layers[name]
         axis = 1 if isinstance(layer, _TRANSPOSED) else 0
+        weight = layer._parameters["weight"]
+        assert weight is not None
         # Not a parameter of that name: those are looked up only where __dict__ has none.
-        layer.__dict__["weight"] = fake_quantized_weight(layer._parameters["weight"], axis)
+        layer.__dict__["weight"] = fake_quantized_weight(weight, axis)
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
         limit = self._limit(name, call, value.detach())
@@ -138,7 +140,7 @@ def _layers(student: nn.Module, keep_float: Sequence[str]) -> dict[str, nn.Modul
                 f"QuantizationAwareHook: keep_float names {name!r}, which is no module of the "
                 "student (list: tools/check.py CONFIG --modules)"
             )
-    found = {
+    found: dict[str, nn.Module] = {
         name: module
         for name, module in modules.items()
         if isinstance(module, _KINDS)

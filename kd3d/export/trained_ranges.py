@@ -75,7 +75,7 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
             f"{'was' if len(absent) == 1 else 'were'} trained for INT8; export the checkpoint "
             "that this training wrote, or name what is not exported in keep_float and train again"
         )
-    ranges = {}
+    ranges: dict[str, float] = {}
     for name, places in found.items():
         limits = [float(limit) or 1.0 for limit in state["limits"][name]]  # 0: was always 0
         if len(limits) != len(places):  # run more often in training: wide enough for all

@@ -163,6 +163,14 @@ def test_fp32_weights_to_begin_with_need_no_limits(tmp_path):
     assert hook_of(runner).layers.limits
 
 
+def test_a_test_is_left_alone(tmp_path):
+    """Its model may be an exported file, which has no layers."""
+    wrong = {"keep_float": ["not looked for"]}
+    runner = Runner.from_cfg(config(tmp_path, teacher=False, quantization=wrong))
+    runner.test()
+    assert not any(module._forward_pre_hooks for module in runner.model.modules())
+
+
 def test_wrong_settings_end_the_run_before_it_trains(tmp_path):
     with pytest.raises(UserError, match="percentile is 0, expected above 0, up to 100"):
         Runner.from_cfg(config(tmp_path, quantization={"percentile": 0}))
