@@ -35,6 +35,7 @@ KINDS = {
     "Resize": "RESIZE",
     "Softmax": "SOFTMAX",
     "TopK": "TOPK",
+    "InstanceNormalization": "PLUGIN_V2",
     "Shape": "SHAPE",
     **dict.fromkeys(["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"], "ELEMENTWISE"),
     **dict.fromkeys(["ReduceMax", "ReduceMean", "ReduceSum"], "REDUCE"),

@@ -33,7 +33,16 @@ def fake_tensorrt(version, cudart, read_model):
     world = parts.World(module, cudart, read_model)
     for name, content in surface["classes"].items():
         setattr(module, name, _make_class(name, content, world))
+    for name, details in surface["functions"].items():
+        setattr(module, name, _function(name, details["signatures"], world))
     return module, world
+
+
+def _function(name, signatures, world):
+    def call(*arguments, **named):
+        return getattr(world, name)(**check(name, signatures, arguments, named, world))
+
+    return call
 
 
 def _make_class(name, content, world):

@@ -30,6 +30,7 @@ class World:
         tuned: how many kernels were measured because the timing cache lacked them.
         unsupported: ONNX operators that the parser refuses.
         flags: that the last engine was built with.
+        plugins: whether they were registered.
         networks: the network definitions that were made.
         infers_types: whether layers that calculate tell the type of their outputs before they are
             built; if not, they all say FLOAT.
@@ -40,6 +41,16 @@ class World:
         self.module, self.cudart, self.read_model = module, cudart, read_model
         self.builds, self.tuned, self.unsupported, self.contexts_left = 0, 0, set(), 99
         self.networks, self.infers_types, self.flags = [], True, []
+        self.plugins = False
+
+    def init_libnvinfer_plugins(self, logger, namespace):
+        self.plugins = True
+        return True
+
+    def missing_plugins(self, layers):
+        """Operators that TensorRT 8's parser maps to plugins that are not registered."""
+        found = {layer.operator for layer in layers} & {"InstanceNormalization", "RoiAlign"}
+        return sorted(found) if self.major < 10 and not self.plugins else []
 
     @property
     def major(self):
@@ -269,6 +280,7 @@ class OnnxParser:
             ParserError(self.world, index, layer)
             for index, layer in enumerate(found.layers)
             if layer.operator in self.world.unsupported
+            or layer.operator in self.world.missing_plugins(found.layers)
         ]
         self.network.path = found.path
         known = {}
@@ -340,7 +352,14 @@ class Runtime:
         if record["machine"] != self.world.machine:
             self.world.error(self.logger, "Error Code 6: The engine plan file is not compatible")
             return None
-        return self.world.new("ICudaEngine", ICudaEngine(self.world, self.logger, record, content))
+        engine = ICudaEngine(self.world, self.logger, record, content)
+        missing = self.world.missing_plugins(engine.model.layers)
+        if missing:
+            self.world.error(
+                self.logger, f"Error Code 1: getPluginCreator could not find {missing}"
+            )
+            return None
+        return self.world.new("ICudaEngine", engine)
 
 
 class ICudaEngine:

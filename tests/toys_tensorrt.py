@@ -40,12 +40,13 @@ def feeds(batch):
 def write_onnx(path, precision="fp32"):
     """images (batch, 3, 8, 8), offset (4,) int64 -> scores (batch, 4, 8, 8), best (batch, 2) int64.
 
-    A convolution with a ReLU, in half precision or INT8 or ("mixed") one in each, then an Exp that
-    stays in single precision.
+    A convolution with a ReLU, in half precision or INT8 or ("mixed") one in each, then an instance
+    norm (a plugin in TensorRT 8) and an Exp that stay in single precision.
     """
     kernel = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
     node, constants = helper.make_node, {"axes": np.array([2, 3]), "two": np.array([2])}
     constants["shape"] = np.array([1, 4, 1, 1])
+    constants.update(ones=np.ones(4, np.float32), zeros=np.zeros(4, np.float32))
     source, convolved, relued, before, between, after = "images", "c", "features", [], [], []
     if precision == "fp16":
         kernel = kernel.astype(np.float16)
@@ -71,7 +72,8 @@ def write_onnx(path, precision="fp32"):
         *between,
         node("Relu", [convolved], [relued], name="relu"),
         *after,
-        node("Exp", ["features"], ["raised"], name="exp"),
+        node("InstanceNormalization", ["features", "ones", "zeros"], ["normed"], name="norm"),
+        node("Exp", ["normed"], ["raised"], name="exp"),
         node("Cast", ["offset"], ["real_offset"], to=TensorProto.FLOAT, name="cast_offset"),
         node("Reshape", ["real_offset", "shape"], ["broad_offset"], name="reshape"),
         node("Add", ["raised", "broad_offset"], ["scores"], name="add"),

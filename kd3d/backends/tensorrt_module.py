@@ -5,9 +5,12 @@ Python 3.8 and the standard library only, until ``tensorrt_module`` is called.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kd3d.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 OLDEST = (8, 5)  # the first with named tensors: num_io_tensors, execute_async_v3
 
@@ -54,6 +57,15 @@ class Messages:
     def text(self) -> str:
         """The errors, one a line; says so if there are none."""
         return "\n".join(self.errors) or "TensorRT gave no reason"
+
+
+def register_plugins(trt: Any, logger: trt.ILogger) -> None:
+    """Makes TensorRT's own plugins known, which its parser uses for some plain ONNX operators.
+
+    TensorRT 8 has InstanceNormalization (group norm is made of it) and RoiAlign as plugins; an
+    engine that holds one is loaded only where they are registered. The call may be repeated.
+    """
+    trt.init_libnvinfer_plugins(logger, "")
 
 
 def make_logger(trt: Any, messages: Messages) -> Any:

@@ -11,7 +11,7 @@ from kd3d.backends.cuda_runtime import open_cuda_runtime
 from kd3d.backends.device_run import DeviceRun
 from kd3d.backends.engine_tensors import EngineTensors
 from kd3d.backends.layer_times import LayerTime, measure_layers
-from kd3d.backends.tensorrt_module import Messages, make_logger, tensorrt_module
+from kd3d.backends.tensorrt_module import Messages, make_logger, register_plugins, tensorrt_module
 from kd3d.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class TrtBackend:
         self._cuda = open_cuda_runtime()
         self._messages = Messages()
         self._logger = make_logger(self._trt, self._messages)
+        register_plugins(self._trt, self._logger)
         self._runtime: trt.Runtime = self._make_runtime()
         self._engine: trt.ICudaEngine = self._load()
         self._tensors = EngineTensors(self._trt, self._engine, self._messages)

@@ -19,11 +19,6 @@ TENSORRT_VERSIONS = (8,)  # the major versions that run this module
 # Their output type is what the file says; of all others TensorRT 8 may name a mere default, and
 # they have the type of their inputs.
 _CONVERT = ("CAST", "IDENTITY", "CONSTANT", "QUANTIZE", "DEQUANTIZE", "SHAPE", "FILL")
-# Layers that calculate, so have a precision of their own. Others move data.
-_CALCULATE = """
-ACTIVATION CONVOLUTION DECONVOLUTION EINSUM ELEMENTWISE GRID_SAMPLE MATRIX_MULTIPLY NORMALIZATION
-PARAMETRIC_RELU POOLING REDUCE RESIZE SCALE SOFTMAX UNARY
-"""
 
 
 def weak_network_flags(trt: Any) -> int:
@@ -70,7 +65,7 @@ def _half_tensors(layers: list[trt.ILayer]) -> set[str]:
 
 
 def _single_precision(layers: list[trt.ILayer], half: set[str]) -> list[trt.ILayer]:
-    """Layers that calculate on FP32 tensors.
+    """Layers that make FP32 tensors from FP32 tensors; those that only move them too.
 
     A layer behind DequantizeLinear is left alone: it runs in INT8, and a precision of its own
     would keep it from that.
@@ -84,7 +79,7 @@ def _single_precision(layers: list[trt.ILayer], half: set[str]) -> list[trt.ILay
         names = set(_input_names(layer))
         floats = any(tensor.dtype.name == "FLOAT" for tensor in outputs)
         if (
-            layer.type.name in _CALCULATE.split()
+            layer.type.name not in _CONVERT
             and floats
             and half.isdisjoint(names)
             and dequantized.isdisjoint(names)

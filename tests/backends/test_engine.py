@@ -14,6 +14,8 @@ from kd3d.backends.trt import TrtBackend
 from kd3d.errors import UserError
 
 WEAK = ("8.5.2.2", "8.6.0")
+# behind the casts to float32 in the toy of half precision
+SINGLE = {"norm", "exp", "reshape", "add", "reduce", "topk"}
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_single_precision_layers_are_held_to_it(version, infers_types, tmp_path,
     build(write_onnx(tmp_path / "model.onnx", "fp16"), tmp_path)
     layers = {layer.name: layer for layer in car.world.networks[-1].layers}
     held = {name for name, layer in layers.items() if layer.precision is not None}
-    assert held == {"exp", "add", "reduce"}  # what calculates behind the cast to float32
+    assert held == SINGLE
     assert {layers[name].precision.name for name in held} == {"FLOAT"}
     assert all(layers[name].held == {0: "FLOAT"} for name in held)
 
@@ -81,7 +83,7 @@ def test_quantized_layers_are_left_to_run_in_int8(version, tmp_path, monkeypatch
     car = vehicle(monkeypatch, version)
     build(write_onnx(tmp_path / "model.onnx", "mixed"), tmp_path)
     held = [layer.name for layer in car.world.networks[-1].layers if layer.precision is not None]
-    assert held == ["exp", "add", "reduce"]
+    assert set(held) == SINGLE
     assert car.world.flags == ["FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"]
 
 

@@ -120,6 +120,16 @@ def test_layer_times_have_the_inspectors_words(version, model, monkeypatch):
     assert {"exp", "topk"} <= set(layers)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_engine_with_plugins_is_loaded_by_another_process(version, model, monkeypatch):
+    vehicle(monkeypatch, version)
+    engine = engine_of(model)
+    car = vehicle(monkeypatch, version)
+    assert not car.world.plugins
+    with TrtBackend(engine) as backend:
+        backend.infer(feeds(1))
+
+
 @pytest.mark.parametrize("content", [b"nothing", b""])
 def test_damaged_engine_says_so(content, model, monkeypatch):
     vehicle(monkeypatch, "11.4.0.106")

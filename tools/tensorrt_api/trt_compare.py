@@ -15,7 +15,7 @@ def missing_names(uses: Iterable[Use], surface: Surface) -> list[str]:
     for use in uses:
         if use.optional or (use.versions and major not in use.versions):
             continue
-        reason = _reason(use, classes)
+        reason = _reason(use, classes, surface["functions"])
         if reason:
             label = f"{use.owner}.{use.name}".strip(".")
             texts.append(f"{use.where}: {label}: {reason}")
@@ -24,11 +24,11 @@ def missing_names(uses: Iterable[Use], surface: Surface) -> list[str]:
 
 def unknown_everywhere(uses: Iterable[Use], surfaces: Iterable[Surface]) -> list[str]:
     """Names that the code asks for with hasattr and that no version has: misspelt ones."""
-    versions = [classes_of(surface) for surface in surfaces]
+    versions = [(classes_of(surface), surface["functions"]) for surface in surfaces]
     return [
         f"{use.where}: {use.owner}.{use.name}: in no version"
         for use in uses
-        if use.optional and all(_reason(use, classes) for classes in versions)
+        if use.optional and all(_reason(use, *version) for version in versions)
     ]
 
 
@@ -49,6 +49,9 @@ def used_part(uses: Iterable[Use], surface: Surface) -> Surface:
     return {
         "tensorrt": surface["tensorrt"],
         "classes": {name: _named(name, surface["classes"][name], used) for name in sorted(kept)},
+        "functions": {
+            name: details for name, details in surface["functions"].items() if ("", name) in used
+        },
     }
 
 
@@ -89,13 +92,15 @@ def accepts(signature: str, positional: int, names: tuple[str, ...]) -> bool:
     return positional <= len(parameters) and set(names) <= known and needed <= set(names)
 
 
-def _reason(use: Use, classes: Mapping[str, Surface]) -> str:
+def _reason(use: Use, classes: Mapping[str, Surface], functions: Mapping[str, Surface]) -> str:
     """Why a use is not allowed; empty if it is."""
     if not use.owner:
         if use.name == "__version__":
             return ""
+        if use.name in functions:
+            return _call_reason(functions[use.name]["signatures"], use, bound=False)
         if use.name not in classes:
-            return "no such class"
+            return "no such class or function"
         signatures = classes[use.name]["members"].get("__init__", {}).get("signatures", [])
         return _call_reason(signatures, use, bound=True)
     if use.owner not in classes:

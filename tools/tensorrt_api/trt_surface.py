@@ -10,20 +10,22 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict  # noqa: UP035  (TensorRT 8's wheels are of Python 3.8)
+from typing import Any, Dict, List  # noqa: UP035  (TensorRT 8's wheels are of Python 3.8)
 
 Surface = Dict[str, Any]  # noqa: UP006
 SIGNATURE = re.compile(r"^(?:\d+\. )?(\w+\(.*\).*)$")
 
 
 def surface_of(module: Any) -> Surface:
-    """Every class of a module by name, and its version."""
-    classes = {}
-    for name in sorted(dir(module)):
-        value = getattr(module, name)
-        if isinstance(value, type):
-            classes[name] = class_surface(value)
-    return {"tensorrt": module.__version__, "classes": classes}
+    """Every class and function of a module by name, and its version."""
+    members = {name: getattr(module, name) for name in sorted(dir(module)) if name[0] != "_"}
+    classes = {n: class_surface(value) for n, value in members.items() if isinstance(value, type)}
+    functions = {
+        name: {"signatures": signatures_of(name, value)}
+        for name, value in members.items()
+        if callable(value) and name not in classes
+    }
+    return {"tensorrt": module.__version__, "classes": classes, "functions": functions}
 
 
 def class_surface(kind: Any) -> Surface:
@@ -49,11 +51,16 @@ def member_surface(name: str, kind: Any) -> Surface:
         return {"writable": value.fset is not None}
     if not callable(getattr(kind, name)):
         return {"value": type(value).__name__}
-    text = getattr(kind, name).__doc__ or ""
+    return {"signatures": signatures_of(name, getattr(kind, name))}
+
+
+def signatures_of(name: str, function: Any) -> List[str]:  # noqa: UP006
+    """Every signature in a docstring of the bindings' generator."""
+    text = function.__doc__ or ""
     found = [SIGNATURE.match(line.strip()) for line in text.splitlines()]
     signatures = [match.group(1) for match in found if match and match.group(1).startswith(name)]
     plain = [line for line in signatures if "*args, **kwargs" not in line]
-    return {"signatures": [re.sub(r"\w+\.tensorrt\.", "", line) for line in plain]}
+    return [re.sub(r"\w+\.tensorrt\.", "", line) for line in plain]
 
 
 def main() -> None:

@@ -45,7 +45,11 @@ class Builder:
 def test_names_and_signatures_are_kept_and_no_text():
     module = ModuleType("trt")
     module.__version__, module.Builder, module.Kind = "1.2", Builder, Kind
+    module.start = documented("start(logger: capsule, namespace: str) -> bool")
     surface = surface_of(module)
+    assert surface["functions"] == {
+        "start": {"signatures": ["start(logger: capsule, namespace: str) -> bool"]}
+    }
     assert surface["tensorrt"] == "1.2"
     assert surface["classes"]["Kind"]["values"] == {"A": 1, "B": 2}
     assert surface["classes"]["Builder"]["members"] == {
