@@ -69,16 +69,14 @@ class Graph:
             and (tensor in outputs or any(u.name in outside for u in self.users.get(tensor, [])))
         ]
 
-    def heads_after(self, name: str) -> list[str]:
-        """Those of ``heads`` that a node reaches without passing through selection or tail."""
-        outside = self.selection.union(self.tail)
-        passed = self._reach([name], self._readers, stop=outside) | {name}
-        return [head for head in self.heads if self.producer[head].name in passed]
-
     def first_heads(self) -> list[str]:
         """Those of ``heads`` whose rows no selection has ordered."""
-        ordered = self._reach(self.selection, self._readers)
+        ordered = self.after_selection()
         return [head for head in self.heads if self.producer[head].name not in ordered]
+
+    def after_selection(self) -> set[str]:
+        """Names of the nodes that compute on rows which a selection has ordered."""
+        return self._reach(self.selection, self._readers) - self.selection
 
     def tail_of(self, output: str) -> set[str]:
         """Names of the tail's nodes that an output of the graph is made by."""
@@ -92,7 +90,8 @@ class Graph:
 
         Nodes without float tensors (shapes) count as if they were of these types.
         """
-        found, tail = set(), set(self.tail)
+        tail = set(self.tail)
+        found: set[str] = set()
         for name in self.tail:
             node = self.nodes[name]
             made_by = [maker for maker in self._makers(node) if maker in tail]

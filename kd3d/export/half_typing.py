@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kd3d.backends.base import Array
 from kd3d.export.graph_parts import Graph
 
 # inputs that ONNX wants in float32 whatever the node computes in: region and scales of Resize
@@ -38,7 +39,7 @@ class _Rewriter:
         self._half_type, self._float_type = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
         self._names: dict[tuple[str, bool], str] = {}  # (tensor, in half) -> its name
         self._nodes: list[Any] = []
-        self._constants: dict[str, Any] = {}
+        self._constants: dict[str, Array] = {}
         self._outputs = {output.name for output in graph.model.graph.output}
 
     def rewritten(self) -> Any:
@@ -101,7 +102,7 @@ class _Rewriter:
         return self._names[name, half]
 
     def _retype_attributes(self, node: Any) -> None:
-        """The type that a node names itself: Cast, and the value of ConstantOfShape."""
+        """The type that a node names itself: Cast, and the value that ConstantOfShape fills in."""
         from onnx import TensorProto, numpy_helper
 
         for attribute in node.attribute:
@@ -110,4 +111,14 @@ class _Rewriter:
                     attribute.i = TensorProto.FLOAT16
             elif attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
                 value = numpy_helper.to_array(attribute.t).astype(np.float16)
-                attribute.t.CopyFrom(numpy_helper.from_array(value))
+                self._expand(node, value.reshape(1))
+                break
+
+    def _expand(self, node: Any, value: Array) -> None:
+        """Turns a ConstantOfShape into an Expand: TensorRT fills in float32 only, before 11."""
+        name = f"{node.output[0]}_value"
+        self._constants[name] = value
+        shape = node.input[0]
+        node.op_type = "Expand"
+        del node.input[:], node.attribute[:]
+        node.input.extend([name, shape])

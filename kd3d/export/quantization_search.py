@@ -101,7 +101,14 @@ class QuantizationSearch:
 
     def choose(self, keep_float: Sequence[str] | None) -> Choice:
         """Ranges of all units, and the layers to keep float where they are not named."""
-        found = self._measure(self._units)
+        # rounding before a selection changes its rows: what comes after cannot be compared then
+        ordered = self._graph.after_selection()
+        later = [unit for unit in self._units if ordered.issuperset(unit.nodes)]
+        first = [unit for unit in self._units if unit not in later]
+        found = [
+            *(self._measure(first, self._graph.first_heads()) if first else []),
+            *(self._measure(later, self._heads) if later else []),
+        ]
         kept: set[str] = set(keep_float or ())
         damage: dict[str, float] = {}
         total = sum((part.noise for part in found), np.zeros(len(self._heads)))
@@ -135,19 +142,24 @@ class QuantizationSearch:
             tuple(order), damage, ranges, dict(sorted(counts.items())), {h: noise[h] for h in first}
         )
 
-    def _measure(self, units: list[Unit]) -> list[_Found]:
-        """The best percentile of these units; in halves, where they do more than their share."""
+    def _measure(self, units: list[Unit], heads: Sequence[str]) -> list[_Found]:
+        """The best percentile of these units; in halves, where they do more than their share.
+
+        ``heads`` are those that count.
+        """
+        counts = np.array([head in heads for head in self._heads])
         tried = []
         for percentile, ranges in self._ranges.items():
             for unit in units:
                 self._set(unit, ranges[unit.name])
-            tried.append(_Found(units, percentile, self._noise([unit.name for unit in units])))
+            noise = self._noise([unit.name for unit in units])
+            tried.append(_Found(units, percentile, np.where(counts, noise, 0.0)))
         best = min(tried, key=lambda part: part.worst)
         share = NOISE / 2 * len(units) / len(self._units)
         if len(units) == 1 or best.worst <= share:
             return [best]
         middle = len(units) // 2
-        return self._measure(units[:middle]) + self._measure(units[middle:])
+        return self._measure(units[:middle], heads) + self._measure(units[middle:], heads)
 
     def _set(self, unit: Unit, limit: float) -> None:
         self._model.settings[_scale(unit)] = np.array(limit / _LEVELS, np.float32)
@@ -184,7 +196,7 @@ def _rounded_weights(graph: Graph, units: list[Unit]) -> dict[str, Array]:
         others = tuple(index for index in range(weight.ndim) if index != axis)
         scale = np.abs(weight).max(axis=others, keepdims=True) / np.float32(_LEVELS)
         scale[scale == 0] = 1
-        rounded[f"int8:{node.name}"] = np.float32(np.round(weight / scale) * scale)
+        rounded[f"int8:{node.name}"] = (np.round(weight / scale) * scale).astype(np.float32)
     return rounded
 
 

@@ -60,8 +60,7 @@ def test_the_choice_of_proposals_is_set_apart(tmp_path):
     assert graph.selection == {"decoded", "score", "values", "chosen"}
     assert graph.heads == ["first", "second"]
     assert graph.first_heads() == ["first"]
-    assert graph.heads_after("first") == ["first"]
-    assert graph.heads_after("second") == ["second"]
+    assert graph.after_selection() == {"second", "boxes"}
 
 
 def test_constant_nodes_become_initializers(tmp_path):

@@ -247,3 +247,24 @@ def test_a_model_without_layers_is_refused(tmp_path):
     path = write_model(tmp_path / "m.onnx", [("Relu", ("images",), "out", {})], {}, ["out"])
     with pytest.raises(UserError, match="no convolution"):
         int8_from_onnx(path, tmp_path / "int8.onnx", images(1))
+
+
+def test_layers_behind_a_selection_are_measured_by_themselves(tmp_path, target):
+    """Rows are chosen anew when the first layer is rounded; that is no noise of the second."""
+    nodes = [
+        ("MatMul", ("rows", "w1"), "first", {}),
+        ("ReduceMax", ("first",), "score", {"axes": [1], "keepdims": 0}),
+        ("TopK", ("score", "eight"), "values", {"axis": 0}),
+        ("Gather", ("first", "order"), "chosen", {}),
+        ("MatMul", ("chosen", "w2"), "second", {}),
+    ]
+    constants = {"w1": weights(8, 8), "w2": weights(8, 8, seed=1), "eight": np.array([8])}
+    path = tmp_path / "m.onnx"
+    write_model(path, nodes, constants, ["second"], inputs={"rows": (64, 8)})
+    model = onnx.load(path)
+    next(node for node in model.graph.node if node.op_type == "TopK").output.append("order")
+    onnx.save(model, path)
+    report = int8_from_onnx(path, target, [{"rows": weights(64, 8, seed=n)} for n in (2, 3)])
+    assert report.kept_fp32 == ()
+    assert report.layers == 2
+    assert list(report.noise) == ["first"]
