@@ -181,6 +181,37 @@ def test_recomputed_activations_are_counted_once(images):
     torch.testing.assert_close(once, layers.limits["conv"])
 
 
+def test_training_with_it_beats_quantising_afterwards(monkeypatch):
+    """Three bits, so that it hurts; the twin is trained as long without it, then quantised."""
+    monkeypatch.setattr("kd3d.distill.fake_quantization.LOWEST", -4)
+    monkeypatch.setattr("kd3d.distill.fake_quantization.HIGHEST", 3)
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU())
+    teacher.append(nn.Linear(16, 4))
+    values = torch.randn(256, 4)
+    target = teacher(values).detach()
+
+    def error_as_quantised(student, *, aware):
+        layers = QuantizedLayers(student, percentile=100)
+        if aware:
+            layers.attach()
+        optimizer = torch.optim.Adam(student.parameters(), lr=0.003)
+        for _ in range(150):
+            optimizer.zero_grad()
+            (student(values) - target).square().mean().backward()
+            optimizer.step()
+        if not aware:
+            layers.attach()
+        with torch.no_grad():
+            student(values)
+            error = (student.eval()(values) - target).square().mean().item()
+        layers.detach()
+        return error
+
+    afterwards = error_as_quantised(copy.deepcopy(teacher), aware=False)
+    assert error_as_quantised(copy.deepcopy(teacher), aware=True) < 0.5 * afterwards
+
+
 def test_keep_float_takes_all_below_a_name(student):
     assert QuantizedLayers(student, ["up"]).names == ["conv", "head"]
     pair = nn.ModuleDict({"left": student, "lefter": Student()})
