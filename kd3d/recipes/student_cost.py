@@ -1,5 +1,6 @@
 """What a student costs: predicted latency, multiply-adds and parameters, without training it."""
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ def student_cost(config: Config, device: Device, *, precision: str, protocol: st
     Raises:
         UserError: if the detector cannot be built or exported.
     """
-    config = Config(config._cfg_dict.copy(), filename=config.filename)
+    config = copy.deepcopy(config)
     drop_pretrained(config.model)
     detector = uninitialised(lambda: build_detector(config)).eval()
     graph, given = student_graph(detector, config)

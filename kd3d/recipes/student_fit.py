@@ -94,7 +94,10 @@ def fit_student(
     comment = _comment(source, best, settings, device)
     write_student(path, source, student, comment=comment)
     for inspection in _checked(path, say):
-        pairs = [f"pair {pair.name}: connector {pair.connector}" for pair in inspection.pairs]
+        pairs = [
+            f"Pair {pair.name}: connector {pair.connector.partition('(')[0]}."
+            for pair in inspection.pairs
+        ]
         comment = [*comment, *pairs]
     return write_student(path, source, student, comment=comment)
 
@@ -142,7 +145,7 @@ def _write_result(
             folder / f"pareto.{suffix}",
             budget_ms=settings.budget.latency_ms,
             best=(best.latency_ms, best.gmacs),
-            title=f"{device.title} ({device.mode}), {settings.precision}, {settings.protocol}",
+            title=f"{device.name} ({device.mode}), {settings.precision}, {settings.protocol}",
         )
 
 

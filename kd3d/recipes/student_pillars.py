@@ -48,7 +48,7 @@ def apply_pillars(config: Config, choice: Mapping[str, float]) -> None:
     backbone, neck, head = (_part(model, name) for name in ("backbone", "neck", "bbox_head"))
     ratios = [channels / backbone.out_channels[0] for channels in backbone.out_channels]
     if choice["width"] != start["width"]:
-        widths = [int(choice["width"] * ratio) for ratio in ratios]
+        widths = [max(round(choice["width"] * ratio / 8), 1) * 8 for ratio in ratios]
         pillar = min(widths[0], _MOST_PILLAR_CHANNELS)
         encoder, scatter = (_part(model, name) for name in ("voxel_encoder", "middle_encoder"))
         encoder.feat_channels = [*encoder.feat_channels[:-1], pillar]

@@ -1,0 +1,31 @@
+"""fit_student as a user starts it."""
+
+
+def test_a_bad_budget_or_knob_is_refused_at_once(run):
+    for given, said in (
+        (["--budget-ms", "0"], "above 0"),
+        (["--budget-ms", "5", "--fix", "width"], "KNOB=NUMBER"),
+        (["--budget-ms", "5", "--trials", "0"], "starts at 1"),
+    ):
+        done = run("fit_student.py", "config.py", "--device", "orin-agx-64gb", *given)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_unknown_devices_and_configs_are_named(refused, written, tmp_path):
+    config = written(tmp_path)
+    out = tmp_path / "out"
+    budget = ("--budget-ms", "5", "--out", out)
+    assert "orin-agx" in refused("fit_student.py", config, "--device", "orin-agks", *budget)
+    absent = tmp_path / "absent.py"
+    assert "no such file" in refused("fit_student.py", absent, "--device", "thor", *budget)
+    assert not out.exists()
+
+
+def test_an_infeasible_budget_is_one_message(refused, written, tmp_path):
+    config = written(tmp_path)
+    message = refused(
+        *("fit_student.py", config, "--device", "orin-nano-4gb", "--budget-ms", "0.001"),
+        *("--out", tmp_path / "out"),
+    )
+    assert "keeps the budget of 0.001 ms: the smallest takes" in message
