@@ -31,6 +31,8 @@ class World:
         unsupported: ONNX operators that the parser refuses.
         flags: that the last engine was built with.
         plugins: whether they were registered.
+        on_host: tensors that hold shapes, which TensorRT wants on the host.
+        data_dependent: outputs whose size depends on values.
         networks: the network definitions that were made.
         infers_types: whether layers that calculate tell the type of their outputs before they are
             built; if not, they all say FLOAT.
@@ -41,7 +43,7 @@ class World:
         self.module, self.cudart, self.read_model = module, cudart, read_model
         self.builds, self.tuned, self.unsupported, self.contexts_left = 0, 0, set(), 99
         self.networks, self.infers_types, self.flags = [], True, []
-        self.plugins = False
+        self.plugins, self.on_host, self.data_dependent = False, set(), set()
 
     def init_libnvinfer_plugins(self, logger, namespace):
         self.plugins = True
@@ -388,7 +390,8 @@ class ICudaEngine:
         return tuple(size if isinstance(size, int) else -1 for size in self.shapes[name])
 
     def get_tensor_location(self, name):
-        return self.world.enum("TensorLocation", "DEVICE")
+        place = "HOST" if name in self.world.on_host else "DEVICE"
+        return self.world.enum("TensorLocation", place)
 
     def get_tensor_profile_shape(self, name, profile_index):
         assert profile_index == 0
@@ -429,7 +432,7 @@ class EngineInspector:
 class IExecutionContext:
     def __init__(self, engine):
         self.engine, self.cudart, self.profiler = engine, engine.world.cudart, None
-        self.given, self.addresses, self.seen = {}, {}, set()
+        self.given, self.addresses, self.seen, self.results = {}, {}, set(), {}
 
     def set_input_shape(self, name, shape):
         fixed = self.engine.get_tensor_shape(name)
@@ -450,9 +453,21 @@ class IExecutionContext:
             for key, shape in self.given.items()
             for size, given in zip(self.engine.shapes[key], shape)  # noqa: B905  (Python 3.8)
         }
-        return tuple(
-            sizes.get(s, -1 if isinstance(s, str) else s) for s in self.engine.shapes[name]
-        )
+        shape = [sizes.get(size, size) for size in self.engine.shapes[name]]
+        if name in self.engine.world.data_dependent:
+            return (-1, *shape[1:])
+        if any(isinstance(size, str) for size in shape):  # the file does not say, a run does
+            shape = self._result_shapes()[name]
+        return tuple(shape)
+
+    def _result_shapes(self):
+        key = tuple(sorted(self.given.items()))
+        if key not in self.results:
+            types = self.engine.dtypes
+            feeds = {name: np.zeros(shape, types[name]) for name, shape in self.given.items()}
+            outputs = self.engine.model.run(feeds)
+            self.results[key] = {name: array.shape for name, array in outputs.items()}
+        return self.results[key]
 
     def set_tensor_address(self, name, memory):
         assert name in self.engine.names

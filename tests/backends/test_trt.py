@@ -139,6 +139,18 @@ def test_damaged_engine_says_so(content, model, monkeypatch):
         TrtBackend(engine)
 
 
+def test_graphs_from_elsewhere_are_refused(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    engine = engine_of(model)
+    car.world.data_dependent = {"best"}
+    with TrtBackend(engine) as backend, pytest.raises(UserError, match="depends on values"):
+        backend.infer(feeds(1))
+    assert car.cudart.live() == 0
+    car.world.on_host = {"offset"}
+    with pytest.raises(UserError, match="'offset' holds a shape, not data"):
+        TrtBackend(engine)
+
+
 def test_absent_engine_says_so(tmp_path):
     with pytest.raises(UserError, match="no engine at"):
         TrtBackend(tmp_path / "absent.engine")
