@@ -53,13 +53,13 @@ def detector_latencies(
         parameters_m = sum(parameter.numel() for parameter in detector.parameters()) / 1e6
         try:
             graph, given = student_graph(detector, config)
-        except UserError as error:
+        except (UserError, RuntimeError) as error:  # RuntimeError: torch's tracer gives up
             yield DetectorLatency(
                 names=names,
                 parameters_m=parameters_m,
                 input="",
                 predictions=(),
-                reason=str(error).partition(";")[0],
+                reason=_reason(error),
             )
             continue
         yield DetectorLatency(
@@ -96,6 +96,12 @@ def markdown(rows: Sequence[DetectorLatency], heads: Sequence[str]) -> str:
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error).partition(";")[0]
+    return "torch cannot trace it without its arithmetic; export it, then tools/predict_latency.py"
 
 
 def _detectors(paths: Sequence[Path]) -> list[tuple[tuple[str, ...], Config]]:
