@@ -109,6 +109,9 @@ def _place(model: Any, graph: Graph, nodes: set[str]) -> None:
         for node in [node for node in model.graph.node if node.op_type == kind]:
             if node.output[0] not in used:
                 model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
+        model.graph.initializer.remove(tensor)  # their scales
 
 
 def _rename(names: Any, before: str, after: str) -> None:

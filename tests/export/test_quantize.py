@@ -76,6 +76,8 @@ def test_everything_is_symmetric_and_biases_are_float(source, target):
         zero = written.arrays[node.input[2]]
         assert zero.dtype == np.int8
         assert not zero.any()
+    read = {name for node in written.model.graph.node for name in node.input}
+    assert written.arrays.keys() <= read
     assert written.nodes["stem"].input[2] == "stem.b"
     assert written.arrays["stem.b"].dtype == np.float32
 
