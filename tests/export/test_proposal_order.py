@@ -69,8 +69,9 @@ def test_damage_and_non_finite_values_stay():
     collapsed = {name: np.zeros_like(array) for name, array in expected.items()}
     assert_equal(in_order(expected, collapsed), collapsed)
     received = {name: array.copy() for name, array in expected.items()}
-    received["scores"][1, 0, 0] = np.nan
-    assert np.isnan(in_order(expected, received)["scores"][1, 0, 0])
+    for value in (np.nan, np.inf):
+        received["scores"][1, 0, 0] = value
+        assert not np.isfinite(in_order(expected, received)["scores"][1, 0, 0])
 
 
 def test_other_shapes_are_left_alone():
