@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from kd3d.backends.base import TensorSpec
-from kd3d.backends.box_matching import BoxCounts, matching_boxes
+from kd3d.backends.box_matching import BoxCounts, count_boxes, matching_boxes
 from kd3d.backends.parity import parity, tensor_difference
 from kd3d.backends.pytorch import PytorchBackend
 from kd3d.backends.tolerances import Tolerances
@@ -139,3 +139,42 @@ def test_boxes_do_not_decide_where_scores_tie_within_the_difference(gap, decide)
     assert result.matched == (1.0 if decide else 0.0)
     assert result.boxes_decide == decide
     assert result.passed
+
+
+class Lower(nn.Module):
+    def forward(self, x):
+        return x - torch.tensor([0.5, 0.0])
+
+
+def test_a_candidate_that_is_far_off_does_not_excuse_its_boxes():
+    lower = PytorchBackend(Lower(), [TensorSpec("x", (None,), "float32")], ["y"])
+    feeds = [{"x": np.float32([0.6, 0.5])}] * 20
+    loose = Tolerances(relative=2.0, rms=2.0)
+    result = parity(backend(1.0), lower, feeds, detect=first_wins, tolerances=loose)
+    assert result.tensors_agree
+    assert result.boxes_decide
+    assert not result.passed
+
+
+def test_only_confident_boxes_count_on_both_sides():
+    boxes = np.float32([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
+    reference = boxes, np.float32([0.8, 0.5, 0.1]), np.zeros(3)
+    candidate = boxes[:2], np.float32([0.79, 0.3]), np.zeros(2)
+    limits = Tolerances(score=0.05, confident=0.5)  # from 0.4 on
+    assert count_boxes(reference, candidate, limits) == BoxCounts(2, 1, 1, 1)
+    # a strong box that the reference does not have counts against the candidate
+    false = np.float32([[0, 0, 10, 10], [60, 0, 70, 10]]), np.float32([0.8, 0.7]), np.zeros(2)
+    assert count_boxes(reference, false, limits) == BoxCounts(2, 2, 1, 1)
+
+
+def test_values_that_are_not_finite_are_counted_and_never_parity():
+    difference = tensor_difference(np.float32([1, np.inf]), np.float32([np.nan, np.inf]))
+    assert difference.non_finite == 2
+    result = parity(
+        backend(1.0),
+        backend(float("inf")),
+        [{"x": np.float32([1.0, 2.0])}],
+        tolerances=Tolerances(relative=float("inf"), rms=float("inf")),
+    )
+    assert result.tensors["y"].non_finite == 2
+    assert not result.passed
