@@ -119,6 +119,8 @@ def test_a_wheel_that_is_there_is_not_downloaded_again(tmp_path):
     assert download("tensorrt-cu12-bindings==10.3.0", no_python, tmp_path) == wheel
 
 
-def test_this_python_is_found():
+def test_this_python_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))  # without those of pyenv, which take their time
+    monkeypatch.setenv("PATH", str(tmp_path))
     version = "{}.{}".format(*sys.version_info)
     assert find_pythons()[version] == Path(sys.executable)
