@@ -8,13 +8,15 @@ Every number that is not hardware is a :class:`Parameters`, fitted with priors (
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kd3d.profiling.devices import Device
 from kd3d.profiling.layer_work import LayerWork
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 _MATHS = ("int8", "fp16", "fp32")
 _BYTES = np.array([1.0, 2.0, 4.0])
@@ -180,7 +182,10 @@ class Tiling:
         on = work.product
         math = work.math[on][:, None, None]
         n, k, groups = _pack_groups(
-            *(column[on][:, None, None] for column in (work.n, work.k, work.groups)), math
+            work.n[on][:, None, None],
+            work.k[on][:, None, None],
+            work.groups[on][:, None, None],
+            math,
         )
         m = work.m[on][:, None, None]
         rows, columns = _TILES[:, 0][None, :, None], _TILES[:, 1][None, :, None]
@@ -270,14 +275,14 @@ def _tensor_rates(device: Device, parameters: Parameters) -> Array:
         [parameters.tensor_int8, parameters.tensor_fp16, parameters.tensor_fp32], dtype=float
     )
     rates = np.array([device.operations_per_clock_sm[name] for name in _RATES], dtype=float)
-    return shares * rates
+    return np.asarray(shares * rates)
 
 
 def _depthwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:
     """CUDA cores: float32 at their rate, fp16 and int8 twice that."""
     rate = device.operations_per_clock_sm["fp32"] * np.array([2.0, 2.0, 1.0])[work.math]
     operations = 2 * work.m * work.n * work.k * work.groups
-    return operations / (rate * device.sms * parameters.depthwise)
+    return np.asarray(operations / (rate * device.sms * parameters.depthwise))
 
 
 def _pointwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -> Array:

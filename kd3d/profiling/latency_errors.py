@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from kd3d.profiling.published_rows import PublishedRow, clock_pairs
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 
 def error_table(rows: Sequence[PublishedRow], predicted: Array, key: str) -> dict[str, Any]:
@@ -48,7 +49,8 @@ def error_table(rows: Sequence[PublishedRow], predicted: Array, key: str) -> dic
 
 def relative_errors(rows: Sequence[PublishedRow], predicted: Array) -> Array:
     """(predicted - published) / published, (N,)."""
-    return np.asarray(predicted) / np.array([row.latency_ms for row in rows]) - 1
+    published = np.array([row.latency_ms for row in rows])
+    return np.asarray(np.asarray(predicted) / published - 1)
 
 
 def interval_half_width(rows: Sequence[PublishedRow], predicted: Array, coverage: float) -> float:

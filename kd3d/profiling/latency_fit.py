@@ -7,16 +7,18 @@ far as the data insist. Errors are measured on what was left out: a family of ne
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.optimize import least_squares
+from numpy.typing import NDArray
+from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
 from kd3d.profiling.kernel_time import Parameters, Tiling, WorkTable, kernel_times, run_us
 from kd3d.profiling.layer_work import LayerWork
 from kd3d.profiling.published_rows import PublishedRow, clock_pairs
 from kd3d.profiling.roofline import harness_ms
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 # Name to (value, spread as a share): see docs of Parameters for what each is.
 PRIORS: Mapping[str, tuple[float, float]] = {
@@ -115,7 +117,8 @@ def fit_parameters(rows: Sequence[FitRow], start: Parameters | None = None) -> P
 
 def _dampened(errors: Array) -> Array:
     """Square is the pseudo-Huber loss: quadratic, then linear."""
-    return np.sign(errors) * _ROBUST * np.sqrt(2 * (np.sqrt(1 + (errors / _ROBUST) ** 2) - 1))
+    sizes = _ROBUST * np.sqrt(2 * (np.sqrt(1 + (errors / _ROBUST) ** 2) - 1))
+    return np.asarray(np.sign(errors) * sizes)
 
 
 def _parameters(names: Sequence[str], point: Array) -> Parameters:

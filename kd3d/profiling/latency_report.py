@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from kd3d.profiling.kernel_time import Parameters
 from kd3d.profiling.latency_errors import (
@@ -66,7 +66,7 @@ class FitReport:
             "errors_by_what_was_left_out": self.errors,
             "clock_scaling_with_the_family_left_out": self.scaling,
         }
-        return _HEAD + yaml.safe_dump(content, sort_keys=False, width=100)
+        return _HEAD + str(yaml.safe_dump(content, sort_keys=False, width=100))
 
 
 def fit_report(rows: Sequence[FitRow], coverage: float) -> FitReport:

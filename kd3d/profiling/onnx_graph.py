@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from onnx import helper
 
 from kd3d.errors import UserError
@@ -251,7 +252,7 @@ def _tensors(
 
 
 def _active_nodes(
-    graph: Any, tensors: Mapping[str, GraphTensor], values: Mapping[str, np.ndarray]
+    graph: Any, tensors: Mapping[str, GraphTensor], values: Mapping[str, NDArray[Any]]
 ) -> tuple[GraphNode, ...]:
     """Nodes whose outputs depend on activations and are not mere shapes."""
     nodes = []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device

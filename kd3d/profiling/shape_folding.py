@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
@@ -29,7 +30,7 @@ class Shapes:
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     dtypes: dict[str, str] = field(default_factory=dict)
-    values: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
@@ -135,7 +136,7 @@ def _large_outputs(node: Any, found: Shapes) -> bool:
     return any(np.prod(shape, dtype=np.int64) > _LIMIT for shape in shapes)
 
 
-def _shape_of(node: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _shape_of(node: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     given = {entry.name: entry.i for entry in node.attribute}
     return np.asarray(shape[given.get("start", 0) : given.get("end", len(shape))], np.int64)
 
