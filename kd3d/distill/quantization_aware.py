@@ -33,7 +33,7 @@ class QuantizationAwareHook(Hook):
         keep_float: names of modules that stay float, with all below them; the same stay float in
             the exported file.
         percentile: of the sizes in a batch of activations, which 127 stands for. Their largest
-            follows outliers: SiLU networks lose all accuracy by it.
+            follows outliers: YOLOX-nano (SiLU) loses all accuracy by it.
         freeze_batch_norm: uses the running statistics of the fp32 student and leaves them as they
             are, as the exported file does (Krishnamoorthi, 2018).
         enabled: False trains the same without any of it, which is the fp32 twin.
