@@ -14,7 +14,7 @@ from kd3d.backends.subgraph import InnerTensors, subgraph
 C = 4  # channels of the graph below
 
 
-def branched(seed=0):
+def branched(seed=0, side_layers=1):
     """x -> conv0..3 in a row with ReLU, a side branch, both added, then a sum and a TopK."""
     generator = np.random.default_rng(seed)
     nodes, weights = [], []
@@ -35,6 +35,8 @@ def branched(seed=0):
     for index in range(4):
         source = conv(f"conv{index}", source)
     side = conv("side", "conv0.relu")
+    for index in range(1, side_layers):
+        side = conv(f"side{index}", side)
     nodes += [
         helper.make_node("Add", [source, side], ["sum"], "sum"),
         helper.make_node("Reshape", ["sum", "flat"], ["row"], "row"),
@@ -71,7 +73,7 @@ def find(tmp_path):
     model = branched()
     feeds = [{"x": np.random.default_rng(i).normal(size=(1, C, 6, 6)).astype("f4")} for i in (0, 1)]
 
-    def run(change, limit=1e-3):
+    def run(change, limit=1e-3, model=model):
         faulty = copy.deepcopy(model)
         change(faulty)
         for name, graph in (("right", model), ("faulty", faulty)):
@@ -136,6 +138,13 @@ def test_two_faults_name_the_one_that_comes_first(find):
             change_weight(model, layer, lambda weight: weight * 0.5)
 
     assert find(both).first.node == "conv1"
+
+
+def test_a_long_branch_without_fault_does_not_hide_it(find):
+    def halve(model):
+        change_weight(model, "conv3", lambda weight: weight * 0.5)
+
+    assert find(halve, model=branched(side_layers=20)).first.node == "conv3"
 
 
 def test_small_differences_are_found_below_the_limit(find):
