@@ -17,7 +17,7 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-CODE := kd3d tools tests configs
+CODE := kd3d tools tests configs docker
 # A stamp is written once its step is whole. They live in $(VENV) and vanish with it.
 STAMPS := $(VENV)/stamps
 
@@ -31,6 +31,7 @@ demo-full: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels.py --jobs 2
 
 test: install
+	@$(BIN)/python tools/install/install_vehicle_python.py
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --doctest-modules kd3d --durations=0
 
