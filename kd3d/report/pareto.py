@@ -47,10 +47,11 @@ def pareto_picture(
     figure = Figure(figsize=(7, 4.5), layout="constrained")  # not pyplot's: it keeps figures
     axes = figure.subplots()
     front = [points[index] for index in pareto_front(points)]
-    axes.scatter(*zip(*points, strict=True), s=14, color="#9aa5b1", label="looked at")
-    axes.plot(*zip(*front, strict=True), marker="o", markersize=4, label="front")
+    for shown, style, label in ((points, " ", "looked at"), (front, "-", "front")):
+        latencies, sizes = zip(*shown, strict=True)
+        axes.plot(latencies, sizes, linestyle=style, marker="o", markersize=4, label=label)
     axes.axvline(budget_ms, color="#b00020", linestyle="--", label=f"budget {budget_ms:g} ms")
-    axes.scatter(*best, marker="*", s=180, color="#d9822b", zorder=3, label="chosen")
+    axes.scatter([best[0]], [best[1]], marker="*", s=180, color="#d9822b", zorder=3, label="chosen")
     axes.set(xlabel="predicted latency (ms)", ylabel=size_label, title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

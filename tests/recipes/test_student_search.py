@@ -33,7 +33,7 @@ def cost(config):
     )
 
 
-def search(folder, *, trials=20, latency_ms=22, parameters_m=None, of=cost, say=None, seed=3):
+def search(folder, *, trials=14, latency_ms=22, parameters_m=None, of=cost, say=None, seed=3):
     return search_student(
         BASE,
         FAMILY,
@@ -49,14 +49,14 @@ def search(folder, *, trials=20, latency_ms=22, parameters_m=None, of=cost, say=
 
 def test_the_largest_within_the_budget_is_found(tmp_path):
     # 22 ms allow width * depth <= 6; the most width^2 * depth of these is 3^2 * 2
-    best = search(tmp_path).ranked[0]
+    best = search(tmp_path, trials=20).ranked[0]
     assert best.choice == {"width": 3, "depth": 2}
     assert best.cost.gmacs == 18
     assert best.cost.latency_ms == 22
 
 
 def test_parameters_are_kept_too(tmp_path):
-    ranked = search(tmp_path, parameters_m=4).ranked
+    ranked = search(tmp_path, parameters_m=4, trials=20).ranked
     assert all(found.cost.parameters_m <= 4 for found in ranked)
     assert ranked[0].choice == {"width": 2, "depth": 3}
 
@@ -74,12 +74,12 @@ def test_no_student_is_computed_twice(tmp_path):
         seen.append((config.width, config.depth))
         return cost(config)
 
-    found = search(tmp_path, trials=20, of=counted).candidates
+    found = search(tmp_path, trials=14, of=counted).candidates
     assert len(seen) == len(set(seen)) == len(found) <= 12
 
 
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path):
-    whole = search(tmp_path / "whole", trials=18)
+    whole = search(tmp_path / "whole", trials=14)
     calls = []
 
     def interrupted(config):
@@ -89,10 +89,10 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path):
         return cost(config)
 
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path / "cut", trials=18, of=interrupted)
-    resumed = search(tmp_path / "cut", trials=18)
+        search(tmp_path / "cut", trials=14, of=interrupted)
+    resumed = search(tmp_path / "cut", trials=14)
     assert resumed.candidates == whole.candidates
-    assert search(tmp_path / "other", trials=18, seed=4).candidates != whole.candidates
+    assert search(tmp_path / "other", trials=14, seed=4).candidates != whole.candidates
 
 
 def test_a_finished_search_computes_nothing(tmp_path):
