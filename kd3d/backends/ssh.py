@@ -153,11 +153,17 @@ def request_line(verb: str, **request: Any) -> bytes:  # Any: JSON
 
 
 def parse_answer(line: bytes) -> Answer | None:
-    """What a line of output answers; None if it is not ours, but the login shell's."""
+    """What a line of output answers; None if it is not ours (the login shell's), or not whole.
+
+    A connection that is lost ends in the middle of a line.
+    """
     text = line.decode(errors="replace")
     if not text.startswith(vehicle_side.MARK):
         return None
-    found: Answer = json.loads(text[len(vehicle_side.MARK) :])
+    try:
+        found: Answer = json.loads(text[len(vehicle_side.MARK) :])
+    except ValueError:
+        return None
     return found
 
 

@@ -88,6 +88,10 @@ def test_a_login_shells_greeting_is_no_answer():
     assert parse_answer(b'kd3d-answer {"a": 1}\n') == {"a": 1}
 
 
+def test_half_an_answer_is_none():
+    assert parse_answer(b'kd3d-answer {"state": "ended", "result": "{') is None
+
+
 def test_ends_are_told_apart():
     host = Host("orin")
     check_end(host, 0, b"")
