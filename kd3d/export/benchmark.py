@@ -62,7 +62,7 @@ class Job:
 def jobs_of(
     folders: Sequence[Path], backends: Sequence[str], precisions: Sequence[str], host: str = ""
 ) -> list[Job]:
-    """Every combination but those of PyTorch with another precision than fp32, which it lacks.
+    """Every combination once, but those of PyTorch with another precision than fp32.
 
     Raises:
         UserError: if nothing is left.
@@ -75,7 +75,7 @@ def jobs_of(
                     if backend != "pytorch" or precision == "fp32":
                         yield Job(folder, backend, precision, host)
 
-    jobs = list(combinations())
+    jobs = list(dict.fromkeys(combinations()))
     if not jobs:
         raise UserError("PyTorch runs an export in fp32 only; expected --precision fp32")
     return jobs

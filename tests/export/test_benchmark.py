@@ -42,6 +42,11 @@ def test_pytorch_is_left_out_where_it_has_no_such_precision():
         jobs_of([FOLDER], ["pytorch"], ["int8"])
 
 
+def test_what_is_asked_for_twice_is_measured_once():
+    jobs = jobs_of([FOLDER, FOLDER], ["onnxruntime"] * 2, ["fp16", "int8", "fp16"], "orin")
+    assert [(job.folder, job.precision) for job in jobs] == [(FOLDER, "fp16"), (FOLDER, "int8")]
+
+
 def test_two_folders_in_turns(tmp_path):
     one, two = write_bundle(tmp_path / "one"), write_bundle(tmp_path / "two")
     Record(kind="export", role="teacher", name="t/seed0", metrics={}).write(
