@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Dict  # noqa: UP035  (evaluated; Python 3.8)
 
@@ -155,7 +156,8 @@ def stop(folder: Path) -> None:
         process = process_of(folder)
         if not process:
             return
-        os.killpg(process, kind)
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.killpg(process, kind)
         limit = time.time() + patience_s
         while process_of(folder) and time.time() < limit:
             time.sleep(0.05)
@@ -164,8 +166,9 @@ def stop(folder: Path) -> None:
 def sweep() -> None:
     """Removes folders of runs that ended long ago and were never fetched."""
     for folder in cache("runs").glob("*"):
-        if time.time() - folder.stat().st_mtime > STALE_S and not process_of(folder):
-            shutil.rmtree(str(folder), ignore_errors=True)
+        with suppress(FileNotFoundError):  # its own user removed it in between
+            if time.time() - folder.stat().st_mtime > STALE_S and not process_of(folder):
+                shutil.rmtree(str(folder), ignore_errors=True)
 
 
 def process_of(folder: Path) -> int:
