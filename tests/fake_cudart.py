@@ -58,13 +58,14 @@ class FakeCudart:
 
     Attributes:
         gpu: name and compute capability of the GPU.
+        sms: of it, on line.
         devices: how many there are.
         memory_limit: bytes that the GPU has.
         insufficient_driver: whether every call fails, as where the library is too new.
     """
 
     def __init__(self, gpu=("Orin", (8, 7)), devices=1):
-        self.gpu, self.devices = gpu, devices
+        self.gpu, self.sms, self.devices = gpu, 16, devices
         self.memory_limit, self.insufficient_driver = 1 << 30, False
         self.blocks, self.queues, self.captures = {}, {}, {}
         self.graphs, self.events, self.now_ms = {}, {}, 0.0
@@ -140,7 +141,8 @@ class FakeCudart:
         ctypes.memmove(properties, content, len(content))
 
     def _cudaDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
-        value.value = self.gpu[1][{75: 0, 76: 1}[attribute]]
+        major, minor = self.gpu[1]
+        value.value = {16: self.sms, 75: major, 76: minor}[attribute]
 
     def _cudaMalloc(self, pointer, size):  # noqa: N802
         self._allocate(pointer, size, "device")

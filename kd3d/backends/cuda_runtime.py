@@ -52,6 +52,7 @@ _HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2  # cudaMemcpyKind
 _NON_BLOCKING = 1  # cudaStreamNonBlocking: the default stream of others does not hold it up
 _CAPTURE_THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal
 _COMPUTE_CAPABILITY = (75, 76)  # cudaDevAttrComputeCapabilityMajor, ...Minor
+_SMS = 16  # cudaDevAttrMultiProcessorCount
 _PROPERTIES_BYTES = 16384  # cudaDeviceProp has about 1 kB, another size in each CUDA
 _NAME_BYTES = 256  # its first member: char name[256]
 
@@ -90,6 +91,10 @@ class CudaRuntime:
             for attribute in _COMPUTE_CAPABILITY
         ]
         return name, ".".join(capability)
+
+    def sms(self) -> int:
+        """SMs of the first GPU that are on line; a board's power mode can switch some off."""
+        return self._made(c_int, "cudaDeviceGetAttribute", _SMS, 0)
 
     def version(self) -> str:
         """Of the runtime library, "12.6"."""

@@ -1,7 +1,9 @@
 """A TensorRT engine from an ONNX file, built on the machine that will run it.
 
-An engine runs only on the TensorRT version and GPU that it was built with. Beside each lies a JSON
-file that names them and the ONNX file's hash; a call with another combination builds it again.
+An engine runs only on the TensorRT version and GPU that it was built with, and its kernels were
+chosen for the SMs that the power mode left on line (every Orin calls itself "Orin"). Beside each
+lies a JSON file that names them and the ONNX file's hash; a call with another combination builds it
+again.
 Precision is what the file says (typed FP16, Q/DQ for INT8): the network is strongly typed where
 TensorRT can (10 and newer), and held to the file's types in TensorRT 8 (see weak_typing.py).
 Python 3.8, NumPy and tensorrt only.
@@ -60,11 +62,13 @@ def engine_from_onnx(
     if not onnx_path.is_file():
         raise UserError(f"no ONNX file at {onnx_path}")
     trt = tensorrt_module()
-    gpu, capability = open_cuda_runtime().gpu()
+    cuda = open_cuda_runtime()
+    gpu, capability = cuda.gpu()
     key = {
         "tensorrt": trt.__version__,
         "gpu": gpu,
         "compute_capability": capability,
+        "sms": cuda.sms(),
         "onnx_sha256": sha256_of(onnx_path, _HASH_DIGITS),
         "profiles": {
             name: {bound: list(profile[bound]) for bound in _BOUNDS}

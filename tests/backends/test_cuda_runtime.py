@@ -72,6 +72,7 @@ def test_errors_have_their_names(cuda):
 
 def test_gpu_and_version_are_read(cuda):
     assert cuda.gpu() == ("Orin", "8.7")
+    assert cuda.sms() == 16
     assert cuda.version() == "12.6"
     assert cuda.devices() == 1
 

@@ -126,6 +126,15 @@ def test_another_gpu_or_version_builds_again(model, tmp_path, monkeypatch):
     )
 
 
+def test_another_number_of_sms_builds_again(model, tmp_path, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    build(model, tmp_path)
+    car.cudart.sms = 8  # another power mode, or another board of the same name
+    build(model, tmp_path)
+    build(model, tmp_path)
+    assert car.world.builds == 2
+
+
 @pytest.mark.parametrize("damage", ["engine", "record", "no record"])
 def test_what_is_damaged_is_built_again(damage, model, tmp_path, monkeypatch):
     car = vehicle(monkeypatch, "10.3.0")
