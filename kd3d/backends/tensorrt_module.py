@@ -12,6 +12,8 @@ from kd3d.errors import UserError
 if TYPE_CHECKING:
     import tensorrt as trt
 
+# The plugins' library keeps the address of its last logger, and nothing in Python does.
+_PLUGIN_LOGGERS: list[Any] = []
 OLDEST = (8, 5)  # the first with named tensors: num_io_tensors, execute_async_v3
 
 
@@ -66,6 +68,7 @@ def register_plugins(trt: Any, logger: trt.ILogger) -> None:
     engine that holds one is loaded only where they are registered. The call may be repeated.
     """
     trt.init_libnvinfer_plugins(logger, "")
+    _PLUGIN_LOGGERS.append(logger)
 
 
 def make_logger(trt: Any, messages: Messages) -> Any:
