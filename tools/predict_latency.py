@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kd3d.errors import user_errors
@@ -85,7 +86,7 @@ def _print(prediction: Prediction, top: int) -> None:
     costly = sorted(prediction.layers, key=lambda layer: -layer.latency_us)[:top]
     for layer in costly:
         table.add_row(
-            *(layer.name, layer.kind, layer.math, f"{layer.latency_us:.1f}"),
+            *(escape(layer.name), layer.kind, layer.math, f"{layer.latency_us:.1f}"),
             *(f"{layer.latency_us / prediction.gpu_ms / 10:.1f} %", layer.bound),
             *(f"{layer.gflops:.2f}", f"{layer.megabytes:.2f}"),
         )

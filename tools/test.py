@@ -102,9 +102,8 @@ def main() -> None:
         runner = build_runner(configured(args), args)
         runner.test()
         if is_main_process():
-            tested = args.checkpoint
-            if args.backend:
-                tested = str(Bundle.read(tested).model_path(args.precision))
+            bundle = args.backend and Bundle.read(args.checkpoint)
+            tested = str(bundle.model_path(args.precision)) if bundle else args.checkpoint
             record = write_accuracy_record(
                 runner,
                 runner.work_dir,

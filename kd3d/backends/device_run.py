@@ -89,8 +89,10 @@ class DeviceRun:
 
     def close(self) -> None:
         """Gives everything back; the run cannot be used any more."""
-        self._drop_graph()
-        self._owned.close()
+        try:
+            self._drop_graph()
+        finally:  # CUDA answers every call with the error that came first
+            self._owned.close()
 
     def load(self, feeds: Feeds) -> None:
         """Takes over other inputs: to the page-locked memory, their shapes to the context.

@@ -61,10 +61,16 @@ def measure_layers(
 
 
 def inspected_layers(trt: Any, engine: trt.ICudaEngine) -> dict[str, tuple[str, str]]:
-    """Kind and precision by the layer's name, from the engine inspector."""
+    """Kind and precision by the layer's name, from the engine inspector.
+
+    Empty where its text is no JSON: times are worth having without.
+    """
     inspector: trt.EngineInspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    return layers_from_json(json.loads(text))
+    try:
+        return layers_from_json(json.loads(text))
+    except json.JSONDecodeError:
+        return {}
 
 
 def layers_from_json(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

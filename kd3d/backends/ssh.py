@@ -143,7 +143,10 @@ def converse(host: Host, verb: str, **request: Any) -> Iterator["subprocess.Pope
         except BrokenPipeError:
             pass  # why it ended is told below
         errors = process.stderr.read() if process.stderr is not None else b""
-        process.wait(_ANSWER_S)
+        try:
+            process.wait(_ANSWER_S)
+        except subprocess.TimeoutExpired:
+            raise ConnectionLostError(f"{host.address} did not answer") from None
     check_end(host, process.returncode, errors)
 
 

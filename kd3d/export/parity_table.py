@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from rich.console import RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -99,8 +100,9 @@ def _failed(verdict: Verdict) -> str:
 
 
 def _departure(verdict: Verdict, departure: Departure) -> Table:
+    first = escape(departure.first.layer)
     table = Table(
-        title=f"{verdict.backend} {verdict.precision} departs first at {departure.first.layer}",
+        title=f"{verdict.backend} {verdict.precision} departs first at {first}",
         caption=f"a tensor departs above rms {departure.limit:.1e}; {departure.probes} probes",
     )
     for column in ("", "node", "operator", "rms", "cosine", "not finite"):
@@ -117,8 +119,8 @@ def _departure(verdict: Verdict, departure: Departure) -> Table:
 
 def _layer(layer: LayerDifference) -> tuple[str, ...]:
     return (
-        layer.layer,
-        layer.operator,
+        escape(layer.layer),
+        escape(layer.operator),
         f"{layer.rms:.2e}",
         f"{layer.cosine:.4f}",
         str(layer.non_finite),
