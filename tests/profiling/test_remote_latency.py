@@ -103,12 +103,22 @@ def test_an_interrupt_stops_the_run(vehicle, tmp_path):
     host = vehicle.host()
     arguments = (folder, host.address, host.port, host.identity, host.config)
     command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    wait_for(lambda: list(vehicle.cache.glob("runs/*/progress")), 60.0)
-    (run,) = vehicle.cache.glob("runs/*")
-    pid = int((run / "process").read_text().split()[0])
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        # where the tests run in the background, SIGINT is ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        wait_for(lambda: list(vehicle.cache.glob("runs/*/progress")), 60.0)
+        (run,) = vehicle.cache.glob("runs/*")
+        pid = int((run / "process").read_text().split()[0])
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in errors
     assert not list(vehicle.cache.glob("runs/*"))
