@@ -13,7 +13,7 @@ response = dict(
     student="pts_bbox_head",
     teacher="pts_bbox_head",
     loss=dict(type="HeatmapResponse", box_weight=0.1),
-    weight=24.0,
+    weight=60.0,
 )
 custom_hooks = [
     *_base_.custom_hooks,
