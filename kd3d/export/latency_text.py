@@ -41,12 +41,15 @@ def latency_text(jobs: Sequence[Job], records: Sequence[Record]) -> str:
 def over_budget(
     jobs: Sequence[Job], records: Sequence[Record], budget_ms: float, by: str
 ) -> list[str]:
-    """One sentence for each job that takes longer; ``by`` is one of ``BUDGET_METRICS``."""
+    """One sentence for each job that takes longer; ``by`` is one of ``BUDGET_METRICS``.
+
+    A budget that is no number is kept by none.
+    """
     metric = BUDGET_METRICS[by]
     return [
         f"{job}: {by} {record.metrics[metric]:.2f} ms is over the budget of {budget_ms:g} ms"
         for job, record in zip(jobs, records, strict=True)
-        if record.metrics[metric] > budget_ms
+        if not record.metrics[metric] <= budget_ms
     ]
 
 

@@ -106,3 +106,4 @@ def test_budget_is_judged_by_the_chosen_metric():
     ]
     assert len(over_budget(JOBS, records, 9.0, "max")) == 2
     assert over_budget(JOBS, records, 11.0, "p50") == []
+    assert len(over_budget(JOBS, records, float("nan"), "p99")) == 2
