@@ -1,5 +1,7 @@
 """The supported families, thin enough to export in a second."""
 
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from toys import backbone, preprocessor, retinanet
 from kd3d.configs import load_config
 from kd3d.export.detector import build_detector
 
+TOOLS = Path(__file__).parents[2] / "tools"
 SIZE = (64, 96)
 TWO_LEVELS = {"type": "FPN", "in_channels": [8, 16], "out_channels": 8, "num_outs": 2}
 NORM = {"type": "GN", "num_groups": 4}
@@ -189,3 +192,21 @@ def checkpoint(build, tmp_path) -> Callable[[str], tuple[Path, Path]]:
         return tmp_path / "config.py", tmp_path / "weights.pth"
 
     return write
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a tool; answers (exit code, output, errors)."""
+
+    def run(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "140")
+        code = 0
+        try:
+            runpy.run_path(str(TOOLS / tool), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

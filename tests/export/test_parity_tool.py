@@ -1,38 +1,14 @@
 """tools/parity.py and the precisions of tools/export.py as a user calls them, in this process."""
 
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
-import pytest
 from onnx import numpy_helper
 from toys import traffic
 
 from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile
 from kd3d.report.record import Record
-
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs a tool; answers (exit code, output, errors)."""
-
-    def run(tool, *arguments):
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "140")
-        code = 0
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_every_precision_is_exported_proved_and_gated(call, checkpoint, tmp_path):

@@ -1,9 +1,5 @@
 """The three tools as a user calls them, in this process."""
 
-import runpy
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from toys_pillars import pillar_config, pillar_detector
@@ -13,25 +9,6 @@ from kd3d.backends.tolerances import Tolerances
 from kd3d.export.deployable import deployable
 from kd3d.export.onnx_model import onnx_from_model
 from kd3d.report.record import Record
-
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs a tool; answers (exit code, output, errors)."""
-
-    def run(tool, *arguments):
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_export_then_benchmark(call, checkpoint, tmp_path):
