@@ -82,6 +82,8 @@ class SampleMetric:
             prepare_test(cfg, work_dir)
             count = _take_sample(cfg, self.samples, Path(work_dir))
             cfg.work_dir = work_dir
+            # by default runs of one second share a visualizer, and with it a folder that is gone
+            cfg.experiment_name = Path(work_dir).name
             cfg.model = backend_detector(self.folder, backend, cfg, precision=precision)
             runner = Runner.from_cfg(cfg)
             try:
