@@ -1,9 +1,9 @@
 # CenterPoint on pillars, the layers of mmdet3d's centerpoint_pillar02 with smaller numbers:
-# 32 m around, 0.4 m pillars, a map of 0.8 m cells, made to be trained from scratch on a CPU.
-model_range = [-32.0, -32.0, -5.0, 32.0, 32.0, 3.0]
+# 25.6 m around, 0.4 m pillars, a map of 0.8 m cells, made to be trained from scratch on a CPU.
+model_range = [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
 voxel_size = [0.4, 0.4, 8]
 norm_cfg = dict(type="BN", eps=1e-3, momentum=0.05)
-post_center_range = [-35.2, -35.2, -10.0, 35.2, 35.2, 10.0]
+post_center_range = [-28.8, -28.8, -10.0, 28.8, 28.8, 10.0]
 
 model = dict(
     type="CenterPoint",
@@ -32,7 +32,7 @@ model = dict(
         norm_cfg=dict(type="BN1d", eps=1e-3, momentum=0.05),
         legacy=False,
     ),
-    pts_middle_encoder=dict(type="PointPillarsScatter", in_channels=32, output_shape=(160, 160)),
+    pts_middle_encoder=dict(type="PointPillarsScatter", in_channels=32, output_shape=(128, 128)),
     pts_backbone=dict(
         type="SECOND",
         in_channels=32,
@@ -85,7 +85,7 @@ model = dict(
     ),
     train_cfg=dict(
         pts=dict(
-            grid_size=[160, 160, 1],
+            grid_size=[128, 128, 1],
             voxel_size=voxel_size,
             point_cloud_range=model_range,
             out_size_factor=2,

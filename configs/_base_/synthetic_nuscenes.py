@@ -1,11 +1,11 @@
-# The synthetic driving world in nuScenes' format, LiDAR only, seen by a LiDAR of 32 m:
-# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes --lidar-range-m 32
+# The synthetic driving world in nuScenes' format, LiDAR only, seen by a LiDAR of 25.6 m:
+# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes --lidar-range-m 25.6
 # Objects without a return are not evaluated, so nuScenes' own ranges stay as they are.
 _base_ = ["mmdet3d::_base_/default_runtime.py"]
 
 data_root = "data/synthetic_nuscenes/"
 version = "v1.0-trainval"
-point_cloud_range = [-32.0, -32.0, -5.0, 32.0, 32.0, 3.0]
+point_cloud_range = [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
 # in the order of CenterHead's tasks: its labels count through them
 class_names = [
     *("car", "truck", "construction_vehicle", "bus", "trailer", "barrier"),

@@ -8,9 +8,9 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
 ]
-distill = _base_.custom_hooks[1]
+distill = _base_.custom_hooks[-1]
 distill.teacher = dict(  # no cache: too few iterations meet a frame twice
     config="configs/demo/centerpoint-pillar04_synthetic.py",
     checkpoint="work_dirs/demo/teacher/final.pth",  # where the demo's recipe leaves it
 )
-custom_hooks = [_base_.custom_hooks[0], distill]
+custom_hooks = [*_base_.custom_hooks[:-1], distill]

@@ -13,4 +13,7 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
 ]
 optim_wrapper = dict(optimizer=dict(lr=0.003), clip_grad=dict(max_norm=35.0))
-custom_hooks = [dict(type="InitSeparateHeads")]  # MMDetection3D does not reach them
+custom_hooks = [
+    dict(type="InitSeparateHeads"),  # MMDetection3D does not reach them
+    dict(type="ChannelsLastHook"),
+]

@@ -11,8 +11,8 @@ train_dataloader = dict(
         datasets=[dict(indices=100, **frames), dict(type="Unlabelled", dataset=frames)],
     ),
 )
-distill = _base_.custom_hooks[1]
+distill = _base_.custom_hooks[-1]
 # where there is no ground truth, the BEV map is compared where the teacher finds something
 distill.pairs[0].mask = dict(type="RegionMask", teacher="pts_bbox_head")
 distill.additional_labels = dict(teacher="pts_bbox_head", unlabelled=True, score_threshold=0.3)
-custom_hooks = [_base_.custom_hooks[0], distill]
+custom_hooks = [*_base_.custom_hooks[:-1], distill]

@@ -4,7 +4,7 @@ voxel_size = [0.8, 0.8, 8]
 model = dict(
     data_preprocessor=dict(voxel_layer=dict(voxel_size=voxel_size)),
     pts_voxel_encoder=dict(feat_channels=[16], voxel_size=voxel_size),
-    pts_middle_encoder=dict(in_channels=16, output_shape=(80, 80)),
+    pts_middle_encoder=dict(in_channels=16, output_shape=(64, 64)),
     pts_backbone=dict(
         in_channels=16, out_channels=[16, 32, 40], layer_nums=[1, 3, 3], layer_strides=[1, 2, 2]
     ),
@@ -18,7 +18,7 @@ model = dict(
         bbox_coder=dict(voxel_size=voxel_size[:2], out_size_factor=1),
         separate_head=dict(head_conv=16),
     ),
-    train_cfg=dict(pts=dict(grid_size=[80, 80, 1], voxel_size=voxel_size, out_size_factor=1)),
+    train_cfg=dict(pts=dict(grid_size=[64, 64, 1], voxel_size=voxel_size, out_size_factor=1)),
     test_cfg=dict(pts=dict(voxel_size=voxel_size[:2], out_size_factor=1)),
 )
 # each frame in two forms that come again, so that a teacher's features of them can be kept on disk

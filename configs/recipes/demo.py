@@ -11,7 +11,7 @@ recipe = dict(
     prepare=[
         dict(
             run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes "
-            "--scenes 100 --val-scenes 10 --test-scenes 20 --keyframes 10 --lidar-range-m 32"
+            "--scenes 100 --val-scenes 10 --test-scenes 20 --keyframes 10 --lidar-range-m 25.6"
         )
     ],
 )
