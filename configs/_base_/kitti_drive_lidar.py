@@ -38,7 +38,7 @@ dataset = dict(
     box_type_3d="LiDAR",
 )
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=0,  # a frame is read in a few ms
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(ann_file=infos + "kitti_infos_train.pkl", pipeline=train_pipeline, **dataset),

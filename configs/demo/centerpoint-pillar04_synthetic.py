@@ -1,4 +1,4 @@
-# The demo's teacher: that of configs/det3d, trained for a third of its time.
+# The demo's teacher: that of configs/det3d, trained for a quarter of its time.
 _base_ = ["../det3d/centerpoint-pillar04_synthetic.py"]
 max_iters = 700
 train_cfg = dict(max_iters=max_iters)

@@ -6,7 +6,7 @@ _base_ = [
     "../_base_/kd3d.py",
 ]
 custom_imports = dict(imports=[*_base_.custom_imports.imports, "kd3d.models.scaled_pillars"])
-max_iters = 2500
+max_iters = 3000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

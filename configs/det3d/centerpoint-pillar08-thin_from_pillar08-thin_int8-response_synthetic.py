@@ -1,7 +1,7 @@
 # The LiDAR student made ready for INT8: its own fp32 weights begin, and teach. Exported, what makes
 # a pillar of points is written in another way than the layer that is trained: it stays float.
 _base_ = ["centerpoint-pillar08-thin_synthetic.py"]
-load_from = "work_dirs/synthetic_all_labels/distilled/seed0/iter_1500.pth"  # the recipe's
+load_from = "work_dirs/synthetic_all_labels/distilled/seed0/iter_2000.pth"  # the recipe's
 response = dict(
     name="response",
     student="pts_bbox_head",

@@ -26,7 +26,7 @@ replayed = dict(type="ReplayedAugmentation", variants=2, transforms=_base_.augme
 train_dataloader = dict(
     dataset=dict(pipeline=[_base_.load_points, _base_.load_annotations, replayed])
 )
-max_iters = 1500
+max_iters = 2000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

@@ -3,6 +3,7 @@ foreground = dict(type="GaussianForeground", background=0.05)
 bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground)
 response = dict(name="response", loss=dict(type="AnchorResponse"))
 custom_hooks = [
+    *_base_.custom_hooks,
     dict(
         type="DistillHook",
         teacher=dict(

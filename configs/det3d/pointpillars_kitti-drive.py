@@ -7,6 +7,7 @@ _base_ = [
 ]
 extent = [0, -20.48, -3, 40.96, 20.48, 1]
 voxel_size = [0.16, 0.16, 4]
+custom_hooks = [dict(type="ChannelsLastHook")]
 iou = dict(type="mmdet3d.BboxOverlapsNearest3D")
 assigner = dict(type="Max3DIoUAssigner", iou_calculator=iou, ignore_iof_thr=-1)
 model = dict(
