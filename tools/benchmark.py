@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd3d.backends.bundle import PRECISIONS
-from kd3d.backends.ssh import Host
+from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.errors import UserError, user_errors
 from kd3d.export.benchmark import benchmark_exports, benchmark_on_host, jobs_of
 from kd3d.export.latency_text import BUDGET_METRICS, latency_text, over_budget
@@ -55,12 +55,7 @@ def parse_args() -> argparse.Namespace:
     add("--budget-ms", type=float, help="exit code 1 if one takes longer")
     add("--budget-by", default="p99", choices=BUDGET_METRICS, help="default: p99")
     add("--force", action="store_true", help="replace earlier records")
-    vehicle = parser.add_argument_group("on a vehicle")
-    vehicle.add_argument("--host", help="[user@]host, or a name of ~/.ssh/config")
-    vehicle.add_argument("--port", type=int, help="default: 22, or what ~/.ssh/config says")
-    vehicle.add_argument("--identity", type=Path, help="private key; default: agent, usual keys")
-    vehicle.add_argument("--ssh-config", type=Path, help="instead of ~/.ssh/config")
-    vehicle.add_argument("--remote-python", default="python3", help="3.8 or later, with TensorRT")
+    add_host_arguments(parser)
     return parser.parse_args()
 
 
@@ -68,9 +63,7 @@ def main() -> None:
     """Measures, writes one record a combination, prints one table."""
     args = parse_args()
     with user_errors(), bar() as progress:
-        host = args.host and Host(
-            args.host, args.port, args.identity, args.ssh_config, args.remote_python
-        )
+        host = host_from_args(args)
         jobs = jobs_of(args.folders, args.backend, args.precision, host.name if host else "")
         existing = [job.record_file for job in jobs if job.record_file.exists()]
         if existing and not args.force:
