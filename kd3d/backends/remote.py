@@ -3,7 +3,6 @@
 import subprocess
 import tempfile
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import IO, Any
 
 from typing_extensions import Self
@@ -69,12 +68,7 @@ class RemoteBackend:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:
