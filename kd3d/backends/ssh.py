@@ -177,6 +177,8 @@ def check_end(host: Host, code: int, errors: bytes) -> None:
     text = errors.decode(errors="replace").strip()
     where = host.address + (f", port {host.port}" if host.port else "")
     if code != _LOST:
+    if code == vehicle_side.TRY_AGAIN:
+        raise ConnectionLostError(f"{where}: {_last_line(text)}")
         if code in (126, 127):  # a shell's codes for "cannot be run" and "not found"
             raise UserError(f"{where}: no '{host.python}' there; name one with --remote-python")
         raise UserError(f"{where}: {_last_line(text) or f'ended with exit code {code}'}")

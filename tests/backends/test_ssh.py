@@ -83,6 +83,11 @@ def test_the_command_asks_nothing_and_trusts_nobody_new():
     assert Host("me@orin").name == Host("orin").name == "orin"
 
 
+def test_an_end_that_asks_for_another_attempt_is_a_lost_connection():
+    with pytest.raises(ConnectionLostError, match="orin: what had arrived of a file is gone"):
+        check_end(Host("orin"), 75, b"what had arrived of a file is gone\n")
+
+
 def test_a_login_shells_greeting_is_no_answer():
     assert parse_answer(b"Welcome to Ubuntu\n") is None
     assert parse_answer(b'kd3d-answer {"a": 1}\n') == {"a": 1}
