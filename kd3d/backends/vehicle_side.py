@@ -149,8 +149,10 @@ def lock(stream: IO[bytes]) -> None:
 
 def unpack(run: str, files: dict[str, str]) -> Path:
     """Makes the folder of a run: ``files`` maps its relative paths to hashes. Twice is no harm."""
-    sweep()
     folder = cache("runs", run)
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "made", since_start())
+    sweep()
     for path, sha in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -187,8 +189,8 @@ def start(request: Request) -> None:
 def follow(request: Request) -> None:
     """Answers the progress every ``pause_s`` until the run has ended, then how, result and log."""
     folder = cache("runs", request["run"])
-    limit = time.time() + START_S
-    while not read(folder, "process") and time.time() < limit:
+    limit = time.monotonic() + START_S
+    while not read(folder, "process") and time.monotonic() < limit:
         time.sleep(0.05)  # whoever was asked to start it has not come so far
     while process_of(folder):
         answer(state="running", progress=read(folder, "progress"))
@@ -203,6 +205,10 @@ def follow(request: Request) -> None:
 def attend(request: Request) -> None:
     """Becomes ``python ARGUMENTS`` in the folder of a run, on this connection."""
     folder = unpack(request["run"], request["files"])
+    stop(folder)  # one whose connection is lost may not know it yet, and hold the GPU's memory
+    with suppress(PermissionError):  # the leader of a session leads a group already
+        os.setpgid(0, 0)
+    write(folder / "process", f"{os.getpid()} {started_at(os.getpid())}")
     os.chdir(str(folder))
     environment = dict(os.environ, PYTHONPATH=str(folder / "runtime"))
     os.execve(sys.executable, [sys.executable, *request["arguments"]], environment)
@@ -224,17 +230,47 @@ def stop(folder: Path) -> None:
             return
         with suppress(ProcessLookupError):  # it has just ended by itself
             os.killpg(process, kind)
-        limit = time.time() + patience_s
-        while process_of(folder) and time.time() < limit:
+        limit = time.monotonic() + patience_s
+        while process_of(folder) and time.monotonic() < limit:
             time.sleep(0.05)
 
 
 def sweep() -> None:
-    """Removes folders of runs that ended long ago and were never fetched."""
+    """Removes folders of runs that were never fetched, and parts of files that are whole."""
     for folder in cache("runs").glob("*"):
-        with suppress(FileNotFoundError):  # its own user removed it in between
-            if time.time() - folder.stat().st_mtime > STALE_S and not process_of(folder):
+        with suppress(OSError):  # its own user removed it in between
+            if is_stale(folder) and not process_of(folder):
                 shutil.rmtree(str(folder), ignore_errors=True)
+    whole = {part.name.partition(".")[0] for part in cache("files").glob("*.part")}
+    for sha in whole:
+        if cache("files", sha).is_file():
+            drop_parts(sha)
+
+
+def is_stale(folder: Path) -> bool:
+    """Whether a run's folder is old, by how long the machine has been on since it was made.
+
+    Not by the clock: a board without a battery begins in 1970, and its clock jumps when it hears
+    the time. A folder that does not say when it was made is given a new life.
+    """
+    start, now_s = since_start().split()
+    made = read(folder, "made").split()
+    if len(made) != 2:
+        with suppress(FileExistsError), (folder / "made").open("x") as stream:
+            stream.write(since_start())
+        return False
+    if made[0] != start:
+        return float(now_s) > STALE_AFTER_RESTART_S
+    return float(now_s) - float(made[1]) > STALE_S
+
+
+def since_start() -> str:
+    """Which start of the machine this is, and the seconds since then."""
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        start = "unknown"
+    return f"{start} {time.clock_gettime(time.CLOCK_BOOTTIME):.0f}"
 
 
 def process_of(folder: Path) -> int:
@@ -260,6 +296,12 @@ def cache(*parts: str) -> Path:
     return Path(base).expanduser().joinpath("kd3d", *parts)
 
 
+def try_again(why: str) -> None:
+    """Ends; whoever asked is to ask anew."""
+    print(why, file=sys.stderr)
+    raise SystemExit(TRY_AGAIN)
+
+
 def answer(**content: Any) -> None:
     """Prints one answer."""
     print(MARK + json.dumps(content), flush=True)
@@ -280,6 +322,14 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def size_of(path: Path) -> int:
+    """Bytes in a file; 0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def sha256_of(path: Path) -> str:
     """All 64 digits of the SHA-256."""
     digest = hashlib.sha256()
@@ -295,17 +345,3 @@ VERBS: dict[str, Callable[[Request], None]] = {
 
 if __name__ == "__main__":
     main()
-def try_again(why: str) -> None:
-    """Ends; whoever asked is to ask anew."""
-    print(why, file=sys.stderr)
-    raise SystemExit(TRY_AGAIN)
-
-
-def size_of(path: Path) -> int:
-    """Bytes in a file; 0 if it is not there."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
