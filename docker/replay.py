@@ -39,8 +39,8 @@ def parse_args() -> argparse.Namespace:
         "--host-file",
         action="append",
         default=["/etc/resolv.conf"],
-        metavar="PATH",
-        help="of this machine, put into the root: its proxy's certificate, its pip.conf",
+        metavar="PATH[=PLACE]",
+        help="of this machine, put into the root: its proxy's certificate, its pip.conf, a wheel",
     )
     return parser.parse_args()
 
@@ -57,8 +57,9 @@ def main() -> None:
     packages = ["debootstrap", "--variant=minbase", args.suite, str(args.root), args.mirror]
     show(f"FROM: {shlex.join(packages)}")
     subprocess.run(packages, check=True, stdout=subprocess.DEVNULL)
-    for name in args.host_file:
-        target = args.root / name.lstrip("/")
+    for option in args.host_file:
+        name, _, place = option.partition("=")
+        target = args.root / (place or name).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(name, target)
     for name in ("proc", "dev"):

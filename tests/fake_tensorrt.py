@@ -82,6 +82,7 @@ def _constructor(name, members, part, world):
             raise TypeError(f"{name}: No constructor defined!")
         bound = check(f"{name}.__init__", signatures, (self, *arguments), named, world)
         object.__setattr__(self, "_part", part(world, **bound) if part else None)
+        world.watch(self)
 
     return make
 

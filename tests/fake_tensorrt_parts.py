@@ -6,6 +6,7 @@ typed one, an engine of another version or GPU, a shape outside of the profile.
 """
 
 import json
+import weakref
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class World:
         infers_types: whether layers that calculate tell the type of their outputs before they are
             built; if not, they all say FLOAT.
         contexts_left: how many execution contexts fit into the memory.
+        ended: (class, what the GPU's library still held then) of each context, engine and runtime
+            that nobody refers to any more.
     """
 
     def __init__(self, module, cudart, read_model):
@@ -44,6 +47,7 @@ class World:
         self.builds, self.tuned, self.unsupported, self.contexts_left = 0, 0, set(), 99
         self.networks, self.infers_types, self.flags = [], True, []
         self.plugins, self.on_host, self.data_dependent = False, set(), set()
+        self.ended = []
 
     def init_libnvinfer_plugins(self, logger, namespace):
         self.plugins = True
@@ -81,7 +85,14 @@ class World:
         kind = getattr(self.module, name)
         made = kind.__new__(kind)
         object.__setattr__(made, "_part", part)
+        self.watch(made)
         return made
+
+    def watch(self, made):
+        """Notes the end of an object, as TensorRT's own ends with its last reference."""
+        name = type(made).__name__
+        if name in ("IExecutionContext", "ICudaEngine", "Runtime"):
+            weakref.finalize(made, lambda: self.ended.append((name, self.cudart.live())))
 
     def enum(self, kind, name):
         return getattr(getattr(self.module, kind), name)

@@ -126,7 +126,10 @@ class Vehicle:
 
 
 class Wire:
-    """Forwards a port of the loopback; ``cut`` ends all that goes through it at once."""
+    """Forwards a port of the loopback.
+
+    ``cut`` ends all that goes through it at once; after ``end`` nothing gets through any more.
+    """
 
     def __init__(self, target_port):
         self.target_port = target_port
@@ -141,6 +144,11 @@ class Wire:
         return self
 
     def __exit__(self, *exception):
+        self.end()
+
+    def end(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
         self._listener.close()
         self.cut()
 

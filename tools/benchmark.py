@@ -13,8 +13,8 @@ DIR/record-latency-BACKEND[-PRECISION][-on-HOST].json; tools/compare_latency.py 
 
 --host measures on a vehicle over OpenSSH: with a key or the agent, never a password; its host key
 must be known. Only what is not there yet is copied. The run goes on when the connection is lost
-and is found again; Ctrl-C stops it. On the vehicle nothing stays but the cache ~/.cache/kd3d
-(files by their hash, engines): ssh HOST rm -rf .cache/kd3d
+and is found again; Ctrl-C stops it. A folder's records are written once it is measured. There stays
+nothing but the cache ~/.cache/kd3d (files by their hash, engines): ssh HOST rm -rf .cache/kd3d
 
 --budget-ms: exit code 1 if one takes longer, for a fleet's CI; by p99, for a frame that is late
 once in a hundred is late.
@@ -22,7 +22,7 @@ once in a hundred is late.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -30,12 +30,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kd3d.backends.bundle import PRECISIONS
+from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.backends.ssh import Host
 from kd3d.errors import UserError, user_errors
-from kd3d.export.benchmark import benchmark_exports, benchmark_on_host, jobs_of
+from kd3d.export.benchmark import Job, benchmark_exports, benchmark_on_host, jobs_of
 from kd3d.export.latency_text import BUDGET_METRICS, latency_text, over_budget
 from kd3d.export.open_backend import BACKENDS
 from kd3d.profiling.backend_latency import Options
+from kd3d.report.record import Record
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,43 +57,44 @@ def parse_args() -> argparse.Namespace:
     add("--budget-ms", type=float, help="exit code 1 if one takes longer")
     add("--budget-by", default="p99", choices=BUDGET_METRICS, help="default: p99")
     add("--force", action="store_true", help="replace earlier records")
-    vehicle = parser.add_argument_group("on a vehicle")
-    vehicle.add_argument("--host", help="[user@]host, or a name of ~/.ssh/config")
-    vehicle.add_argument("--port", type=int, help="default: 22, or what ~/.ssh/config says")
-    vehicle.add_argument("--identity", type=Path, help="private key; default: agent, usual keys")
-    vehicle.add_argument("--ssh-config", type=Path, help="instead of ~/.ssh/config")
-    vehicle.add_argument("--remote-python", default="python3", help="3.8 or later, with TensorRT")
+    add_host_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Measures, writes one record a combination, prints one table."""
     args = parse_args()
-    with user_errors(), bar() as progress:
-        host = args.host and Host(
-            args.host, args.port, args.identity, args.ssh_config, args.remote_python
-        )
-        jobs = jobs_of(args.folders, args.backend, args.precision, host.name if host else "")
-        existing = [job.record_file for job in jobs if job.record_file.exists()]
-        if existing and not args.force:
-            raise UserError(f"{existing[0]} exists; measure again with --force")
-        options = Options(args.iterations, args.cuda_graph, args.layers)
-        settings = {"threads": args.threads, "batch": args.batch}
-        measure, copy = shown(progress, "measure"), shown(progress, "copy, bytes")
-        if host:
-            say = partial(print, file=sys.stderr)
-            records = benchmark_on_host(
-                jobs, host, options, **settings, say=say, sent=copy, progress=measure
-            )
-        else:
-            records = benchmark_exports(jobs, options, **settings, progress=measure)
-        written = [r.write(job.record_file) for job, r in zip(jobs, records, strict=True)]
-    print(latency_text(jobs, records))
-    print("\n".join(f"wrote {path}" for path in written))
+    jobs, records = list[Job](), list[Record]()
+    try:
+        with user_errors(), bar() as progress:
+            host = host_from_args(args)
+            jobs = jobs_of(args.folders, args.backend, args.precision, host.name if host else "")
+            existing = [job.record_file for job in jobs if job.record_file.exists()]
+            if existing and not args.force:
+                raise UserError(f"{existing[0]} exists; measure again with --force")
+            for record in measured(args, jobs, host, progress):
+                record.write(jobs[len(records)].record_file)
+                records.append(record)
+    finally:  # a folder after them may have failed
+        if whole := jobs[: len(records)]:
+            print(latency_text(whole, records))
+            print("\n".join(f"wrote {job.record_file}" for job in whole))
     if args.budget_ms is not None:
         late = over_budget(jobs, records, args.budget_ms, args.budget_by)
         if late:
             raise SystemExit("\n".join(late))
+
+
+def measured(
+    args: argparse.Namespace, jobs: list[Job], host: Host | None, progress: Progress
+) -> Iterable[Record]:
+    """One record for each job; from a vehicle each folder's as soon as it is measured."""
+    options = Options(args.iterations, args.cuda_graph, args.layers)
+    how = {"threads": args.threads, "batch": args.batch, "progress": shown(progress, "measure")}
+    if host is None:
+        return benchmark_exports(jobs, options, **how)
+    say, sent = partial(print, file=sys.stderr), shown(progress, "copy, bytes")
+    return benchmark_on_host(jobs, host, options, **how, say=say, sent=sent)
 
 
 def bar() -> Progress:

@@ -25,7 +25,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kd3d.backends.bundle import PRECISIONS
-from kd3d.backends.ssh import Host
+from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.errors import user_errors
 from kd3d.export.parity_gate import CANDIDATES, parity_gate, record_file, verdict_record
 from kd3d.export.parity_table import gate_tables, tolerance_change
@@ -44,12 +44,7 @@ def parse_args() -> argparse.Namespace:
         "--metric-samples", type=int, default=50, help="0: no task metric (default %(default)s)"
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="a tolerance")
-    vehicle = parser.add_argument_group("vehicle, over OpenSSH with a key or the agent")
-    vehicle.add_argument("--host", help="[user@]host, or a name of ~/.ssh/config")
-    vehicle.add_argument("--port", type=int)
-    vehicle.add_argument("--identity", type=Path, help="private key")
-    vehicle.add_argument("--ssh-config", type=Path, help="instead of ~/.ssh/config")
-    vehicle.add_argument("--remote-python", default="python3", help="3.8 or later")
+    add_host_arguments(parser)
     return parser.parse_args()
 
 
@@ -65,8 +60,7 @@ def main() -> None:
             frames=args.frames,
             metric_samples=args.metric_samples,
             changes=dict(tolerance_change(text) for text in args.set),
-            host=args.host
-            and Host(args.host, args.port, args.identity, args.ssh_config, args.remote_python),
+            host=host_from_args(args),
             say=lambda text: progress.print(text, style="dim", highlight=False),
         )
         for verdict in gate.verdicts:

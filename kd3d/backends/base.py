@@ -6,7 +6,6 @@ Imported on the vehicle too: Python 3.8, NumPy 1.17 (JetPack 5.1's) and the stan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Mapping, Protocol, Sequence  # noqa: UP035  (Python 3.8)
 
 import numpy as np
@@ -57,12 +56,7 @@ class Backend(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:
         """Outputs by name for one set of inputs.

@@ -11,7 +11,6 @@ import ctypes
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Mapping  # noqa: UP035  (the vehicle runs Python 3.8)
 
 import numpy as np
@@ -48,10 +47,11 @@ class DeviceTimes:
 class DeviceRun:
     """Memory, stream and events of one execution context.
 
-    Everything it holds ends with its ``with`` block (or with ``close``).
+    Everything it holds ends with its ``with`` block (or with ``close``): the graph, the context,
+    then the memory that both work in.
 
     Args:
-        context: of the engine; no other run may use it.
+        context: of the engine; no other run may use it, and nobody may keep it.
         tensors: names, types and largest shapes of the engine's inputs and outputs.
         cuda: what gives memory.
     """
@@ -60,6 +60,7 @@ class DeviceRun:
         self, context: trt.IExecutionContext, tensors: EngineTensors, cuda: CudaRuntime
     ) -> None:
         self._context: trt.IExecutionContext = context
+        del context  # the traceback of an error below would keep it
         self._tensors = tensors
         self._cuda = cuda
         self._graph = 0
@@ -73,26 +74,21 @@ class DeviceRun:
             self._events = [self._new_event() for _ in range(4)]
             self._allocate()
         except BaseException:
-            self._owned.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Gives everything back; the run cannot be used any more."""
-        try:
-            self._drop_graph()
-        finally:  # CUDA answers every call with the error that came first
-            self._owned.close()
+        with ExitStack() as stack:  # all of it, though CUDA answers every call with its first error
+            stack.callback(self._owned.close)
+            stack.callback(self._drop_context)
+            stack.callback(self._drop_graph)
 
     def load(self, feeds: Feeds) -> None:
         """Takes over other inputs: to the page-locked memory, their shapes to the context.
@@ -111,6 +107,10 @@ class DeviceRun:
             self._set_shapes(shapes)
         for name, array in feeds.items():
             np.copyto(self._view(name), array)
+
+    def report_layers_to(self, profiler: trt.IProfiler) -> None:
+        """Tells the time of each layer of every run; nothing else is to be timed from now on."""
+        self._context.profiler = profiler
 
     def capture(self) -> None:
         """Records the kernels as a CUDA graph, which ``enqueue`` launches from then on.
@@ -238,6 +238,9 @@ class DeviceRun:
         shape, dtype = self._shapes[name], np.dtype(self._tensors.dtypes[name])
         count = int(np.prod(shape, dtype=np.int64))
         return self._host[name][: count * dtype.itemsize].view(dtype).reshape(shape)
+
+    def _drop_context(self) -> None:
+        vars(self).pop("_context", None)  # TensorRT ends it with its last reference
 
     def _drop_graph(self) -> None:
         if self._graph:

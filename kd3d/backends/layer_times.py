@@ -32,7 +32,6 @@ class LayerTime:
 def measure_layers(
     trt: Any,
     engine: trt.ICudaEngine,
-    context: trt.IExecutionContext,
     run: DeviceRun,
     iterations: int,
 ) -> list[LayerTime]:
@@ -41,13 +40,12 @@ def measure_layers(
     Args:
         trt: the module.
         engine: what runs.
-        context: of ``run``; it keeps the profiler, so use it for nothing else.
-        run: with its inputs loaded.
+        run: with its inputs loaded; it keeps the profiler, so use it for nothing else.
         iterations: how many runs to average, after one that does not count.
     """
     times: dict[str, list[float]] = {}
     profiler = _make_profiler(trt, times)
-    context.profiler = profiler
+    run.report_layers_to(profiler)
     for _ in range(1 + iterations):
         run.enqueue()
         run.synchronize()

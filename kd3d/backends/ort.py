@@ -6,7 +6,6 @@ Imported on the vehicle too: Python 3.8; onnxruntime itself is imported when a f
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kd3d.backends.base import Array, Feeds, TensorSpec, check_feeds
@@ -55,12 +54,7 @@ class OnnxRuntimeBackend:
             self._session = self._open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._session = None
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:

@@ -1,7 +1,6 @@
 """Backend over any ``nn.Module`` that takes and returns tensors."""
 
 from collections.abc import Sequence
-from types import TracebackType
 
 import torch
 from torch import nn
@@ -41,12 +40,7 @@ class PytorchBackend:
         self.module.to(self.device).eval()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.module.train(self._was_training)
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Sequence  # noqa: UP035  (the vehicle runs Python 3.8)
 
 import numpy as np
@@ -34,12 +33,7 @@ class RecordedBackend:
     def __enter__(self) -> RecordedBackend:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Holds nothing that ends."""
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:

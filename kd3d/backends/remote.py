@@ -3,7 +3,6 @@
 import subprocess
 import tempfile
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import IO, Any
 
 from typing_extensions import Self
@@ -36,10 +35,19 @@ class RemoteBackend:
         backend: "tensorrt" or "onnxruntime", there.
         precision: "fp32", "fp16" or "int8", if the bundle has it.
         say: told of lost connections.
+        patience_s: once the far end has hung up, how long ssh may take to end and say why; then it
+            is ended by force, and the connection taken for lost.
     """
 
     def __init__(
-        self, bundle: Bundle, host: Host, backend: str, *, precision: str = "fp32", say: Say
+        self,
+        bundle: Bundle,
+        host: Host,
+        backend: str,
+        *,
+        precision: str = "fp32",
+        say: Say,
+        patience_s: float = 10.0,
     ) -> None:
         self.name = f"{backend} on {host.name}"
         self.device = host.name
@@ -47,6 +55,7 @@ class RemoteBackend:
         self.output_names = bundle.output_names
         self._bundle, self._host, self._say = bundle, host, say
         self._backend, self._precision = backend, precision
+        self._patience_s = patience_s
         self._stack = ExitStack()
         self._run: VehicleRun | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,12 +78,7 @@ class RemoteBackend:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:
@@ -134,7 +138,11 @@ class RemoteBackend:
         """Why the far end has ended; raises it where connecting again would not help."""
         assert self._process is not None, "it was called"
         assert self._errors is not None, "made with the run"
-        code = self._process.wait()
+        try:
+            code = self._process.wait(self._patience_s)
+        except subprocess.TimeoutExpired:
+            self._hang_up()
+            return ConnectionLostError(f"{self._host.address}: the far end does not end")
         self._errors.seek(0)
         errors = self._errors.read()
         self._hang_up()

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from kd3d.backends import vehicle_side
 from kd3d.errors import UserError
@@ -65,8 +66,8 @@ class Host:
 
     @property
     def name(self) -> str:
-        """The address without the user, for the names of files."""
-        return self.address.rpartition("@")[2]
+        """The address without the user, for the names of files: "/" is "%2F", as in a URL."""
+        return quote(self.address.rpartition("@")[2], safe="")
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The local command that runs ``arguments`` there, each quoted for the remote shell.
@@ -176,6 +177,8 @@ def check_end(host: Host, code: int, errors: bytes) -> None:
         return
     text = errors.decode(errors="replace").strip()
     where = host.address + (f", port {host.port}" if host.port else "")
+    if code == vehicle_side.TRY_AGAIN:
+        raise ConnectionLostError(f"{where}: {_last_line(text)}")
     if code != _LOST:
         if code in (126, 127):  # a shell's codes for "cannot be run" and "not found"
             raise UserError(f"{where}: no '{host.python}' there; name one with --remote-python")

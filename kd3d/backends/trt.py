@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kd3d.backends.base import Array, Feeds
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 class TrtBackend:
     """Runs an engine of ``engine_from_onnx`` on the first GPU.
+
+    At the end of its ``with`` block goes, each after what works in it: execution context, memory,
+    engine, runtime. Entered again, it loads the engine again.
 
     Args:
         engine_path: the engine, built on this machine.
@@ -42,8 +44,7 @@ class TrtBackend:
         self._messages = Messages()
         self._logger = make_logger(self._trt, self._messages)
         register_plugins(self._trt, self._logger)
-        self._runtime: trt.Runtime = self._make_runtime()
-        self._engine: trt.ICudaEngine = self._load()
+        self._open()
         self._tensors = EngineTensors(self._trt, self._engine, self._messages)
         self._entered = False
         self._run: DeviceRun | None = None  # made by the first infer: `prepare` does without
@@ -51,19 +52,20 @@ class TrtBackend:
         self.output_names = self._tensors.outputs
 
     def __enter__(self) -> Self:
+        if "_engine" not in vars(self):
+            self._open()
         self._entered = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._entered = False
-        if self._run is not None:
-            self._run.close()
-            self._run = None
+        run, self._run = self._run, None
+        try:
+            if run is not None:
+                run.close()
+        finally:
+            for name in ("_engine", "_runtime"):  # TensorRT ends them with their last reference
+                vars(self).pop(name, None)
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:
         """Copies in, runs, copies out."""
@@ -112,11 +114,10 @@ class TrtBackend:
         Raises:
             UserError: if ``feeds`` does not fit.
         """
-        context = self._new_context()
-        with DeviceRun(context, self._tensors, self._cuda) as run:
+        with self._new_run() as run:
             run.load(self._tensors.fit(feeds))
             run.host_to_device()
-            return measure_layers(self._trt, self._engine, context, run, iterations)
+            return measure_layers(self._trt, self._engine, run, iterations)
 
     def _new_run(self) -> DeviceRun:
         return DeviceRun(self._new_context(), self._tensors, self._cuda)
@@ -129,6 +130,10 @@ class TrtBackend:
                 f"full?):\n{self._messages.text()}"
             )
         return context
+
+    def _open(self) -> None:
+        self._runtime: trt.Runtime = self._make_runtime()
+        self._engine: trt.ICudaEngine = self._load()
 
     def _make_runtime(self) -> trt.Runtime:
         try:

@@ -143,8 +143,10 @@ def benchmark_on_host(
     say: Say = print,
     sent: SentBytes | None = None,
     progress: Progress | None = None,
-) -> list[Record]:
+) -> Iterator[Record]:
     """Measures jobs on a vehicle, the folders one after the other, each folder's jobs in turns.
+
+    What is wrong with a folder shows before anything is measured.
 
     Args:
         jobs: of ``jobs_of``, with the vehicle's name.
@@ -157,7 +159,7 @@ def benchmark_on_host(
         progress: told (done, all) of each folder.
 
     Returns:
-        One record for each job.
+        One record for each job, those of a folder as soon as it is measured.
 
     Raises:
         UserError: for a backend that no vehicle has, and whatever goes wrong there.
@@ -166,23 +168,27 @@ def benchmark_on_host(
     if unfit:
         expected = " or ".join(BUNDLE_BACKENDS)
         raise UserError(f"--host: {unfit[0]} does not run on a vehicle; expected {expected}")
-    records = []
-    for folder in dict.fromkeys(job.folder for job in jobs):
-        ours = [job for job in jobs if job.folder == folder]
-        measured = measure_on_host(
-            folder,
-            host,
-            backends=list(dict.fromkeys(job.backend for job in ours)),
-            precisions=list(dict.fromkeys(job.precision for job in ours)),
-            options=options or Options(),
-            threads=threads,
-            batch=batch,
-            say=say,
-            sent=sent,
-            progress=progress,
-        )
-        records += [record_of(job, one) for job, one in zip(ours, measured, strict=True)]
-    return records
+    for job in jobs:
+        Bundle.read(job.folder).verify(job.precision)
+
+    def measured() -> Iterator[Record]:
+        for folder in dict.fromkeys(job.folder for job in jobs):
+            ours = [job for job in jobs if job.folder == folder]
+            found = measure_on_host(
+                folder,
+                host,
+                backends=list(dict.fromkeys(job.backend for job in ours)),
+                precisions=list(dict.fromkeys(job.precision for job in ours)),
+                options=options or Options(),
+                threads=threads,
+                batch=batch,
+                say=say,
+                sent=sent,
+                progress=progress,
+            )
+            yield from (record_of(job, one) for job, one in zip(ours, found, strict=True))
+
+    return measured()
 
 
 def record_of(job: Job, measured: Measured) -> Record:

@@ -1,3 +1,6 @@
+import contextlib
+import time
+
 import numpy as np
 import pytest
 from loopback_ssh import Wire
@@ -5,6 +8,8 @@ from toys_bundle import write_bundle
 
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.remote import RemoteBackend
+from kd3d.backends.ssh import Host
+from kd3d.backends.vehicle_run import VehicleRun
 from kd3d.errors import UserError
 
 
@@ -36,3 +41,22 @@ def test_a_backend_that_is_not_there_is_told(vehicle, tmp_path):
     with pytest.raises(UserError, match="tensorrt"), backend:
         pass
     assert vehicle.left_behind() == []
+
+
+def test_a_far_end_that_hangs_up_and_does_not_end_is_lost(monkeypatch, tmp_path):
+    """The program closes its output and stays, as behind a jump host that does not let go."""
+    bundle = Bundle.read(write_bundle(tmp_path / "bundle"))
+    host, said = Host("orin", pauses_s=(0.0,)), []
+
+    @contextlib.contextmanager
+    def run(*arguments, **settings):
+        yield VehicleRun(host, "run", {}, "cache")
+
+    monkeypatch.setattr("kd3d.backends.remote.vehicle_run", run)
+    monkeypatch.setattr(Host, "side", lambda self: ["/bin/sh", "-c", "exec >&-; sleep 50"])
+    backend = RemoteBackend(bundle, host, "onnxruntime", say=said.append, patience_s=0.2)
+    before = time.monotonic()
+    with pytest.raises(UserError, match=r"orin: the far end does not end; gave up"), backend:
+        pass
+    assert 0.4 <= time.monotonic() - before < 20
+    assert said == ["orin: the far end does not end; trying again in 0 s"]

@@ -80,7 +80,26 @@ def test_the_command_asks_nothing_and_trusts_nobody_new():
     assert command[-3:] == ["--", "me@orin", "ls 'a b'"]
     assert command[command.index("-p") + 1] == "2222"
     assert command[command.index("-i") + 1] == "key"
-    assert Host("me@orin").name == Host("orin").name == "orin"
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("me@orin", "orin"),
+        ("orin-3.fleet_a", "orin-3.fleet_a"),
+        ("fleet/../../car 1", "fleet%2F..%2F..%2Fcar%201"),
+        ("me@fe80::1%eth0", "fe80%3A%3A1%25eth0"),
+        ("ssh://me@orin:22", "orin%3A22"),
+        ("a\\b", "a%5Cb"),
+    ],
+)
+def test_a_name_is_one_part_of_a_path(address, name):
+    assert Host(address).name == name
+
+
+def test_an_end_that_asks_for_another_attempt_is_a_lost_connection():
+    with pytest.raises(ConnectionLostError, match="orin: what had arrived of a file is gone"):
+        check_end(Host("orin"), 75, b"what had arrived of a file is gone\n")
 
 
 def test_a_login_shells_greeting_is_no_answer():

@@ -1,10 +1,15 @@
 """Runs engines through fakes of every generation of TensorRT, and the real one where it is."""
 
+import gc
+from contextlib import ExitStack, nullcontext
+
 import numpy as np
 import pytest
+from fake_cudart import Failure
 from fake_tensorrt import VERSIONS
 from toys_tensorrt import PROFILES, feeds, vehicle, write_onnx
 
+from kd3d.backends.cuda_runtime import CudaError
 from kd3d.backends.engine import engine_from_onnx
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.trt import TrtBackend
@@ -72,6 +77,76 @@ def test_with_block_owns_the_memory(model, monkeypatch):
                 backend.infer(feeds(batch))
             assert car.cudart.allocations == taken  # another batch allocates nothing
         assert car.cudart.live() == 0
+
+
+@pytest.fixture
+def no_garbage_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_it_holds_ends_at_once_and_in_order(version, fails, model, monkeypatch):
+    car = vehicle(monkeypatch, version)
+    engine, held = engine_of(model), 0
+    backend = TrtBackend(engine)
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext() as error, backend:
+        backend.infer(feeds(1))
+        held = car.cudart.live()
+        assert car.world.ended == []
+        assert fails is False or 1 / 0
+    assert held > 0
+    in_order = [("IExecutionContext", held), ("ICudaEngine", 0), ("Runtime", 0)]
+    assert car.world.ended == in_order
+    with backend:
+        backend.infer(feeds(1))
+    assert car.world.ended == in_order * 2
+    del error  # until here it kept the frames that ran
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_graph_ends_before_its_context_and_a_run_before_its_engine(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    with TrtBackend(engine_of(model)) as backend:
+        with backend.prepare(feeds(1), graph=True) as run:
+            held = car.cudart.live()
+        assert car.world.ended == [("IExecutionContext", held - 1)]
+        assert car.cudart.live() == 0
+        run.close()  # twice is no harm
+        backend.layer_times(feeds(1))
+        assert car.world.ended[1:] == [("IExecutionContext", held - 1)]
+    assert [name for name, _ in car.world.ended[2:]] == ["ICudaEngine", "Runtime"]
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_gpu_that_fails_does_not_keep_the_engine(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+
+    def fail(stream):
+        raise Failure(400)
+
+    stack = ExitStack()
+    stack.enter_context(TrtBackend(engine_of(model))).infer(feeds(1))
+    car.cudart.cudaStreamDestroy.body = fail
+    with pytest.raises(CudaError, match="cudaStreamDestroy"):
+        stack.close()
+    assert [name for name, _ in car.world.ended] == ["IExecutionContext", "ICudaEngine", "Runtime"]
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_run_that_does_not_come_about_ends_its_context(model, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    with TrtBackend(engine_of(model)) as backend:
+        car.cudart.memory_limit = 5000
+        with pytest.raises(UserError, match="cudaMalloc") as error:
+            backend.infer(feeds(1))
+        assert [name for name, _ in car.world.ended] == ["IExecutionContext"]
+    assert [name for name, _ in car.world.ended[1:]] == ["ICudaEngine", "Runtime"]
+    del error
 
 
 @pytest.mark.parametrize("graph", [False, True])

@@ -1,5 +1,7 @@
 import hashlib
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -63,6 +65,27 @@ def wait_until_arrived(vehicle, size):
     while sum(path.stat().st_size for path in vehicle.cache.glob("files/*.part")) < size:
         assert time.monotonic() < limit
         time.sleep(0.02)
+
+
+def test_two_senders_of_one_file_at_the_same_moment(vehicle, tmp_path):
+    """Neither is done before the other has begun, and each is told that all is there."""
+    big, said = noise(tmp_path / "big", 6_000_000), []
+    begun = threading.Barrier(2, timeout=30)
+
+    def send(_):
+        waits = iter([begun.wait])
+
+        def both(sent, whole):
+            if sent > 1_000_000:
+                next(waits, lambda: None)()
+
+        return send_files(vehicle.host(), {"big": big}, say=said.append, progress=both)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(send, range(2))
+    assert one == two
+    assert said == []
+    assert content_of(vehicle) == {one.hashes["big"]: big.read_bytes()}
 
 
 def test_what_arrives_damaged_is_not_kept(vehicle, tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def test_a_vehicle_measures_each_folder_by_itself(tmp_path, monkeypatch):
 
     monkeypatch.setattr("kd3d.export.benchmark.measure_on_host", measure)
     jobs = jobs_of(folders, ["onnxruntime"], ["fp32", "int8"], "orin")
-    records = benchmark_on_host(jobs, Host("me@orin"), batch=2)
+    records = list(benchmark_on_host(jobs, Host("me@orin"), batch=2))
     assert asked == [
         (folder, "me@orin", ["onnxruntime"], ["fp32", "int8"], 2) for folder in folders
     ]

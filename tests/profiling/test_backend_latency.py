@@ -47,6 +47,9 @@ class ToyTrt(TrtBackend):
     def __init__(self, clock, path):
         self.clock, self.path = clock, path
 
+    def __enter__(self):
+        return self
+
     def __exit__(self, *exception):
         self._run = None
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import toys
+from loopback_ssh import vehicle
 from mmengine.config import Config
 
+__all__ = ["vehicle"]  # an sshd, where there is one
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
 

@@ -1,3 +1,6 @@
+import sys
+
+import install_vehicle_python
 import pytest
 from install_vehicle_python import find_python38
 
@@ -32,3 +35,18 @@ def test_one_that_does_not_run_is_passed_over(machine):
 
 def test_none(machine):
     assert find_python38() is None
+
+
+def test_one_that_cannot_install_is_told_and_leaves_nothing(machine, monkeypatch, capsys):
+    """Its environment comes about, but NumPy does not: there is no network, perhaps."""
+    folder = machine / "vehicle"
+    python = put(machine / "bin/python3.8", 0)
+    python.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] && exit 0\n'
+        '/bin/mkdir -p "$3/bin" && /bin/cp "$0" "$3/bin/python"\n[ "$2" = venv ]\n'
+    )
+    monkeypatch.setattr(install_vehicle_python, "FOLDER", folder)
+    monkeypatch.setattr(sys, "argv", ["install_vehicle_python.py"])
+    assert install_vehicle_python.main() == 0
+    assert f"{python} cannot make {folder} with numpy==" in capsys.readouterr().out
+    assert not folder.exists()

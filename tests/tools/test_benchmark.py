@@ -1,0 +1,70 @@
+"""tools/benchmark.py with a vehicle: a real sshd on the loopback."""
+
+import json
+from functools import partial
+
+import pytest
+from loopback_ssh import Wire
+from toys_bundle import write_bundle
+
+import kd3d.export.benchmark
+from kd3d.backends.ssh import Host
+from kd3d.report.record import Record
+
+RECORD = "record-latency-onnxruntime-on-127.0.0.1.json"
+
+
+@pytest.fixture
+def measure(run, vehicle, monkeypatch):
+    """Calls the tool for folders; pauses between attempts are short."""
+    monkeypatch.setattr("kd3d.backends.host_arguments.Host", partial(Host, pauses_s=(0.1,)))
+    host = vehicle.host()
+
+    def call(*folders, port=vehicle.port):
+        return run(
+            *("benchmark.py", *folders, "--backend", "onnxruntime", "--threads", 1),
+            *("--host", host.address, "--port", port, "--identity", host.identity),
+            *("--ssh-config", host.config, "--remote-python", host.python),
+        )
+
+    return call
+
+
+def test_what_is_whole_is_written_though_the_connection_is_lost_after_it(
+    measure, vehicle, tmp_path, monkeypatch
+):
+    one, two = write_bundle(tmp_path / "one"), write_bundle(tmp_path / "two")
+    measure_on_host = kd3d.export.benchmark.measure_on_host
+    with Wire(vehicle.port) as wire:
+
+        def lost_before_the_second(folder, *arguments, **settings):
+            if folder == two:
+                wire.end()
+            return measure_on_host(folder, *arguments, **settings)
+
+        monkeypatch.setattr(kd3d.export.benchmark, "measure_on_host", lost_before_the_second)
+        done = measure(one, two, port=wire.port)
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+    assert "gave up" in done.stderr
+    assert "one: onnxruntime fp32" in done.stdout
+    assert done.stdout.endswith(f"wrote {one / RECORD}\n")
+    assert Record.read(one / RECORD).conditions["host"] == "127.0.0.1"
+    assert not (two / RECORD).exists()
+
+    done = measure(two)  # the rest, when the vehicle is back
+    assert done.returncode == 0
+    assert done.stdout.endswith(f"wrote {two / RECORD}\n")
+    assert vehicle.left_behind() == []
+
+
+def test_a_folder_that_cannot_be_measured_is_told_before_the_first_is(measure, vehicle, tmp_path):
+    one, two = write_bundle(tmp_path / "one"), write_bundle(tmp_path / "two")
+    content = json.loads((two / "export.json").read_text())
+    content["models"]["fp32"]["sha256"] = "0" * 64
+    (two / "export.json").write_text(json.dumps(content))
+    done = measure(one, two)
+    assert done.returncode == 2
+    assert "SHA-256" in done.stderr
+    assert done.stdout == ""
+    assert not vehicle.cache.exists()
