@@ -5,7 +5,7 @@ import pytest
 
 from kd3d.profiling.devices import load_device
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
-from kd3d.profiling.layer_work import LayerWork
+from kd3d.profiling.kernel_work import LayerWork
 
 ORIN = load_device("orin-agx-64gb")
 # All overheads away: what is left is arithmetic and data at the hardware's peak.
@@ -23,8 +23,7 @@ IDEAL = Parameters(
     gap_us=0.0,
     graph_start=1.0,
     enqueue_us=0.0,
-    swish_float=1.0,
-    swish_int8=1.0,
+    apart=1.0,
     view=1.0,
     depthwise=1.0,
     pointwise=0.0,
@@ -95,7 +94,7 @@ def test_a_fused_activation_costs_nothing_and_one_apart_a_kernel():
         "act", "Sigmoid+Mul", "pointwise", "fp16", read_bytes=1e8, write_bytes=1e8, epilogue=True
     )
     apart = _us(layer).gpu[0]
-    fused = _us(layer, parameters=dataclasses.replace(IDEAL, swish_float=0.0)).gpu[0]
+    fused = _us(layer, parameters=dataclasses.replace(IDEAL, apart=0.0)).gpu[0]
     assert (apart, fused) == (pytest.approx(2e8 / 204.736e9 * 1e6), 0)
 
 
@@ -105,6 +104,15 @@ def test_the_cpu_sets_the_pace_of_short_kernels():
     work = WorkTable.from_layers([LayerWork("a", "Relu", "pointwise", "fp16")] * 100)
     assert run_us(kernel_times(work, ORIN, slow)) == pytest.approx(500 * 2000 / 2201.6)
     assert run_us(kernel_times(work, ORIN, slow, cuda_graph=True)) == 0
+
+
+def test_each_copy_of_a_concatenation_is_a_launch():
+    """10 us of CPU a launch at 2 GHz; one that copies nothing takes no time at all."""
+    slow = dataclasses.replace(IDEAL, enqueue_us=10.0, gap_us=3.0)
+    for copies in (0, 3):
+        times = _us(LayerWork("c", "Concat", "concat", "fp16", launches=copies), parameters=slow)
+        assert times.enqueue[0] == pytest.approx(copies * 10 * 2000 / 2201.6)
+        assert times.gpu[0] == pytest.approx(copies * 3.0)
 
 
 def _realistic():
