@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from kd3d.errors import UserError, user_errors
-from kd3d.files import write_text
+from kd3d.files import free_path, write_text
 from kd3d.profiling.layer_work import PRECISIONS
 from kd3d.recipes.latency_table import detector_latencies, markdown
 
@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--device", nargs="+", default=["orin-agx-64gb"], metavar="NAME[:MODE]")
     parser.add_argument("--precision", nargs="+", default=["fp16", "int8"], choices=PRECISIONS)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--force", action="store_true", help="replace an earlier --out")
     return parser.parse_args()
 
 
@@ -35,6 +36,8 @@ def main() -> None:
     args = parse_args()
     heads = [f"{name} {precision}" for name in args.device for precision in args.precision]
     with user_errors():
+        if args.out:
+            free_path(args.out, force=args.force)
         rows = []
         for row in detector_latencies(config_files(args.configs), args.device, args.precision):
             times = [f"{p.total_ms:.2f}" for p in row.predictions]
