@@ -31,8 +31,8 @@ class FitReport:
 
     Attributes:
         parameters: fitted on all rows.
-        coverage: that the interval promises; half_width: of it, in the logarithm; held: share
-            of rows inside an interval that their own family did not help to set.
+        coverage: that the interval promises; half_width: of it, in the logarithm; held: how
+            often an interval holds that a row's own family did not help to set.
         errors: by what was left out ("nothing", "network", "family", "board") the table of
             ``error_table``; of "network" also for families that another network stands for in the
             fit, and of "family" for Orin alone.

@@ -183,3 +183,16 @@ def test_the_interval_holds_what_it_should(tmp_path):
     assert interval_half_width(rows, predicted, 0.8) == pytest.approx(0.08)
     assert 0.7 <= held_coverage(rows, predicted, 0.8) <= 0.9
     assert 0.8 <= calibrated_level(rows, predicted, 0.8) < 0.99
+
+
+def test_a_family_of_many_rows_does_not_hide_those_of_one(tmp_path):
+    """Eight rows off by 1 % of one family, and four of one row: 1, 1, 20 and 20 %.
+
+    Of the weight that the others have when one of the last is left out, 60 % is off by 1 %: so
+    wide is its interval, and both lie outside. That is two of twelve rows, but two of five families.
+    """
+    (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
+    families = ["many"] * 8 + ["a", "b", "c", "d"]
+    rows = [dataclasses.replace(row, family=name) for name in families]
+    predicted = np.exp(np.array([0.01] * 10 + [0.2] * 2))
+    assert held_coverage(rows, predicted, 0.6) == pytest.approx(3 / 5)
