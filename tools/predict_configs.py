@@ -1,12 +1,12 @@
 """Predicts the Orin latency of every student and teacher of some configs, as a Markdown table.
 
-python tools/predict_configs.py configs/det2d configs/det3d --out work_dirs/latency.md
+python tools/predict_configs.py configs/det2d configs/det3d configs/demo --out work_dirs/latency.md
 python tools/predict_configs.py CONFIG --device orin-nx-16gb:25w --precision int8
 
 Each detector is built without weights and traced as it would be exported: without making voxels
 and without NMS, batch 1, images of the test pipeline's size, the pillars of one synthetic sweep.
 The figures are the GPU's time ("engine" of tools/predict_latency.py) with the interval that the
-predictor promises. A detector that cannot be exported is listed with the reason.
+predictor promises. Why a detector cannot be exported is printed.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Prints a line for each detector, then the table."""
     args = parse_args()
-    heads = [f"{name} {precision}" for name in args.device for precision in args.precision]
+    boards = args.device if len(args.device) > 1 else [""]  # one board needs no name in each column
+    heads = [f"{name} {precision}".strip() for name in boards for precision in args.precision]
     with user_errors():
         if args.out:
             free_path(args.out, force=args.force)

@@ -189,7 +189,7 @@ def test_a_family_of_many_rows_does_not_hide_those_of_one(tmp_path):
     """Eight rows off by 1 % of one family, and four of one row: 1, 1, 20 and 20 %.
 
     Of the weight that the others have when one of the last is left out, 60 % is off by 1 %: so
-    wide is its interval, and both lie outside. That is two of twelve rows, but two of five families.
+    wide is its interval, and both lie outside: two of twelve rows, but two of five families.
     """
     (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
     families = ["many"] * 8 + ["a", "b", "c", "d"]
