@@ -49,6 +49,8 @@ class Parameters:
         l2_bytes_clock: bytes that level 2 feeds one SM in one clock.
         memory: share of the memory bus's peak that streaming kernels reach.
         cache: share of level 2 that still holds what the kernel before wrote.
+        strided: how often a softmax over an axis that is not the last moves its data: it reads one
+            element of each row at a time, and several times over.
         thin_bytes: what each pixel costs more to move than its channels hold.
         tile_clocks: of starting and storing a tile.
         kernel_clocks: of filling and draining the GPU, each kernel.
@@ -73,6 +75,7 @@ class Parameters:
     l2_bytes_clock: float
     memory: float
     cache: float
+    strided: float
     thin_bytes: float
     tile_clocks: float
     kernel_clocks: float
@@ -103,6 +106,7 @@ class WorkTable:
     inside: Array
     epilogue: Array
     launches: Array
+    strided: Array
     m: Array
     n: Array
     k: Array
@@ -130,6 +134,7 @@ class WorkTable:
             inside=kinds == "attention",
             epilogue=(column("epilogue") > 0) & (kinds != "attention"),
             launches=column("launches"),
+            strided=column("strided") > 0,
             m=column("m"),
             n=column("n"),
             k=column("k"),
@@ -295,6 +300,7 @@ def _pointwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -
 def _memory_us(work: WorkTable, device: Device, parameters: Parameters) -> Array:
     """Activations that level 2 still holds come from there, the rest from memory."""
     moved = work.read + work.written + work.apart * parameters.apart
+    moved = moved * np.where(work.strided, parameters.strided, 1.0)
     room = parameters.cache * device.l2_mb * 1e6
     moved = moved * (1 + parameters.thin_bytes / work.row_bytes)
     missed = moved / (moved + room)

@@ -30,6 +30,7 @@ class LayerWork:
         apart_bytes: of a product, what it writes more when its epilogue is a kernel apart: the
             intermediate tensor lies in float even in int8.
         launches: kernels that it takes: one for each input of a concatenation that is copied.
+        strided: holds a softmax over an axis that is not the last.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LayerWork:
     epilogue: bool = False
     apart_bytes: float = 0
     launches: float = 1
+    strided: bool = False
 
     @property
     def operations(self) -> float:

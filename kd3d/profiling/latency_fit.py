@@ -29,6 +29,7 @@ PRIORS: Mapping[str, tuple[float, float]] = {
     "l2_bytes_clock": (48.0, 0.4),
     "memory": (0.75, 0.12),
     "cache": (0.5, 0.6),
+    "strided": (5.0, 0.5),
     "thin_bytes": (16.0, 0.6),
     "tile_clocks": (800.0, 0.5),
     "kernel_clocks": (2500.0, 0.5),

@@ -169,10 +169,16 @@ def _work(fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, st
         elements=float(sum(tensor.elements for tensor in outputs)),
         row_bytes=_row_bytes(outputs[0], storage.get(layer.outputs[0], math)),
         epilogue=layer.epilogue,
+        strided=any(_strides(fused, node) for node in layer.nodes),
     )
     if layer.kind == "product":
         return _with_product(fused, layer, work)
     return work
+
+
+def _strides(fused: FusedGraph, node: GraphNode) -> bool:
+    last = len(fused.tensor(node.outputs[0]).shape) - 1
+    return node.op == "Softmax" and node.attributes.get("axis", -1) not in (-1, last)
 
 
 def _stored(fused: FusedGraph, layer: FusedLayer, math: str) -> tuple[list[str], list[str]]:

@@ -234,6 +234,14 @@ def test_attention_keeps_its_scores_inside(precision, kinds):
     assert (scores.m, scores.n, scores.k, scores.groups) == (16, 16, 8, 2)
 
 
+@pytest.mark.parametrize(("axis", "strided"), [(1, True), (2, False), (-1, False), (None, False)])
+def test_a_softmax_along_the_rows_or_across_them(axis, strided):
+    given = {} if axis is None else {"axis": axis}
+    node = helper.make_node("Softmax", ["x"], ["y"], **given)
+    (work,) = layer_work(_fused([node], {"x": [1, 16, 400]}, ["y"]), "fp32")
+    assert work.strided == strided
+
+
 def test_unknown_operators_are_named():
     node = helper.make_node("Mystery", ["x"], ["y"], domain="elsewhere")
     fused = _fused([node], {"x": [1, 4]}, ["y"])

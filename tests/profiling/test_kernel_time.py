@@ -17,6 +17,7 @@ IDEAL = Parameters(
     l2_bytes_clock=1e9,
     memory=1.0,
     cache=1e-9,
+    strided=1.0,
     thin_bytes=0.0,
     tile_clocks=0.0,
     kernel_clocks=0.0,
@@ -69,6 +70,14 @@ def test_a_streaming_kernel_runs_at_the_bus():
     """1 GB read and 1 GB written at 256/8 x 2 x 3199 MHz = 204.7 GB/s."""
     layer = LayerWork("copy", "Pad", "copy", "fp16", read_bytes=1e9, write_bytes=1e9)
     assert _us(layer).gpu[0] == pytest.approx(2e9 / 204.736e9 * 1e6)
+
+
+def test_a_softmax_across_the_rows_moves_its_data_several_times():
+    layer = LayerWork(
+        "p", "Softmax", "pointwise", "fp16", read_bytes=1e9, write_bytes=1e9, strided=True
+    )
+    slow = _us(layer, parameters=dataclasses.replace(IDEAL, strided=5.0))
+    assert slow.memory[0] == pytest.approx(5 * _us(layer).memory[0])
 
 
 def test_what_the_cache_holds_does_not_come_from_memory():
