@@ -55,7 +55,7 @@ class FitReport:
             left: rows that were not used, with the reason.
         """
         content = {
-            "parameters": {name: _short(value) for name, value in asdict(self.parameters).items()},
+            "parameters": asdict(self.parameters),
             "interval": {
                 "coverage": self.coverage,
                 "log_half_width": _short(self.half_width),
@@ -82,7 +82,9 @@ def fit_report(rows: Sequence[FitRow], coverage: float) -> FitReport:
         coverage: of the interval, in (0, 1).
     """
     published = [row.row for row in rows]
-    parameters = fit_parameters(rows)
+    fitted = asdict(fit_parameters(rows))
+    # as the file holds them, so that its errors are those of who reads it
+    parameters = Parameters(**{name: _short(value) for name, value in fitted.items()})
     predicted = {
         "nothing": np.array([predicted_ms(row, parameters) for row in rows]),
         "network": left_out(rows, lambda row: row.network, parameters),
