@@ -10,6 +10,18 @@ from typing import Any, Union
 PathLike = Union[str, Path]  # noqa: UP007  (the vehicle runs Python 3.8)
 
 
+def free_path(path: PathLike, *, force: bool) -> Path:
+    """``path`` if it may be written; ask before the work whose result goes there.
+
+    Raises:
+        FileExistsError: if ``force`` is not given; a command shows it as a user's mistake.
+    """
+    path = Path(path)
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists; replace it with --force, or give another --out")
+    return path
+
+
 def write_text(path: PathLike, text: str) -> Path:
     """Writes UTF-8 text to a temporary name beside ``path``, then renames it into place."""
     return write_bytes(path, text.encode())

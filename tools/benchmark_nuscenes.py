@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from kd3d.errors import UserError, user_errors
-from kd3d.files import write_json
+from kd3d.files import free_path, write_json
 from kd3d.profiling.environment import environment
 from kd3d.profiling.nuscenes_evaluation import (
     EvaluationCost,
@@ -69,8 +69,7 @@ def main() -> None:
     args = parse_args()
     path = args.out / "benchmark-nuscenes.json"
     with user_errors():
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists; measure again with --force, or give another --out")
+        free_path(path, force=args.force)
         if min(args.samples, args.devkit_samples or 1, *args.predictions) < 1:
             raise UserError("--samples, --devkit-samples, --predictions: expected at least 1")
         print(

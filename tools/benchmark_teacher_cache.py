@@ -20,6 +20,7 @@ from kd3d.checkpoints import use_safe_loading
 from kd3d.configs import Options, load_config, require_entries
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
+from kd3d.files import free_path
 from kd3d.profiling.cached_training import (
     ARMS,
     CachedTraining,
@@ -52,8 +53,7 @@ def main() -> None:
     args = parse_args()
     path = args.out / RECORD
     with user_errors(), building(args.config):
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists; measure again with --force, or give another --out")
+        free_path(path, force=args.force)
         if args.rounds < 2:
             raise UserError(f"--rounds {args.rounds}: quartiles need 2 or more")
         use_safe_loading()

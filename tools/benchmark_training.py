@@ -21,6 +21,7 @@ from kd3d.building import building
 from kd3d.configs import load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
+from kd3d.files import free_path
 from kd3d.profiling.environment import environment
 from kd3d.profiling.training_arms import with_comparison
 from kd3d.profiling.training_cost import TrainingCost, measure_training_cost
@@ -49,8 +50,7 @@ def main() -> None:
     args = parse_args()
     path = args.out / RECORD
     with user_errors(), building(args.config):
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists; measure again with --force, or give another --out")
+        free_path(path, force=args.force)
         if args.rounds < 2:
             raise UserError(f"--rounds {args.rounds}: quartiles need 2 or more")
         config = load_config(args.config)

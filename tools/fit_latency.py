@@ -1,7 +1,7 @@
 """Fits the latency predictor on published latencies and writes parameters and errors.
 
 python tools/latency_networks/write_networks.py --out work_dirs/latency_networks
-python tools/fit_latency.py --data DIR --networks work_dirs/latency_networks
+python tools/fit_latency.py --data DIR --networks work_dirs/latency_networks --force
 
 DIR holds published_latency.csv; the table is read where it lies and stays there. The result goes to
 kd3d/profiling/roofline_parameters.yaml (--out FILE for another place): the parameters, the rows
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kd3d.errors import UserError, user_errors
-from kd3d.files import write_text
+from kd3d.files import free_path, write_text
 from kd3d.profiling.latency_fit import FitRow
 from kd3d.profiling.latency_report import FitReport, fit_report
 from kd3d.profiling.network_work import NetworkWork
@@ -31,6 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of published_latency.csv")
     parser.add_argument("--networks", type=Path, required=True, help="folder of graphs, rows.csv")
     parser.add_argument("--out", type=Path, default=PARAMETERS_FILE, help="[%(default)s]")
+    parser.add_argument("--force", action="store_true", help="replace the parameters in --out")
     parser.add_argument("--coverage", type=float, default=0.8, help="of the interval [0.8]")
     return parser.parse_args()
 
@@ -39,6 +40,7 @@ def main() -> None:
     """Prints the errors and writes the parameters."""
     args = parse_args()
     with user_errors():
+        free_path(args.out, force=args.force)
         if not 0 < args.coverage < 1:
             raise UserError(f"--coverage {args.coverage}: expected a share between 0 and 1")
         rows, left = read_rows(

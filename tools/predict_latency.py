@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kd3d.errors import user_errors
-from kd3d.files import write_json
+from kd3d.files import free_path, write_json
 from kd3d.profiling.devices import device_modes, device_names, load_device
 from kd3d.profiling.layer_work import PRECISIONS
 from kd3d.profiling.onnx_graph import check_sizes
@@ -48,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--top", type=int, default=12, help="layers in the table [%(default)s]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON")
+    parser.add_argument("--force", action="store_true", help="replace an earlier --out")
     return parser.parse_args()
 
 
@@ -55,6 +56,8 @@ def main() -> None:
     """Prints the prediction, and writes it with --out."""
     args = parse_args()
     with user_errors():
+        if args.out:
+            free_path(args.out, force=args.force)
         prediction = predict_latency(
             args.model,
             load_device(args.device),

@@ -55,6 +55,7 @@ def shape_graph(
             output_names=list(output_names),
             opset_version=opset,
             dynamo=False,
+            autograd_inlining=False,  # else it traces into what stands for one node: NMS, RoIAlign
         )
     model = onnx.load_from_string(file.getvalue())
     strip_weights(model)

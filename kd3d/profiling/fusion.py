@@ -2,28 +2,33 @@
 
 A convolution or matrix product takes the batch norm, bias, activation and residual sum behind it.
 Pointwise operators, normalisations and softmax that follow one another become one kernel. Views
-(Reshape, Squeeze, ...) and Q/DQ vanish. What cannot be fused is a kernel of its own. TensorRT's
-documentation ("Types of Fusions") lists these; where a fusion depends on version and precision
-(SiLU behind a convolution, concatenation written in place), the layer is marked here and its cost
-is a matter of the fitted parameters.
+(Reshape, Squeeze, ...) and Q/DQ vanish. Convolutions of one input run side by side, and what stands
+around a sorting takes few kernels. What cannot be fused is a kernel of its own. TensorRT's
+documentation ("Types of Fusions") lists the first of these; the rest is what layer names of engines
+of TensorRT 8.5 to 10.7 show, in public dumps. A SiLU behind a convolution is inside its kernel in
+most of them, but not in all: such a layer is marked, and its cost is a fitted parameter.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from kd3d.profiling.fused_layer import FusedLayer
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor, OnnxGraph
+from kd3d.profiling.parallel_fusion import join_parallel
+from kd3d.profiling.region_fusion import join_regions
 
 VIEWS = frozenset(["Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"])
 QUANTIZERS = frozenset(["QuantizeLinear", "DequantizeLinear"])
 PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])
 # Inside a convolution's own epilogue in every precision.
 _EPILOGUE = frozenset(["Relu", "Clip", "LeakyRelu", "BatchNormalization", "Add", "Sub", "PRelu"])
+_IMAGE_CHANNELS = 4
 _POINTWISE_OPERATORS = """
 Abs And Atan Ceil Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid
 HardSwish Less LessOrEqual Log Max Min Mish Mod Mul Neg Not Or Pow Reciprocal Round Selu Sigmoid
 Sign Sin Softplus Softsign Sqrt Sum Swish Tan Tanh Where Xor
 """
-_POINTWISE = _EPILOGUE | frozenset(_POINTWISE_OPERATORS.split())
+POINTWISE = _EPILOGUE | frozenset(_POINTWISE_OPERATORS.split())
 _NORMALISER_OPERATORS = """
 GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LpNormalization
 RMSNormalization ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Softmax
@@ -42,39 +47,6 @@ _KINDS = {
     "sort": ["TopK", "NonMaxSuppression", "NonZero", "ArgMax", "ArgMin", "Unique", "CumSum"],
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
-
-
-@dataclass
-class FusedLayer:
-    """Nodes that run as one kernel.
-
-    Attributes:
-        kind: "product" (convolution or matrix product), "pointwise", "pool", "resize", "concat",
-            "slice", "transpose" (beside a matrix product), "copy", "sort" or "unknown".
-        nodes: in the graph's order; the first names the layer.
-        inputs: tensors read from memory, weights left out, views and Q/DQ followed to their source.
-        outputs: tensors written.
-        epilogue: a pointwise layer that stands right behind a product, which alone feeds it.
-        attention: the softmax between two products of activations; one kernel can do all three.
-    """
-
-    kind: str
-    nodes: list[GraphNode]
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    epilogue: bool = False
-    attention: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of the first node, and how many follow."""
-        rest = f" + {len(self.nodes) - 1}" if len(self.nodes) > 1 else ""
-        return self.nodes[0].name + rest
-
-    @property
-    def operators(self) -> tuple[str, ...]:
-        """Operators of the nodes."""
-        return tuple(node.op for node in self.nodes)
 
 
 @dataclass(frozen=True)
@@ -108,7 +80,9 @@ def fuse(graph: OnnxGraph) -> FusedGraph:
     working = [node for node in graph.nodes if not _is_view(graph, node)]
     layers = _cluster(graph, working, sources)
     _connect(graph, layers, sources)
-    layers = _join_epilogues(layers)
+    layers = join_regions(layers)
+    _connect(graph, layers, sources)
+    layers = join_parallel(graph, _join_epilogues(graph, layers))
     _mark_transposes(layers)
     _mark_attention(layers)
     unknown = sorted({layer.nodes[0].op for layer in layers if layer.kind == "unknown"})
@@ -152,7 +126,7 @@ def _follow_views(graph: OnnxGraph) -> tuple[dict[str, str], frozenset[str], fro
 def _kind(node: GraphNode) -> str:
     if node.op in PRODUCTS:
         return "product"
-    if node.op in _POINTWISE or node.op in _NORMALISERS:
+    if node.op in POINTWISE or node.op in _NORMALISERS:
         return "pointwise"
     return _KIND_OF.get(node.op, "unknown")
 
@@ -221,14 +195,9 @@ def _activations(graph: OnnxGraph, node: GraphNode, sources: dict[str, str]) -> 
             continue
         source = sources.get(name, name)
         tensor = graph.tensors[source]
-        if not tensor.constant and not _is_index(graph, name):
+        if not tensor.constant:
             found.append(source)
     return list(dict.fromkeys(found))
-
-
-def _is_index(graph: OnnxGraph, name: str) -> bool:
-    tensor = graph.tensors[name]
-    return tensor.dtype in ("int64", "int32", "bool") and tensor.elements <= 64
 
 
 def _connect(graph: OnnxGraph, layers: Sequence[FusedLayer], sources: dict[str, str]) -> None:
@@ -274,7 +243,7 @@ def _of_activations(layer: FusedLayer) -> bool:
     return layer.nodes[0].op == "MatMul" and len(layer.inputs) >= 2
 
 
-def _join_epilogues(layers: list[FusedLayer]) -> list[FusedLayer]:
+def _join_epilogues(graph: OnnxGraph, layers: list[FusedLayer]) -> list[FusedLayer]:
     """Pointwise layers that a product alone feeds: inside it, or marked as its epilogue."""
     writer = {name: layer for layer in layers for name in layer.outputs}
     readers: dict[str, list[FusedLayer]] = {}
@@ -305,5 +274,18 @@ def _join_epilogues(layers: list[FusedLayer]) -> list[FusedLayer]:
             for other in layer.outputs:
                 writer[other] = product
         else:
-            layer.epilogue = True
+            layer.epilogue = _may_take(graph, product, layer)
     return [layer for layer in layers if id(layer) not in swallowed]
+
+
+def _may_take(graph: OnnxGraph, product: FusedLayer, layer: FusedLayer) -> bool:
+    """Whether a convolution's kernel can end with the layer: SiLU and the like, in tensor cores.
+
+    Not so in a first layer of three channels nor in a depthwise convolution, whose kernels are of
+    another kind, and not behind a matrix product.
+    """
+    node = product.nodes[0]
+    if node.op not in ("Conv", "ConvTranspose") or not set(layer.operators) <= POINTWISE:
+        return False
+    channels = graph.tensors[node.inputs[0]].shape[1]
+    return channels > _IMAGE_CHANNELS and node.attributes.get("group", 1) < channels

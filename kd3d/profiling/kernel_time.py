@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.profiling.devices import Device
-from kd3d.profiling.layer_work import LayerWork
+from kd3d.profiling.kernel_work import LayerWork
 
 Array = NDArray[Any]
 
@@ -49,6 +49,8 @@ class Parameters:
         l2_bytes_clock: bytes that level 2 feeds one SM in one clock.
         memory: share of the memory bus's peak that streaming kernels reach.
         cache: share of level 2 that still holds what the kernel before wrote.
+        strided: how often a softmax over an axis that is not the last moves its data: it reads one
+            element of each row at a time, and several times over.
         thin_bytes: what each pixel costs more to move than its channels hold.
         tile_clocks: of starting and storing a tile.
         kernel_clocks: of filling and draining the GPU, each kernel.
@@ -56,9 +58,10 @@ class Parameters:
         graph_start: share of both that is left in a CUDA graph.
         enqueue_us: of the CPU for each kernel, without a CUDA graph; it runs ahead of the GPU and
             counts where kernels are shorter than that. On a Cortex-A78AE of 2 GHz.
-        swish_float, swish_int8: cost of an activation other than ReLU behind a product, as a share
-            of a kernel of its own (0 fused, 1 apart).
-        view: the same for Concat, Slice, Split, and Transpose beside a matrix product.
+        apart: share of the activations that a convolution's kernel may end with and that stay
+            kernels of their own all the same.
+        view: the same for Slice, Split, and Transpose beside a matrix product: the others are read
+            in place.
         depthwise: share of the CUDA cores' peak in depthwise convolutions.
         pointwise: clocks-per-element factor of pointwise kernels.
         python_ms: of the Python runtime around a run, on a Cortex-A78AE of 2 GHz.
@@ -72,14 +75,14 @@ class Parameters:
     l2_bytes_clock: float
     memory: float
     cache: float
+    strided: float
     thin_bytes: float
     tile_clocks: float
     kernel_clocks: float
     gap_us: float
     graph_start: float
     enqueue_us: float
-    swish_float: float
-    swish_int8: float
+    apart: float
     view: float
     depthwise: float
     pointwise: float
@@ -102,6 +105,8 @@ class WorkTable:
     view: Array
     inside: Array
     epilogue: Array
+    launches: Array
+    strided: Array
     m: Array
     n: Array
     k: Array
@@ -125,9 +130,11 @@ class WorkTable:
             math=np.array([_MATHS.index(layer.math) for layer in layers], dtype=int),
             product=kinds == "product",
             depthwise=kinds == "depthwise",
-            view=np.isin(kinds, ["concat", "slice", "transpose"]),
+            view=np.isin(kinds, ["slice", "transpose"]),
             inside=kinds == "attention",
             epilogue=(column("epilogue") > 0) & (kinds != "attention"),
+            launches=column("launches"),
+            strided=column("strided") > 0,
             m=column("m"),
             n=column("n"),
             k=column("k"),
@@ -232,8 +239,8 @@ def kernel_times(
     compute = clocks / device.gpu_mhz
     memory = _memory_us(work, device, parameters)
     share = np.where(work.view, parameters.view, 1.0)
-    share = np.where(work.epilogue, _swish(work, parameters), share)
-    starts = np.where(work.inside, 0.0, share)
+    share = np.where(work.epilogue, parameters.apart, share)
+    starts = np.where(work.inside, 0.0, share) * work.launches
     start = parameters.gap_us + parameters.kernel_clocks / device.gpu_mhz
     start *= parameters.graph_start if cuda_graph else 1.0
     busy = _overlapped(compute, memory) * share + start * starts
@@ -292,18 +299,15 @@ def _pointwise_clocks(work: WorkTable, device: Device, parameters: Parameters) -
 
 def _memory_us(work: WorkTable, device: Device, parameters: Parameters) -> Array:
     """Activations that level 2 still holds come from there, the rest from memory."""
-    moved = work.read + work.written + work.apart * _swish(work, parameters)
+    moved = work.read + work.written + work.apart * parameters.apart
+    moved = moved * np.where(work.strided, parameters.strided, 1.0)
     room = parameters.cache * device.l2_mb * 1e6
     moved = moved * (1 + parameters.thin_bytes / work.row_bytes)
     missed = moved / (moved + room)
     dram = work.weights + moved * missed
     bus = dram / (device.memory_gb_s * 1e3 * parameters.memory)
     cache = (moved + work.weights) / (parameters.l2_bytes_clock * device.sms * device.gpu_mhz)
-    return np.maximum(bus, cache)
-
-
-def _swish(work: WorkTable, parameters: Parameters) -> Array:
-    return np.where(work.math == 0, parameters.swish_int8, parameters.swish_float)
+    return np.asarray(np.maximum(bus, cache))
 
 
 def _overlapped(first: Array | float, second: Array | float) -> Array:

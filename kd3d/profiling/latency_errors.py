@@ -74,15 +74,21 @@ def interval_half_width(rows: Sequence[PublishedRow], predicted: Array, coverage
 
 
 def held_coverage(rows: Sequence[PublishedRow], predicted: Array, coverage: float) -> float:
-    """Share of rows inside an interval whose width the row's own family did not help to set."""
-    inside = []
+    """How often an interval holds whose width the row's own family did not help to set.
+
+    The share of the rows, or that of a family in the mean, whichever is less: a user's network is
+    of a family of its own, and the families with many rows are the easier ones.
+    """
+    shares: list[float] = []
+    sizes: list[int] = []
     for family in sorted({row.family for row in rows}):
         own = np.array([row.family == family for row in rows])
         others = [row for row, mine in zip(rows, own, strict=True) if not mine]
         width = interval_half_width(others, np.asarray(predicted)[~own], coverage)
         errors = np.log1p(relative_errors(rows, predicted))[own]
-        inside += list(np.abs(errors) <= width)
-    return float(np.mean(inside))
+        shares.append(float((np.abs(errors) <= width).mean()))
+        sizes.append(int(own.sum()))
+    return float(min(np.mean(shares), np.average(shares, weights=sizes)))
 
 
 def calibrated_level(rows: Sequence[PublishedRow], predicted: Array, coverage: float) -> float:
@@ -115,6 +121,17 @@ def clock_scaling(rows: Sequence[PublishedRow], predicted: Array) -> list[dict[s
             }
         )
     return found
+
+
+def scaling_summary(scaling: Sequence[Mapping[str, Any]], within_percent: float) -> dict[str, Any]:
+    """Of pairs as :func:`clock_scaling` gives them: how many, their errors, how many are small."""
+    errors = np.array([abs(pair["error_percent"]) for pair in scaling])
+    return {
+        "pairs": len(errors),
+        "mean_error_percent": round(float(errors.mean()), 1),
+        "largest_error_percent": round(float(errors.max()), 1),
+        f"pairs_within_{within_percent:g}_percent": int((errors <= within_percent).sum()),
+    }
 
 
 def _percent(share: Any) -> float:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
 from kd3d.profiling.kernel_time import Parameters, Tiling, WorkTable, kernel_times, run_us
-from kd3d.profiling.layer_work import LayerWork
-from kd3d.profiling.published_rows import PublishedRow, clock_pairs
+from kd3d.profiling.kernel_work import LayerWork
+from kd3d.profiling.published_rows import PublishedRow
 from kd3d.profiling.roofline import harness_ms
 
 Array = NDArray[Any]
@@ -29,23 +29,25 @@ PRIORS: Mapping[str, tuple[float, float]] = {
     "l2_bytes_clock": (48.0, 0.4),
     "memory": (0.75, 0.12),
     "cache": (0.5, 0.6),
+    "strided": (5.0, 0.5),
     "thin_bytes": (16.0, 0.6),
     "tile_clocks": (800.0, 0.5),
     "kernel_clocks": (2500.0, 0.5),
     "gap_us": (1.0, 0.5),
     "graph_start": (0.8, 0.25),
     "enqueue_us": (6.0, 0.4),
-    "swish_float": (0.7, 0.4),
-    "swish_int8": (0.7, 0.4),
+    "apart": (0.15, 0.6),
     "view": (0.5, 0.5),
     "depthwise": (0.5, 0.4),
     "pointwise": (6.0, 0.5),
     "python_ms": (0.5, 0.6),
     "mlperf_ms": (0.06, 0.6),
 }
-NOISE = 0.1  # two publications of one latency differ by as much
-_RATIO_NOISE = 0.08  # of two power modes in one publication: board and software are the same
-_ROBUST = 2.0  # beyond twice the noise an error counts linearly, not by its square
+# Errors of a publisher's rows of one family have a part in common: how it set clocks, built engines
+# and measured, and what the predictor misses of the family. The rest differs from row to row.
+_COMMON_NOISE = 0.15
+_ROW_NOISE = 0.06
+_ROBUST = 2.0  # beyond twice the noise a row's error counts linearly, not by its square
 
 
 @dataclass(frozen=True)
@@ -84,35 +86,42 @@ def predicted_ms(row: FitRow, parameters: Parameters) -> float:
 def fit_parameters(rows: Sequence[FitRow], start: Parameters | None = None) -> Parameters:
     """Most likely parameters for the rows, given the priors.
 
+    Ratios within a group (boards, precisions and sizes, measured alike) tell more than the level of
+    a group does, however many rows it has: see ``_COMMON_NOISE``.
+
     Args:
-        rows: each family weighs as the square root of its rows: sizes of one network on one board
-            tell less than as many networks.
+        rows: of several groups.
         start: where to begin [the priors].
     """
     names = list(PRIORS)
     centre = np.log([PRIORS[name][0] for name in names])
     spread = np.array([PRIORS[name][1] for name in names])
-    sizes = Counter(row.row.family for row in rows)
-    weights = np.array([sizes[row.row.family] ** -0.25 for row in rows])
     measured = np.log([row.row.latency_ms for row in rows])
-
-    pairs = clock_pairs([row.row for row in rows])
-    firsts, seconds = np.array(pairs, dtype=int).reshape(-1, 2).T
+    groups = _groups([row.row for row in rows])
 
     def residuals(point: Array) -> Array:
         parameters = _parameters(names, point)
         errors = np.log([predicted_ms(row, parameters) for row in rows]) - measured
-        ratios = errors[firsts] - errors[seconds]
-        return np.concatenate(
-            [
-                weights * _dampened(errors / NOISE),
-                _dampened(ratios / _RATIO_NOISE),
-                (point - centre) / spread,
-            ]
-        )
+        parts = [_whitened(errors[places]) for places in groups]
+        return np.concatenate([*parts, (point - centre) / spread])
 
     first = centre if start is None else np.log([getattr(start, name) for name in names])
     return _parameters(names, least_squares(residuals, first, xtol=1e-4, ftol=1e-4).x)
+
+
+def _groups(rows: Sequence[PublishedRow]) -> list[list[int]]:
+    """Places of the rows of each publisher and family."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for place, row in enumerate(rows):
+        found.setdefault((row.publisher, row.family), []).append(place)
+    return list(found.values())
+
+
+def _whitened(errors: Array) -> Array:
+    """Errors of a group as independent ones of unit size: about their mean, and the mean."""
+    count, mean = len(errors), errors.mean()
+    level = mean / np.sqrt(_COMMON_NOISE**2 + _ROW_NOISE**2 / count)
+    return np.append(_dampened((errors - mean) / _ROW_NOISE), level)
 
 
 def _dampened(errors: Array) -> Array:

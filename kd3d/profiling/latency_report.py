@@ -15,6 +15,7 @@ from kd3d.profiling.latency_errors import (
     error_table,
     held_coverage,
     interval_half_width,
+    scaling_summary,
 )
 from kd3d.profiling.latency_fit import FitRow, fit_parameters, left_out, predicted_ms
 
@@ -30,11 +31,12 @@ class FitReport:
 
     Attributes:
         parameters: fitted on all rows.
-        coverage: that the interval promises; half_width: of it, in the logarithm; held: share
-            of rows inside an interval that their own family did not help to set.
-        errors: by what was left out ("nothing", "network", "family", "board"), and for families
-            on Orin alone, the table of ``error_table``.
-        scaling: ratios of power modes, predicted with the family left out.
+        coverage: that the interval promises; half_width: of it, in the logarithm; held: how
+            often an interval holds that a row's own family did not help to set.
+        errors: by what was left out ("nothing", "network", "family", "board") the table of
+            ``error_table``; of "network" also for families that another network stands for in the
+            fit, and of "family" for Orin alone.
+        scaling: ratios between clocks, predicted with the family left out.
         rows: used.
     """
 
@@ -53,7 +55,7 @@ class FitReport:
             left: rows that were not used, with the reason.
         """
         content = {
-            "parameters": {name: _short(value) for name, value in asdict(self.parameters).items()},
+            "parameters": asdict(self.parameters),
             "interval": {
                 "coverage": self.coverage,
                 "log_half_width": _short(self.half_width),
@@ -64,7 +66,10 @@ class FitReport:
                 "rows_left_out_by_reason": dict(Counter(reason for _, reason in left)),
             },
             "errors_by_what_was_left_out": self.errors,
-            "clock_scaling_with_the_family_left_out": self.scaling,
+            "clock_scaling_with_the_family_left_out": {
+                **scaling_summary(self.scaling, within_percent=8),
+                "by_pair": self.scaling,
+            },
         }
         return _HEAD + str(yaml.safe_dump(content, sort_keys=False, width=100))
 
@@ -77,13 +82,17 @@ def fit_report(rows: Sequence[FitRow], coverage: float) -> FitReport:
         coverage: of the interval, in (0, 1).
     """
     published = [row.row for row in rows]
-    parameters = fit_parameters(rows)
+    fitted = asdict(fit_parameters(rows))
+    # as the file holds them, so that its errors are those of who reads it
+    parameters = Parameters(**{name: _short(value) for name, value in fitted.items()})
     predicted = {
         "nothing": np.array([predicted_ms(row, parameters) for row in rows]),
         "network": left_out(rows, lambda row: row.network, parameters),
         "family": left_out(rows, lambda row: row.family, parameters),
         "board": left_out(rows, lambda row: row.device.name, parameters),
     }
+    several = Counter(family for family, _ in {(row.family, row.network) for row in published})
+    kin = [place for place, row in enumerate(published) if several[row.family] > 1]
     # Thor was measured with one family alone: without it the fit knows neither.
     orin = [place for place, row in enumerate(published) if row.device.generation == "ampere"]
     known_rows, known = [published[place] for place in orin], predicted["family"][orin]
@@ -98,6 +107,9 @@ def fit_report(rows: Sequence[FitRow], coverage: float) -> FitReport:
                 name: error_table(published, values, "board" if name == "board" else "family")
                 for name, values in predicted.items()
             },
+            "network, another of its family stays": error_table(
+                [published[place] for place in kin], predicted["network"][kin], "family"
+            ),
             "family, rows of Orin": error_table(known_rows, known, "family"),
         },
         scaling=clock_scaling(known_rows, known),

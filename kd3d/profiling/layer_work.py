@@ -5,81 +5,22 @@ is taken *as if* it were converted to fp16 or int8; types and Q/DQ that the file
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from kd3d.profiling.fusion import QUANTIZERS, FusedGraph, FusedLayer
+from kd3d.profiling.fused_layer import FusedLayer
+from kd3d.profiling.fusion import POINTWISE, QUANTIZERS, FusedGraph
+from kd3d.profiling.kernel_work import BYTES, CHANNEL_STEP, LayerWork, is_float, tensor_bytes
+from kd3d.profiling.linked_kernels import copy_into_concats, join_activations
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor
 from kd3d.profiling.product_size import product_size
 
 PRECISIONS = ("fp32", "fp16", "int8")
-BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
-# Channels-last formats pad the channels to this many, so thin layers move more than they hold.
-_CHANNEL_STEP = {"fp32": 4, "fp16": 8, "int8": 32}
-_THIN = 4  # images have formats of their own: four channels
-_INTEGER_BYTES = 4  # TensorRT keeps indices in 32 bits
 _INT8_KINDS = frozenset(["pool", "resize", "concat", "slice"])
 _FLOAT_OPERATORS = """
 Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization ReduceMean
 ReduceSum ReduceL2 Erf Exp Log Pow Sqrt Div Sin Cos Atan Gelu LpNormalization
 """
 _FLOAT_ONLY = frozenset(_FLOAT_OPERATORS.split())
-
-
-@dataclass(frozen=True)
-class LayerWork:
-    """One kernel's work.
-
-    Attributes:
-        name: of the layer.
-        operators: in it, joined by "+".
-        kind: as in FusedLayer, and "depthwise", "reformat", "attention" (a softmax inside the
-            kernel of the products around it: only its arithmetic counts).
-        math: "fp32" (TF32 in products), "fp16" or "int8".
-        m, n, k: of the (implicit) matrix product of each group; 0 for other kinds.
-        groups: products of that size.
-        read_bytes, write_bytes: of activations; weight_bytes: of weights.
-        elements: that the kernel writes.
-        row_bytes: of what lies together of a pixel (all channels) in the output.
-        epilogue: a pointwise layer right behind a product.
-        apart_bytes: of a product, what it writes more when its epilogue is a kernel apart: the
-            intermediate tensor lies in float even in int8.
-    """
-
-    name: str
-    operators: str
-    kind: str
-    math: str
-    m: float = 0
-    n: float = 0
-    k: float = 0
-    groups: float = 1
-    read_bytes: float = 0
-    weight_bytes: float = 0
-    write_bytes: float = 0
-    elements: float = 0
-    row_bytes: float = 1024
-    epilogue: bool = False
-    apart_bytes: float = 0
-
-    @property
-    def operations(self) -> float:
-        """Multiplications and additions of products: 2 m n k groups."""
-        return 2.0 * self.m * self.n * self.k * self.groups
-
-    def scaled(self, ratio: float) -> "LayerWork":
-        """The work of ``ratio`` times as many images; weights stay."""
-        if ratio == 1:
-            return self
-        per_head = self.kind == "product" and self.weight_bytes == 0
-        return replace(
-            self,
-            m=self.m if per_head else self.m * ratio,
-            groups=self.groups * ratio if per_head else self.groups,
-            read_bytes=self.read_bytes * ratio,
-            write_bytes=self.write_bytes * ratio,
-            elements=self.elements * ratio,
-            apart_bytes=self.apart_bytes * ratio,
-        )
 
 
 def layer_work(fused: FusedGraph, precision: str, float_type: str = "fp16") -> list[LayerWork]:
@@ -96,20 +37,21 @@ def layer_work(fused: FusedGraph, precision: str, float_type: str = "fp16") -> l
         _reformats(fused, layer, math, storage)
         for layer, math in zip(fused.layers, maths, strict=True)
     ]
-    kernels = _join_activations(
+    kernels = join_activations(
         fused.layers,
         [
             _work(fused, layer, math, storage)
             for layer, math in zip(fused.layers, maths, strict=True)
         ],
     )
+    kernels = copy_into_concats(fused, kernels, storage)
     work: list[LayerWork] = []
     for before, kernel in zip(reformats, kernels, strict=True):
         work += [*before, kernel]
     work += [
         _reformat(fused.tensor(name), kind, "fp32", f"{name} (output)")
         for name in dict.fromkeys(fused.sources.get(n, n) for n in fused.graph.outputs)
-        if (kind := storage.get(name, "fp32")) != "fp32" and _is_float(fused.tensor(name))
+        if (kind := storage.get(name, "fp32")) != "fp32" and is_float(fused.tensor(name))
     ]
     return work
 
@@ -117,10 +59,6 @@ def layer_work(fused: FusedGraph, precision: str, float_type: str = "fp16") -> l
 def has_quantizers(fused: FusedGraph) -> bool:
     """Whether the file states its int8 by Q/DQ."""
     return any(node.op in QUANTIZERS for node in fused.graph.nodes)
-
-
-def _is_float(tensor: GraphTensor) -> bool:
-    return "float" in tensor.dtype
 
 
 def _storage(fused: FusedGraph, precision: str, float_type: str) -> dict[str, str]:
@@ -151,7 +89,7 @@ def _can_int8(fused: FusedGraph, layer: FusedLayer) -> bool:
     if layer.kind == "product":
         return _weight_of(fused, layer.nodes[0]) is not None
     if layer.kind == "pointwise":
-        return not set(layer.operators) & _FLOAT_ONLY
+        return set(layer.operators) <= POINTWISE - _FLOAT_ONLY
     return layer.kind in _INT8_KINDS
 
 
@@ -194,7 +132,7 @@ def _reformats(
     for name in layer.inputs:
         tensor = fused.tensor(name)
         kind = storage.get(name, "fp32")
-        if not _is_float(tensor) or tensor.elements < 64 or kind == math:
+        if not is_float(tensor) or tensor.elements < 64 or kind == math:
             continue
         needs = layer.kind == "product" or (kind == "int8" and not layer.epilogue)
         if needs or name in fused.graph.inputs:
@@ -209,15 +147,15 @@ def _reformat(tensor: GraphTensor, kind: str, target: str, name: str) -> LayerWo
         operators="reformat",
         kind="reformat",
         math=target,
-        read_bytes=_bytes(tensor, kind, pad=False),
-        write_bytes=_bytes(tensor, target),
+        read_bytes=tensor_bytes(tensor, kind, pad=False),
+        write_bytes=tensor_bytes(tensor, target),
         elements=tensor.elements,
     )
 
 
 def _work(fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, str]) -> LayerWork:
     def size(names: Sequence[str], default: str) -> float:
-        return float(sum(_bytes(fused.tensor(n), storage.get(n, default)) for n in names))
+        return float(sum(tensor_bytes(fused.tensor(n), storage.get(n, default)) for n in names))
 
     inputs, written = _stored(fused, layer, math)
     outputs = [fused.tensor(name) for name in layer.outputs]
@@ -231,36 +169,16 @@ def _work(fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, st
         elements=float(sum(tensor.elements for tensor in outputs)),
         row_bytes=_row_bytes(outputs[0], storage.get(layer.outputs[0], math)),
         epilogue=layer.epilogue,
+        strided=any(_strides(fused, node) for node in layer.nodes),
     )
     if layer.kind == "product":
-        return _with_product(fused, layer.nodes[0], work)
+        return _with_product(fused, layer, work)
     return work
 
 
-def _join_activations(layers: Sequence[FusedLayer], work: list[LayerWork]) -> list[LayerWork]:
-    """A product whose activation may be fused writes what the activation writes.
-
-    What it writes more when the activation is a kernel apart goes into ``apart_bytes``.
-    """
-    writer = {name: place for place, layer in enumerate(layers) for name in layer.outputs}
-    joined = list(work)
-    for place, layer in enumerate(layers):
-        if not layer.epilogue:
-            continue
-        before = next(
-            p
-            for n in layer.inputs
-            if (p := writer.get(n)) is not None
-            and layers[p].kind == "product"
-            and len(layers[p].outputs) == 1
-        )
-        final = joined[place].write_bytes
-        joined[before] = replace(
-            joined[before],
-            write_bytes=final,
-            apart_bytes=joined[before].write_bytes - final,
-        )
-    return joined
+def _strides(fused: FusedGraph, node: GraphNode) -> bool:
+    last = len(fused.tensor(node.outputs[0]).shape) - 1
+    return node.op == "Softmax" and node.attributes.get("axis", -1) not in (-1, last)
 
 
 def _stored(fused: FusedGraph, layer: FusedLayer, math: str) -> tuple[list[str], list[str]]:
@@ -288,13 +206,17 @@ def _read_bytes(layer: FusedLayer, whole: float, written: float) -> float:
     return min(whole, written) if partial else whole
 
 
-def _with_product(fused: FusedGraph, node: GraphNode, work: LayerWork) -> LayerWork:
+def _with_product(fused: FusedGraph, layer: FusedLayer, work: LayerWork) -> LayerWork:
+    node, parallel = layer.nodes[0], layer.parallel
     out = fused.tensor(node.outputs[0]).shape
     weight = _weight_of(fused, node)
     per_weight = BYTES[work.math]
     m, n, k, groups = product_size(
         node, fused.tensor(node.inputs[0]).shape, fused.tensor(node.inputs[1]).shape, out
     )
+    beside = [fused.tensor(other.inputs[1]) for other in parallel]
+    n += sum(other.shape[0] for other in beside)
+    weights = [*([weight] if weight else []), *beside]
     depthwise = node.op in ("Conv", "ConvTranspose") and groups > 1 and n <= 2 and k <= 256
     return replace(
         work,
@@ -303,7 +225,7 @@ def _with_product(fused: FusedGraph, node: GraphNode, work: LayerWork) -> LayerW
         n=float(n),
         k=float(k),
         groups=float(groups),
-        weight_bytes=float(weight.elements * per_weight) if weight else 0.0,
+        weight_bytes=float(sum(tensor.elements for tensor in weights) * per_weight),
     )
 
 
@@ -315,17 +237,5 @@ def _one_channel(node: GraphNode, fused: FusedGraph) -> bool:
 def _row_bytes(tensor: GraphTensor, kind: str) -> float:
     """Channels-last: bytes of one pixel or token."""
     channels = tensor.shape[1] if len(tensor.shape) == 4 else (tensor.shape or (1,))[-1]
-    step = _CHANNEL_STEP[kind]
+    step = CHANNEL_STEP[kind]
     return float(-(-max(channels, 1) // step) * step * BYTES[kind])
-
-
-def _bytes(tensor: GraphTensor, kind: str, pad: bool = True) -> float:
-    if not _is_float(tensor):
-        return float(tensor.elements * _INTEGER_BYTES)
-    elements = float(tensor.elements)
-    if pad and len(tensor.shape) == 4 and tensor.shape[2] * tensor.shape[3] > 1:
-        channels = tensor.shape[1]
-        step = min(_CHANNEL_STEP[kind], _THIN) if channels <= _THIN else _CHANNEL_STEP[kind]
-        if channels:
-            elements *= -(-channels // step) * step / channels
-    return elements * BYTES[kind]

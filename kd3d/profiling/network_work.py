@@ -4,7 +4,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from kd3d.profiling.fusion import FusedGraph, fuse
-from kd3d.profiling.layer_work import LayerWork, layer_work
+from kd3d.profiling.kernel_work import LayerWork
+from kd3d.profiling.layer_work import layer_work
 from kd3d.profiling.onnx_graph import graph_from_onnx
 from kd3d.profiling.published_rows import PublishedRow
 

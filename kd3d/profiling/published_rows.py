@@ -29,6 +29,9 @@ _BOARDS = (
     (r"Orin", "orin-agx-64gb"),
 )
 _CLOCKS = re.compile(r"GPU (?P<gpu>[\d.]+) ?MHz(?: EMC (?P<emc>[\d.]+) ?MHz)?")
+# Engines of int8 whose other layers stay float32: Ultralytics' exports and, by its script,
+# this publisher's set no fp16 flag beside int8.
+_INT8_ALONE = ("hokwangchoi",)
 _PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "FP16/FP16": "fp16", "INT8": "int8"}
 
 
@@ -44,7 +47,7 @@ class PublishedRow:
         precision: "fp32", "fp16", "int8"; float_type: what int8 leaves in float.
         protocol: "engine", "python" or "mlperf".
         latency_ms: as published.
-        publication: source as the table writes it; submissions of MLPerf are apart.
+        publication: source as the table writes it.
     """
 
     family: str
@@ -56,6 +59,11 @@ class PublishedRow:
     protocol: str
     latency_ms: float
     publication: str
+
+    @property
+    def publisher(self) -> str:
+        """Who published it, without the file and its version."""
+        return re.split(r"[/ ]", self.publication)[0]
 
     @property
     def label(self) -> str:
@@ -120,16 +128,18 @@ def _unfit(entry: Mapping[str, str]) -> str:
 def _row(entry: Mapping[str, str], network: str) -> PublishedRow:
     quantity = entry["quantity"].lower()
     protocol = "python" if "python" in quantity else "mlperf" if "mlperf" in quantity else "engine"
+    source = entry.get("source", "")
+    alone = protocol == "python" or source.startswith(_INT8_ALONE)
     return PublishedRow(
         family=_family(network),
         network=network,
         device=board(entry["device"]),
         board=entry["device"],
         precision=_PRECISIONS[entry["precision"]],
-        float_type="fp32" if protocol == "python" else "fp16",
+        float_type="fp32" if alone else "fp16",
         protocol=protocol,
         latency_ms=float(entry["latency_ms"]),
-        publication=entry.get("source", ""),
+        publication=source,
     )
 
 
@@ -159,12 +169,27 @@ def _family(network: str) -> str:
 
 
 def clock_pairs(rows: Sequence[PublishedRow]) -> list[tuple[int, int]]:
-    """Places of rows that differ in the clocks or SMs of one board and in nothing else."""
-    same = ("network", "precision", "protocol", "publication")
+    """Places of rows that differ in clocks or SMs, and in nothing else that is published.
+
+    One board in two power modes, or two boards of one chip with as many SMs and as wide a bus (Orin
+    NX 16GB and Orin Nano 8GB); of one publication, or of one MLPerf round.
+    """
+
+    def same(row: PublishedRow) -> tuple[object, ...]:
+        source = row.publication.partition("/results/")[0]
+        return (row.network, row.precision, row.protocol, source)
+
     return [
         (first, second)
         for first, second in combinations(range(len(rows)), 2)
-        if all(getattr(rows[first], name) == getattr(rows[second], name) for name in same)
-        and rows[first].device.name == rows[second].device.name
+        if same(rows[first]) == same(rows[second])
+        and _alike(rows[first].device, rows[second].device)
         and rows[first].device != rows[second].device
     ]
+
+
+def _alike(first: Device, second: Device) -> bool:
+    def chip(device: Device) -> tuple[object, ...]:
+        return (device.generation, device.sms, device.memory_bus_bits, device.l2_mb)
+
+    return first.name == second.name or chip(first) == chip(second)

@@ -20,7 +20,8 @@ from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
 from kd3d.profiling.fusion import fuse
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
-from kd3d.profiling.layer_work import PRECISIONS, LayerWork, has_quantizers, layer_work
+from kd3d.profiling.kernel_work import LayerWork
+from kd3d.profiling.layer_work import PRECISIONS, has_quantizers, layer_work
 from kd3d.profiling.onnx_graph import graph_from_onnx
 
 PROTOCOLS = ("engine", "python", "mlperf")

@@ -53,13 +53,13 @@ def detector_latencies(
         parameters_m = sum(parameter.numel() for parameter in detector.parameters()) / 1e6
         try:
             graph, given = student_graph(detector, config)
-        except (UserError, RuntimeError) as error:  # RuntimeError: torch's tracer gives up
+        except UserError as error:
             yield DetectorLatency(
                 names=names,
                 parameters_m=parameters_m,
                 input="",
                 predictions=(),
-                reason=_reason(error),
+                reason=str(error),
             )
             continue
         yield DetectorLatency(
@@ -76,7 +76,7 @@ def detector_latencies(
 
 
 def markdown(rows: Sequence[DetectorLatency], heads: Sequence[str]) -> str:
-    """The rows as a table.
+    """The rows as a table, the shortest name for each with the number of others.
 
     Args:
         rows: at least one.
@@ -85,10 +85,9 @@ def markdown(rows: Sequence[DetectorLatency], heads: Sequence[str]) -> str:
     titles = ["detector", "input", "M parameters", "GFLOPs", *(f"{head}, ms" for head in heads)]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for row in rows:
-        name = ", ".join(f"`{name}`" for name in row.names)
-        cells = [name, row.input, f"{row.parameters_m:.2f}"]
+        cells = [_name(row.names), row.input, f"{row.parameters_m:.2f}"]
         if row.reason:
-            cells += ["", row.reason, *[""] * (len(heads) - 1)]
+            cells += ["", "cannot be exported", *[""] * (len(heads) - 1)]
         else:
             cells.append(f"{row.predictions[0].gflops:.1f}")
             cells += [
@@ -98,10 +97,9 @@ def markdown(rows: Sequence[DetectorLatency], heads: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return str(error).partition(";")[0]
-    return "torch cannot trace it without its arithmetic; export it, then tools/predict_latency.py"
+def _name(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"`{min(names, key=len)}`{more}"
 
 
 def _detectors(paths: Sequence[Path]) -> list[tuple[tuple[str, ...], Config]]:

@@ -13,9 +13,9 @@ from kd3d.configs import load_config
 from kd3d.distill.inspection import Inspection
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import config_hash
-from kd3d.files import sha256_of, write_json
+from kd3d.files import write_json
 from kd3d.profiling.devices import Device, load_device
-from kd3d.profiling.roofline import PARAMETERS_FILE
+from kd3d.profiling.predictor_hash import predictor_hash
 from kd3d.recipes.student_check import check_student
 from kd3d.recipes.student_config import with_matched_pairs, write_student
 from kd3d.recipes.student_cost import StudentCost, student_cost
@@ -187,7 +187,7 @@ def _study_name(base: Config, family: Family, device: Device, settings: FitSetti
         "knobs": family.knobs,
         "device": asdict(device),
         "budget": asdict(settings.budget),
-        "predictor": sha256_of(PARAMETERS_FILE),
+        "predictor": predictor_hash(),
         "precision": settings.precision,
         "protocol": settings.protocol,
         "seed": settings.seed,

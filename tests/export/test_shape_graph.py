@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from kd3d.export.deployable import deployable
+from kd3d.export.preprocessing import input_size
 from kd3d.export.shape_graph import KEPT_ELEMENTS, shape_graph, uninitialised
 
 
@@ -92,3 +94,15 @@ def test_uninitialised_weights_all_differ():
     assert len(set(values)) == 11
     graph = shape_graph(module.eval(), {"x": torch.zeros(1, 3, 30, 40)}).graph
     assert [n.op_type for n in graph.node].count("Conv") == 3  # none is taken for its equal
+
+
+def test_what_stands_for_one_node_is_one(build):
+    """The proposals' NMS and RoIAlign have forwards of many operators, which no file holds."""
+    detector, cfg = build("faster_rcnn")
+    network = deployable(detector)
+    example = {"images": torch.zeros(1, 3, *input_size(cfg))}
+    graph = shape_graph(network, example, output_names=network.output_names).graph
+    operators = [node.op_type for node in graph.node]
+    levels = len(cfg.model.roi_head.bbox_roi_extractor.featmap_strides)
+    assert (operators.count("NonMaxSuppression"), operators.count("RoiAlign")) == (1, levels)
+    assert [value.name for value in graph.output] == ["boxes", "scores"]

@@ -60,6 +60,118 @@ def test_batch_norm_and_relu6_go_into_the_convolution():
     assert _layers(fused) == [("product", "Conv+BatchNormalization+Clip")]
 
 
+SHAPES = {"x": [1, 8, 4, 4]}
+
+
+def test_convolutions_side_by_side_are_one_kernel():
+    """Two of one input and kernel; the third strides, the fourth has groups."""
+    nodes = [
+        _conv("x", "w", "a"),
+        _conv("x", "v", "b"),
+        _conv("x", "w", "c", strides=[2, 2]),
+        _conv("x", "g", "d", group=2),
+    ]
+    weights = {"w": (8, 8, 1, 1), "v": (24, 8, 1, 1), "g": (8, 4, 1, 1)}
+    fused = _fused(nodes, SHAPES, ["a", "b", "c", "d"], weights)
+    assert [layer.outputs for layer in fused.layers] == [["a", "b"], ["c"], ["d"]]
+    joint, *_ = (w for w in layer_work(fused, "fp32") if w.kind == "product")
+    assert (joint.m, joint.n, joint.k) == (16, 8 + 24, 8)
+    assert joint.weight_bytes == (8 + 24) * 8 * 4
+    assert joint.write_bytes == (8 + 24) * 16 * 4  # both outputs; 8 and 24 need no padding
+
+
+def test_an_activation_behind_one_of_several_stays_apart():
+    nodes = [_conv("x", "w", "a"), *_silu("a", "y"), _conv("x", "w", "b")]
+    fused = _fused(nodes, SHAPES, ["y", "b"], {"w": (8, 8, 1, 1)})
+    assert _layers(fused) == [("product", "Conv"), ("pointwise", "Sigmoid+Mul")]
+    assert fused.layers[0].outputs == ["a", "b"]
+    assert not fused.layers[1].epilogue
+
+
+def test_convolutions_that_end_otherwise_are_not_joined():
+    nodes = [_conv("x", "w", "a"), helper.make_node("Relu", ["a"], ["y"]), _conv("x", "w", "b")]
+    fused = _fused(nodes, SHAPES, ["y", "b"], {"w": (8, 8, 1, 1)})
+    assert _layers(fused) == [("product", "Conv+Relu"), ("product", "Conv")]
+
+
+@pytest.mark.parametrize(
+    ("channels", "weight", "group", "taken"),
+    [(8, (8, 8, 1, 1), 1, True), (3, (8, 3, 1, 1), 1, False), (8, (8, 1, 1, 1), 8, False)],
+    ids=["dense", "image", "depthwise"],
+)
+def test_which_convolutions_take_an_activation(channels, weight, group, taken):
+    nodes = [_conv("x", "w", "a", group=group), *_silu("a", "y")]
+    fused = _fused(nodes, {"x": [1, channels, 4, 4]}, ["y"], {"w": weight})
+    assert fused.layers[1].epilogue == taken
+    in_half, in_full = (
+        [w.epilogue for w in layer_work(fused, precision) if w.kind == "pointwise"]
+        for precision in ("fp16", "fp32")
+    )
+    assert (in_half, in_full) == ([taken], [False])  # no kernel of TF32 ends with a SiLU
+
+
+def test_a_matrix_product_takes_no_activation():
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), *_silu("a", "y")]
+    fused = _fused(nodes, {"x": [1, 8, 8]}, ["y"], {"w": (8, 8)})
+    assert not fused.layers[1].epilogue
+
+
+def test_a_concatenation_copies_what_was_not_written_in_place():
+    """Of five inputs: a sum with a shortcut and a pooled map are copied, 2 of 5 x 8 channels."""
+    nodes = [
+        _conv("x", "w", "a"),
+        _conv("a", "w", "b"),
+        *_silu("b", "c"),
+        _conv("c", "w", "d"),
+        helper.make_node("Add", ["d", "a"], ["e"]),
+        helper.make_node("MaxPool", ["a"], ["f"], kernel_shape=[1, 1]),
+        _conv("a", "v", "g"),
+        helper.make_node("Concat", ["c", "e", "f", "g", "a"], ["y"], axis=1),
+    ]
+    weights = {"w": (8, 8, 1, 1), "v": (8, 8, 3, 3)}
+    nodes[-2].attribute.append(helper.make_attribute("pads", [1, 1, 1, 1]))
+    fused = _fused(nodes, SHAPES, ["y"], weights)
+    (concat,) = (layer for layer in layer_work(fused, "fp32") if layer.kind == "concat")
+    assert concat.launches == 2
+    assert concat.read_bytes == concat.write_bytes == 2 * 8 * 16 * 4
+
+
+def test_what_surrounds_a_sorting_is_one_kernel_before_and_one_behind():
+    """Two heads, joined, rated and sorted; then the best rows are gathered and scaled."""
+    nodes = [
+        _conv("x", "w", "a"),
+        _conv("x", "v", "b", strides=[2, 2]),
+        helper.make_node("Sigmoid", ["a"], ["s"]),
+        helper.make_node("Reshape", ["s", "shape"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["rows"], perm=[0, 2, 1]),
+        helper.make_node("ReduceMax", ["rows"], ["best"], axes=[2], keepdims=0),
+        helper.make_node("TopK", ["best", "count"], ["values", "index"], axis=1),
+        helper.make_node("Unsqueeze", ["index", "axis"], ["wide"]),
+        helper.make_node("GatherElements", ["rows", "wide"], ["picked"], axis=1),
+        helper.make_node("Mul", ["picked", "two"], ["y"]),
+    ]
+    weights = {
+        "w": (8, 8, 1, 1),
+        "v": (8, 8, 1, 1),
+        "shape": np.array([1, 8, 16]),
+        "count": np.array([4]),
+        "axis": np.array([2]),
+        "two": np.float32(2),
+    }
+    fused = _fused(nodes, SHAPES, ["y", "b"], weights)
+    assert _layers(fused) == [
+        ("product", "Conv"),
+        ("product", "Conv"),
+        ("pointwise", "Sigmoid+Transpose+ReduceMax"),
+        ("sort", "TopK"),
+        ("pointwise", "GatherElements+Mul"),
+    ]
+    before, behind = fused.layers[2], fused.layers[4]
+    assert (before.inputs, before.outputs) == (["a"], ["rows", "best"])
+    assert set(behind.inputs) == {"rows", "index"}
+    assert not before.epilogue  # it is more than an activation
+
+
 def test_silu_is_one_kernel_marked_as_an_epilogue():
     fused = _fused(
         [_conv("x", "w", "a"), *_silu("a", "y")], {"x": [1, 8, 4, 4]}, ["y"], {"w": (8, 8, 1, 1)}
@@ -120,6 +232,14 @@ def test_attention_keeps_its_scores_inside(precision, kinds):
     scores = next(layer for layer in work if layer.operators == "MatMul")
     assert scores.write_bytes == (0 if precision == "fp16" else 2 * 16 * 16 * 4)
     assert (scores.m, scores.n, scores.k, scores.groups) == (16, 16, 8, 2)
+
+
+@pytest.mark.parametrize(("axis", "strided"), [(1, True), (2, False), (-1, False), (None, False)])
+def test_a_softmax_along_the_rows_or_across_them(axis, strided):
+    given = {} if axis is None else {"axis": axis}
+    node = helper.make_node("Softmax", ["x"], ["y"], **given)
+    (work,) = layer_work(_fused([node], {"x": [1, 16, 400]}, ["y"]), "fp32")
+    assert work.strided == strided
 
 
 def test_unknown_operators_are_named():

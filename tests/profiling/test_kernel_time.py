@@ -5,7 +5,7 @@ import pytest
 
 from kd3d.profiling.devices import load_device
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
-from kd3d.profiling.layer_work import LayerWork
+from kd3d.profiling.kernel_work import LayerWork
 
 ORIN = load_device("orin-agx-64gb")
 # All overheads away: what is left is arithmetic and data at the hardware's peak.
@@ -17,14 +17,14 @@ IDEAL = Parameters(
     l2_bytes_clock=1e9,
     memory=1.0,
     cache=1e-9,
+    strided=1.0,
     thin_bytes=0.0,
     tile_clocks=0.0,
     kernel_clocks=0.0,
     gap_us=0.0,
     graph_start=1.0,
     enqueue_us=0.0,
-    swish_float=1.0,
-    swish_int8=1.0,
+    apart=1.0,
     view=1.0,
     depthwise=1.0,
     pointwise=0.0,
@@ -72,6 +72,14 @@ def test_a_streaming_kernel_runs_at_the_bus():
     assert _us(layer).gpu[0] == pytest.approx(2e9 / 204.736e9 * 1e6)
 
 
+def test_a_softmax_across_the_rows_moves_its_data_several_times():
+    layer = LayerWork(
+        "p", "Softmax", "pointwise", "fp16", read_bytes=1e9, write_bytes=1e9, strided=True
+    )
+    slow = _us(layer, parameters=dataclasses.replace(IDEAL, strided=5.0))
+    assert slow.memory[0] == pytest.approx(5 * _us(layer).memory[0])
+
+
 def test_what_the_cache_holds_does_not_come_from_memory():
     layer = LayerWork("copy", "Pad", "copy", "fp16", read_bytes=1e6, write_bytes=1e6)
     cached = _us(layer, parameters=dataclasses.replace(IDEAL, cache=0.5))
@@ -95,7 +103,7 @@ def test_a_fused_activation_costs_nothing_and_one_apart_a_kernel():
         "act", "Sigmoid+Mul", "pointwise", "fp16", read_bytes=1e8, write_bytes=1e8, epilogue=True
     )
     apart = _us(layer).gpu[0]
-    fused = _us(layer, parameters=dataclasses.replace(IDEAL, swish_float=0.0)).gpu[0]
+    fused = _us(layer, parameters=dataclasses.replace(IDEAL, apart=0.0)).gpu[0]
     assert (apart, fused) == (pytest.approx(2e8 / 204.736e9 * 1e6), 0)
 
 
@@ -105,6 +113,15 @@ def test_the_cpu_sets_the_pace_of_short_kernels():
     work = WorkTable.from_layers([LayerWork("a", "Relu", "pointwise", "fp16")] * 100)
     assert run_us(kernel_times(work, ORIN, slow)) == pytest.approx(500 * 2000 / 2201.6)
     assert run_us(kernel_times(work, ORIN, slow, cuda_graph=True)) == 0
+
+
+def test_each_copy_of_a_concatenation_is_a_launch():
+    """10 us of CPU a launch at 2 GHz; one that copies nothing takes no time at all."""
+    slow = dataclasses.replace(IDEAL, enqueue_us=10.0, gap_us=3.0)
+    for copies in (0, 3):
+        times = _us(LayerWork("c", "Concat", "concat", "fp16", launches=copies), parameters=slow)
+        assert times.enqueue[0] == pytest.approx(copies * 10 * 2000 / 2201.6)
+        assert times.gpu[0] == pytest.approx(copies * 3.0)
 
 
 def _realistic():

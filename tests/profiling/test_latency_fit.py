@@ -1,19 +1,21 @@
 import dataclasses
+from itertools import product
 
 import numpy as np
 import pytest
 
 from kd3d.errors import UserError
 from kd3d.profiling.kernel_time import Parameters
+from kd3d.profiling.kernel_work import LayerWork
 from kd3d.profiling.latency_errors import (
     calibrated_level,
     clock_scaling,
     error_table,
     held_coverage,
     interval_half_width,
+    scaling_summary,
 )
-from kd3d.profiling.latency_fit import PRIORS, FitRow, fit_parameters, predicted_ms
-from kd3d.profiling.layer_work import LayerWork
+from kd3d.profiling.latency_fit import PRIORS, FitRow, _whitened, fit_parameters, predicted_ms
 from kd3d.profiling.published_rows import board, clock_pairs, read_rows
 
 HEAD = "device,model,precision,input,latency_ms,quantity,source,note\n"
@@ -36,6 +38,7 @@ def test_rows_are_read_or_left_out_with_a_reason(tmp_path):
         "Orin Nano 8GB 15W,A,FP16,x,6.1,trtexec GPU compute mean,lab,",
         "AGX Orin GPU 930.75MHz EMC 3199MHz,A,INT8,x,0.9,MLPerf SingleStream,ml,clock-locked",
         "AGX Thor,A,INT8,x,1.5,python runtime,doc,",
+        "Orin Nano,A,INT8,x,4.9,trtexec,hokwangchoi/jetson results,",
         "AGX Orin 64GB 2xDLA,A,INT8 (DLA),x,25,throughput,nv,",
         "AGX Orin,B,FP16,x,1,trtexec,nv,",
         "AGX Orin,A,FP16enc/FP32dec,x,1,trtexec,nv,",
@@ -45,7 +48,9 @@ def test_rows_are_read_or_left_out_with_a_reason(tmp_path):
         ("orin-nano-8gb", "fp16", "engine", "fp16"),
         ("orin-agx-64gb", "int8", "mlperf", "fp16"),
         ("thor-t5000", "int8", "python", "fp32"),
+        ("orin-nano-8gb", "int8", "engine", "fp32"),  # its script builds without an fp16 flag
     ]
+    assert [row.publisher for row in rows] == ["lab", "ml", "doc", "hokwangchoi"]
     assert (rows[1].device.gpu_mhz, rows[1].family) == (930.75, "yolov8")
     reasons = [reason for _, reason in left]
     assert [
@@ -71,23 +76,26 @@ def test_a_board_that_is_none():
 
 
 def _fit_rows(tmp_path, truth):
-    """Made-up networks, measured without noise on two modes of a board and on another."""
+    """Made-up networks, measured without noise on two modes of a board and on another.
+
+    Twenty families: of each the fit believes the level only to 15 %.
+    """
     boards = ("Orin Nano 8GB 15W", "Orin Nano 8GB MAXN_SUPER", "AGX Orin 64GB")
     lines = [f"{name},A,FP16,x,1,trtexec,lab," for name in boards]
     published, _ = _rows(tmp_path, *lines)
     rows = []
-    for index, scale in enumerate((1, 6, 30)):
+    for index, (scale, width) in enumerate(product((1, 2, 4, 8, 30), (64, 128, 192, 256))):
         layer = LayerWork(
             "c",
             "Conv",
             "product",
             "fp16",
             m=3000 * scale,
-            n=128,
-            k=1152,
-            read_bytes=8e5 * scale,
-            write_bytes=8e5 * scale,
-            weight_bytes=3e5,
+            n=width,
+            k=9 * width,
+            read_bytes=6e3 * width * scale,
+            write_bytes=6e3 * width * scale,
+            weight_bytes=18 * width**2,
         )
         for row in published:
             named = dataclasses.replace(row, network=f"net{index}", family=f"net{index}")
@@ -104,7 +112,7 @@ def test_equal_kernels_are_timed_once(tmp_path):
 
 def test_a_fit_explains_data_of_its_own_kind(tmp_path):
     priors = {name: value for name, (value, _) in PRIORS.items()}
-    truth = Parameters(**{**priors, "tensor_fp16": 0.6, "kernel_clocks": 5000.0})
+    truth = Parameters(**{**priors, "tensor_fp16": 0.6, "kernel_clocks": 4000.0})
     rows = _fit_rows(tmp_path, truth)
     before = [predicted_ms(row, Parameters(**priors)) / row.row.latency_ms for row in rows]
     fitted = fit_parameters(rows)
@@ -130,6 +138,43 @@ def test_errors_by_hand(tmp_path):
     assert (ratio["published"], ratio["predicted"], ratio["error_percent"]) == (2.0, 3.0, 50.0)
 
 
+def test_pairs_of_clocks_are_alike_in_all_else(tmp_path):
+    """Modes of a board, boards of one chip, systems of one MLPerf round; not two publications."""
+    v2 = "mlcommons/v2.0 closed/NVIDIA/results/"
+    rows, _ = _rows(
+        tmp_path,
+        "Orin Nano Super 8GB,A,FP16,x,4.6,python runtime,doc,",
+        "Orin NX 16GB (Super?),A,FP16,x,4.1,python runtime,doc,",
+        "AGX Orin 64GB,A,FP16,x,2.6,python runtime,doc,",
+        "Orin Nano 8GB,A,FP16,x,7.3,python runtime,other,",
+        "Orin Nano Super 8GB,A,INT8,x,3.8,python runtime,doc,",
+        f"AGX Orin,A,INT8,x,0.7,MLPerf,{v2}Orin,",
+        f"AGX Orin GPU 930.75MHz EMC 3199MHz,A,INT8,x,0.9,MLPerf,{v2}Orin_MaxQ,",
+    )
+    assert clock_pairs(rows) == [(0, 1), (5, 6)]
+
+
+def test_the_summary_of_clock_scaling_by_hand():
+    errors = [{"error_percent": error} for error in (-10.0, 8.0, 3.0)]
+    assert scaling_summary(errors, 8) == {
+        "pairs": 3,
+        "mean_error_percent": 7.0,
+        "largest_error_percent": 10.0,
+        "pairs_within_8_percent": 2,
+    }
+
+
+def test_a_group_of_rows_tells_its_level_once_and_its_ratios_each():
+    """Two rows off by 0.3 alike cost little more than one; off against each other, much more."""
+    alike, apart = (_whitened(np.array(errors)) for errors in ([0.3, 0.3], [0.3, -0.3]))
+    assert alike[:2].tolist() == [0, 0]
+    assert alike[2] == pytest.approx(0.3 / np.sqrt(0.15**2 + 0.06**2 / 2))
+    assert apart[2] == 0
+    # 0.3 is five times a row's noise: beyond twice, errors count linearly
+    assert apart[0] == pytest.approx(2 * np.sqrt(2 * (np.sqrt(1 + 2.5**2) - 1)))
+    assert (apart**2).sum() > 5 * (alike**2).sum()
+
+
 def test_the_interval_holds_what_it_should(tmp_path):
     """Errors of 1 to 10 % in ten families: 80 % lie within 8 %, and so do eight in ten unseen."""
     (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
@@ -138,3 +183,16 @@ def test_the_interval_holds_what_it_should(tmp_path):
     assert interval_half_width(rows, predicted, 0.8) == pytest.approx(0.08)
     assert 0.7 <= held_coverage(rows, predicted, 0.8) <= 0.9
     assert 0.8 <= calibrated_level(rows, predicted, 0.8) < 0.99
+
+
+def test_a_family_of_many_rows_does_not_hide_those_of_one(tmp_path):
+    """Eight rows off by 1 % of one family, and four of one row: 1, 1, 20 and 20 %.
+
+    Of the weight that the others have when one of the last is left out, 60 % is off by 1 %: so
+    wide is its interval, and both lie outside: two of twelve rows, but two of five families.
+    """
+    (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
+    families = ["many"] * 8 + ["a", "b", "c", "d"]
+    rows = [dataclasses.replace(row, family=name) for name in families]
+    predicted = np.exp(np.array([0.01] * 10 + [0.2] * 2))
+    assert held_coverage(rows, predicted, 0.6) == pytest.approx(3 / 5)

@@ -121,7 +121,7 @@ def test_json_holds_numbers_that_json_allows():
 
 def test_fitted_parameters_are_shares_where_they_should_be():
     parameters, interval = fitted()
-    shares = ("tensor_int8", "tensor_fp16", "tensor_fp32", "memory", "swish_float", "swish_int8")
+    shares = ("tensor_int8", "tensor_fp16", "tensor_fp32", "memory", "apart", "view")
     assert all(0 < getattr(parameters, name) < 1 for name in shares)
     assert all(getattr(parameters, name) > 0 for name in Parameters.names())
     assert interval["held_in_cross_validation"] >= interval["coverage"]

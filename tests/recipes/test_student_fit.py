@@ -15,6 +15,7 @@ from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
 from kd3d.profiling.multiply_adds import multiply_adds
 from kd3d.recipes import student_cost as costs
+from kd3d.recipes import student_fit
 from kd3d.recipes.student_config import changes_of, with_matched_pairs
 from kd3d.recipes.student_cost import student_cost
 from kd3d.recipes.student_fit import FitSettings, fit_student
@@ -103,6 +104,21 @@ def test_an_earlier_student_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="--force"):
         fit(tmp_path, source, trials=2)
     assert fit(tmp_path, source, trials=2, force=True).read_text() == first
+
+
+def test_another_predictor_starts_another_study(tmp_path, monkeypatch):
+    """The same command adds no trial to its study; with another predictor it starts anew."""
+    source = distilled(tmp_path)
+
+    def looked_at():
+        said = []
+        fit(tmp_path, source, trials=1, force=True, said=said)
+        return [line.split()[0] for line in said if "/1 " in line]
+
+    assert looked_at() == ["1/1"]
+    assert looked_at() == []
+    monkeypatch.setattr(student_fit, "predictor_hash", lambda: "another")
+    assert looked_at() == ["1/1"]
 
 
 def test_pairs_that_do_not_fit_are_rejected(tmp_path):

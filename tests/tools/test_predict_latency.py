@@ -33,6 +33,16 @@ def test_the_table_names_the_layers_and_the_total(run, model, tmp_path):
     assert f"{written['total_ms']:.2f} ms" in " ".join(done.stdout.split())
 
 
+def test_an_earlier_file_is_replaced_only_when_asked(run, refused, model, tmp_path):
+    out = tmp_path / "prediction.json"
+    out.write_text("mine")
+    given = ("predict_latency.py", model, "--device", "agx-orin", "--out", out)
+    assert "--force" in refused(*given)
+    assert out.read_text() == "mine"
+    assert run(*given, "--force").returncode == 0
+    assert json.loads(out.read_text())["precision"] == "fp16"
+
+
 def test_json_is_all_that_is_printed(run, model):
     done = run("predict_latency.py", model, "--device", "orin-nx-16gb:25w", "--sms", 4, "--json")
     printed = json.loads(done.stdout)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kd3d.datasets.subset import read_coco, subset_of_coco
 from kd3d.errors import UserError, user_errors
-from kd3d.files import write_json
+from kd3d.files import free_path, write_json
 
 
 def parse() -> argparse.Namespace:
@@ -31,8 +31,7 @@ def main() -> None:
     """Writes the subset and prints its size."""
     args = parse()
     with user_errors():
-        if args.out.exists() and not args.force:
-            raise UserError(f"{args.out} exists; overwrite it with --force")
+        free_path(args.out, force=args.force)
         coco = read_coco(args.annotations)
         images = args.images
         if images is None:
