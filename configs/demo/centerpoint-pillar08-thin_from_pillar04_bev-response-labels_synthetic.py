@@ -1,4 +1,4 @@
-# The demo's student: labels of 10 scenes, frames of 100, a quarter of the training of configs/det3d.
+# The demo's student: labels of 10 scenes, frames of 100, a quarter of the training in det3d.
 _base_ = [
     "../det3d/centerpoint-pillar08-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
 ]
