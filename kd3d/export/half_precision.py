@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kd3d.backends.base import Array, Feeds
+from kd3d.backends.head_noise import ENTRY, AcceptedNoise, accepted_noise
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.export.calibration import check_calibration, largest_values
 from kd3d.export.graph_parts import Graph, largest, read_graph, save_model
@@ -43,16 +44,23 @@ class Fp16Report:
         reasons: why, for each of them.
         nodes: float nodes of the model.
         noise: at each head, the relative noise of the trunk in float16.
+        accepted: at each channel of each head, the noise of the file, for the gate.
     """
 
     kept_fp32: tuple[str, ...]
     reasons: dict[str, str]
     nodes: int
     noise: dict[str, float] = field(default_factory=dict)
+    accepted: dict[str, AcceptedNoise] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:  # Any: what json writes
         """For export.json."""
-        return {"kept_fp32": list(self.kept_fp32), "relative_noise": self.noise}
+        accepted = {head: noise.as_json() for head, noise in self.accepted.items()}
+        return {
+            "kept_fp32": list(self.kept_fp32),
+            "relative_noise": self.noise,
+            ENTRY: accepted,
+        }
 
     def text(self) -> str:
         """For the terminal: how many stayed for which reason, with their names."""
@@ -131,8 +139,14 @@ class _Search:
         self._choose_front(trunk)
         self._choose_tail(trunk)
         kept = tuple(name for name in self._candidates if name in self.reasons)
-        noise = self._noise([n for n in self._candidates if n not in self.reasons])
-        return Fp16Report(kept, dict(self.reasons), len(self._candidates), noise)
+        half = [n for n in self._candidates if n not in self.reasons]
+        return Fp16Report(
+            kept,
+            dict(self.reasons),
+            len(self._candidates),
+            self._noise(half),
+            self._accepted(half),
+        )
 
     def _keep_large(self) -> None:
         for name in self._candidates:
@@ -203,6 +217,14 @@ class _Search:
                 if not (difference <= TAIL_ERROR * largest(expected[name])).all():
                     return True
         return False
+
+    def _accepted(self, on: list[str]) -> dict[str, AcceptedNoise]:
+        heads = self._graph.heads
+        runs = []
+        for feed, plain in zip(self._feeds, self._plain, strict=True):
+            received = self._model.run(feed, on)
+            runs.append(({head: plain[head] for head in heads}, received))
+        return accepted_noise(runs, set(heads).difference(self._graph.first_heads()))
 
     def _worst(self, on: list[str]) -> float:
         return max(self._noise(on).values(), default=0.0)

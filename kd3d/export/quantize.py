@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd3d.backends.base import Feeds
+from kd3d.backends.head_noise import ENTRY, AcceptedNoise
 from kd3d.errors import UserError
 from kd3d.export.calibration import check_calibration, percentile_ranges
 from kd3d.export.graph_parts import WEIGHTED, Graph, read_graph, save_model
@@ -34,6 +35,7 @@ class Int8Report:
         inputs: calibration inputs.
         percentiles: percentile of the absolute values -> number of scales set by it.
         noise: at each head, noise power over signal power of the file.
+        accepted: the same for each channel, as the gate wants it.
     """
 
     kept_fp32: tuple[str, ...]
@@ -43,6 +45,7 @@ class Int8Report:
     inputs: int
     percentiles: dict[str, int]
     noise: dict[str, float]
+    accepted: dict[str, AcceptedNoise]
 
     def as_json(self) -> dict[str, Any]:  # Any: what json writes
         """For export.json."""
@@ -50,6 +53,7 @@ class Int8Report:
             "kept_fp32": list(self.kept_fp32),
             "calibration": {"inputs": self.inputs, "scales_by_percentile": self.percentiles},
             "noise_to_signal": self.noise,
+            ENTRY: {head: noise.as_json() for head, noise in self.accepted.items()},
         }
 
     def text(self) -> str:
@@ -125,6 +129,7 @@ def _report(graph: Graph, nodes: Sequence[str], choice: Choice, inputs: int) -> 
         inputs=inputs,
         percentiles=choice.percentiles,
         noise=choice.noise,
+        accepted=choice.accepted,
     )
 
 

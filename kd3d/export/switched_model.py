@@ -161,6 +161,8 @@ def _session(model: Any) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # many short runs: threads that wait busily would take the time of others
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # only what keeps the arithmetic as written: a folded rounding could not be switched
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return onnxruntime.InferenceSession(

@@ -7,6 +7,9 @@ import pytest
 from onnx import numpy_helper
 from onnx_toys import CHANNELS, detector, images, weights, write_model
 
+from kd3d.backends.head_noise import accepted_from_json, head_differences
+from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.subgraph import InnerTensors
 from kd3d.errors import UserError
 from kd3d.export.quantize import int8_from_onnx
 
@@ -121,6 +124,15 @@ def test_outputs_are_near_and_the_ends_unchanged(source, target):
     assert [o.name for o in plain.output] == [o.name for o in written.output]
     assert onnx.load(target).opset_import[0].version == 17
     assert not onnx.load(target).metadata_props
+
+
+def test_the_noise_in_export_json_is_that_of_the_file(source, target):
+    report = int8_from_onnx(source, target, images(8))
+    accepted = accepted_from_json(report.as_json())
+    assert list(accepted) == ["head"]
+    right, written = (InnerTensors(path, OnnxRuntimeBackend) for path in (source, target))
+    (found,) = head_differences(right, written, images(4, seed=7), accepted)
+    assert 0.5 < found.ratio < 1.2
 
 
 def test_a_layer_that_int8_ruins_stays_float_and_is_named(tmp_path, target):

@@ -1,0 +1,100 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from kd3d.backends.head_noise import (
+    ENTRY,
+    AcceptedNoise,
+    accepted_from_json,
+    accepted_noise,
+    channel_noise,
+    head_differences,
+)
+
+
+def maps(*channels):
+    """(1, C, 1, W) from the values of each channel."""
+    return np.float32(channels)[None, :, None]
+
+
+def test_noise_is_that_of_each_channel_of_maps_and_of_rows():
+    expected = maps([0, 0], [1, 2], [5, 5])
+    received = maps([3, 4], [1, 2], [5, 6])
+    noise = [math.sqrt((9 + 16) / 2), 0, math.sqrt(1 / 2)]
+    np.testing.assert_allclose(channel_noise(expected, received), noise)
+    rows = [np.moveaxis(array, 1, -1)[:, 0] for array in (expected, received)]
+    np.testing.assert_allclose(channel_noise(*rows), noise)
+
+
+def test_rows_in_another_order_are_no_noise_where_their_order_is_free():
+    expected = np.float32([[1, 10], [2, 20], [3, 30]])
+    received = expected[[2, 0, 1]]
+    assert channel_noise(expected, received).min() > 1
+    assert channel_noise(expected, received, rows_free=True).max() == 0
+    # each channel by itself: 1 2 4 for 1 2 3
+    received[0, 0] = 4
+    noise = channel_noise(expected, received, rows_free=True)
+    np.testing.assert_allclose(noise, [math.sqrt(1 / 3), 0])
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_or_of_another_shape_is_infinitely_noisy(broken):
+    expected = maps([1, 2], [3, 4])
+    noise = channel_noise(expected, maps([1, broken], [3, 4]))
+    assert list(noise) == [math.inf, 0]
+    assert list(channel_noise(expected, maps([1], [3]))) == [math.inf] * 2
+    assert list(channel_noise(np.zeros((0, 3)), np.zeros((0, 3)))) == [0] * 3
+
+
+def test_the_noisiest_input_is_accepted_and_a_quiet_channel_gets_its_heads_mean():
+    expected = maps([0, 0], [0, 0])
+    runs = [
+        ({"head": expected}, {"head": maps([3, 3], [0, 0])}),
+        ({"head": expected}, {"head": maps([1, 1], [1, 1])}),
+    ]
+    (found,) = accepted_noise(runs).values()
+    # 3 and the mean of 9 and 0; then 1 and 1
+    assert found.rms == pytest.approx((3, math.sqrt(9 / 2)))
+    assert not found.rows_free
+
+
+def test_a_head_without_noise_is_given_a_share_of_what_varies_in_it():
+    expected = {"head": maps([99, 101], [9, 11])}  # each channel varies by 1
+    (found,) = accepted_noise([(expected, expected)]).values()
+    assert found.rms == pytest.approx((0.05, 0.05))
+    (found,) = accepted_noise([(expected, expected)], rows_free={"head"}).values()
+    assert found == AcceptedNoise(pytest.approx((0.05, 0.05)), rows_free=True)
+    constant = {"head": maps([10, 10], [10, 10])}
+    (found,) = accepted_noise([(constant, constant)]).values()
+    assert found.rms == pytest.approx((1e-4, 1e-4))
+
+
+def test_export_json_keeps_three_digits():
+    noise = {"head": AcceptedNoise((0.123456, 2.0), rows_free=True)}
+    details = json.loads(json.dumps({ENTRY: {head: n.as_json() for head, n in noise.items()}}))
+    assert accepted_from_json(details) == {"head": AcceptedNoise((0.123, 2.0), rows_free=True)}
+    assert accepted_from_json({}) == {}
+
+
+def test_the_worst_channel_over_all_inputs_counts():
+    accepted = {"a": AcceptedNoise((1.0, 0.1)), "b": AcceptedNoise((1.0,))}
+    zero = {"a": maps([0, 0], [0, 0]), "b": maps([0, 0])}
+
+    def reference(names, sets):
+        assert names == ["a", "b"]
+        return [zero for _ in sets]
+
+    def candidate(names, sets):
+        return [
+            {"a": maps([2, 2], [0, 0]), "b": maps([1, 1])},
+            {"a": maps([0, 0], [0.5, 0.5]), "b": maps([1, 1])},
+        ]
+
+    a, b = head_differences(reference, candidate, [{}, {}], accepted)
+    # of two inputs one has 0.5 there, the other nothing
+    assert (a.head, a.channel, a.accepted) == ("a", 1, 0.1)
+    assert a.noise == pytest.approx(0.5 / math.sqrt(2))
+    assert a.ratio == pytest.approx(5 / math.sqrt(2))
+    assert (b.head, b.channel, b.ratio) == ("b", 0, 1)
