@@ -37,6 +37,8 @@ class RemoteBackend:
         say: told of lost connections.
         patience_s: once the far end has hung up, how long ssh may take to end and say why; then it
             is ended by force, and the connection taken for lost.
+        keep: False lets the vehicle forget the bundle at the end: it is a part of a graph, and
+            nobody will ask for it again.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RemoteBackend:
         precision: str = "fp32",
         say: Say,
         patience_s: float = 10.0,
+        keep: bool = True,
     ) -> None:
         self.name = f"{backend} on {host.name}"
         self.device = host.name
@@ -56,6 +59,7 @@ class RemoteBackend:
         self._bundle, self._host, self._say = bundle, host, say
         self._backend, self._precision = backend, precision
         self._patience_s = patience_s
+        self._keep = keep
         self._stack = ExitStack()
         self._run: VehicleRun | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,6 +74,7 @@ class RemoteBackend:
                     precisions=[self._precision],
                     module=_MODULE,
                     say=self._say,
+                    keep=self._keep,
                 )
             )
             self._errors = stack.enter_context(tempfile.TemporaryFile())

@@ -55,6 +55,7 @@ def vehicle_run(
     module: str,
     say: Say,
     sent: SentBytes | None = None,
+    keep: bool = True,
 ) -> Iterator[VehicleRun]:
     """Copies what is missing; at the end stops what still runs and removes the run's folder.
 
@@ -65,6 +66,7 @@ def vehicle_run(
         module: of kd3d, which is to run there.
         say: told of lost connections.
         sent: told (bytes sent, bytes that were missing).
+        keep: False removes the bundle's files from the cache too, and engines built from them.
 
     Raises:
         UserError: if the vehicle cannot be reached, or its Python is too old.
@@ -76,7 +78,8 @@ def vehicle_run(
     try:
         yield run
     finally:
-        _end(run, say)
+        own = [stored.hashes[path] for path in there]
+        _end(run, say, [] if keep else own)
 
 
 def bundle_files(bundle: Bundle, precisions: Sequence[str]) -> dict[str, Path]:
@@ -92,9 +95,13 @@ def bundle_files(bundle: Bundle, precisions: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _end(run: VehicleRun, say: Say) -> None:
+def _end(run: VehicleRun, say: Say, forget: Sequence[str]) -> None:
     try:
-        with_retries(lambda: ask(run.host, "end", run=run.name), run.host.pauses_s[:3], say=say)
+        with_retries(
+            lambda: ask(run.host, "end", run=run.name, forget=forget),
+            run.host.pauses_s[:3],
+            say=say,
+        )
     except UserError as error:
         say(
             f"{error}\nThe run on {run.host.address} could not be ended. It ends by itself; its "

@@ -215,10 +215,14 @@ def attend(request: Request) -> None:
 
 
 def end(request: Request) -> None:
-    """Stops a run if it still goes, and removes its folder."""
+    """Stops a run if it still goes, removes its folder, and content that nobody will ask for."""
     folder = cache("runs", request["run"])
     stop(folder)
     shutil.rmtree(str(folder), ignore_errors=True)
+    for sha in request.get("forget", ()):
+        with suppress(FileNotFoundError):
+            cache("files", sha).unlink()
+        shutil.rmtree(str(cache("engines", sha[:12])), ignore_errors=True)
     answer(ended=True)
 
 

@@ -1,7 +1,7 @@
 """An exported file in the place of a detector, so that MMEngine's test loop evaluates it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from kd3d.backends.base import Backend
 from kd3d.backends.bundle import Bundle
+from kd3d.backends.ssh import Host
 from kd3d.errors import UserError
 from kd3d.export.backend_pillar_detector import BackendPillarDetector
 from kd3d.export.final_boxes import Detections, final_boxes
 from kd3d.export.manifest import Manifest
-from kd3d.export.open_backend import BACKENDS, open_backend
+from kd3d.export.open_backend import BACKENDS, host_as_config, host_from_config, open_backend
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 from kd3d.export.preprocessing import pad_to_size
 from kd3d.registry import MODELS
@@ -42,6 +43,7 @@ class BackendDetector(BaseModel):
         backend: "onnxruntime", "tensorrt" or "pytorch".
         precision: "fp32", "fp16" or "int8", if the folder has it.
         data_preprocessor: the original detector's, built or as a config.
+        host: a vehicle that runs the backend, by the arguments of ``Host``; None: this machine.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class BackendDetector(BaseModel):
         *,
         precision: str = "fp32",
         data_preprocessor: nn.Module | dict[str, Any],
+        host: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self._manifest = Manifest.read(export_dir)
-        self._open = partial(open_backend, export_dir, backend, precision=precision)
+        place = host_from_config(host)
+        self._open = partial(open_backend, export_dir, backend, precision=precision, **place)
         self._backend: Backend | None = None
         self._warned = False
 
@@ -130,7 +134,12 @@ class BackendDetector(BaseModel):
 
 
 def backend_detector(
-    export_dir: str | Path, backend_name: str, cfg: Config, *, precision: str = "fp32"
+    export_dir: str | Path,
+    backend_name: str,
+    cfg: Config,
+    *,
+    precision: str = "fp32",
+    host: Host | None = None,
 ) -> dict[str, Any]:
     """Config of a model that runs an export: put it in the place of ``cfg.model``.
 
@@ -141,6 +150,7 @@ def backend_detector(
         backend_name: "onnxruntime", "tensorrt" or "pytorch".
         cfg: whose test pipeline will be run and whose data preprocessor is used.
         precision: "fp32", "fp16" or "int8".
+        host: a vehicle that runs the backend.
 
     Raises:
         UserError: for an unknown backend, a folder that is no export, or lacks the precision.
@@ -160,4 +170,5 @@ def backend_detector(
         "backend": backend_name,
         "precision": precision,
         "data_preprocessor": processor,
+        "host": host_as_config(host),
     }

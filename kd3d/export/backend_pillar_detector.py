@@ -1,5 +1,6 @@
 """An exported pillar detector in the place of the original, for MMEngine's test loop."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from kd3d.backends.base import Array, Backend
 from kd3d.errors import UserError
 from kd3d.export.final_boxes3d import Boxes3D
-from kd3d.export.open_backend import open_backend
+from kd3d.export.open_backend import host_from_config, open_backend
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 from kd3d.export.voxelization import network_feeds
 from kd3d.registry import MODELS
@@ -32,6 +33,7 @@ class BackendPillarDetector(BaseModel):
         backend: "onnxruntime", "tensorrt" or "pytorch".
         precision: "fp32", "fp16" or "int8", if the folder has it.
         data_preprocessor: collates the points, without voxelisation; built or as a config.
+        host: a vehicle that runs the backend, by the arguments of ``Host``; None: this machine.
     """
 
     def __init__(
@@ -41,13 +43,15 @@ class BackendPillarDetector(BaseModel):
         *,
         precision: str = "fp32",
         data_preprocessor: nn.Module | dict[str, Any],
+        host: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         manifest = read_manifest(export_dir)
         if not isinstance(manifest, PillarManifest):
             raise UserError(f"{export_dir} holds a detector of images, the config reads points")
         self._manifest = manifest
-        self._open = partial(open_backend, export_dir, backend, precision=precision)
+        place = host_from_config(host)
+        self._open = partial(open_backend, export_dir, backend, precision=precision, **place)
         self._backend: Backend | None = None
 
     def close(self) -> None:

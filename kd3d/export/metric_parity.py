@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.runner import Runner
 
+from kd3d.backends.ssh import Host
 from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import prepare_test
@@ -71,8 +72,15 @@ class SampleMetric:
         cfg = self._config()
         return bool(cfg.get("test_evaluator")) and is_here(cfg, "test")
 
-    def measure(self, backend: str, precision: str) -> tuple[str, float, int]:
+    def measure(
+        self, backend: str, precision: str, host: Host | None = None
+    ) -> tuple[str, float, int]:
         """Name and value of the metric in points, and the number of samples.
+
+        Args:
+            backend: that runs the export.
+            precision: of the file.
+            host: a vehicle that runs the backend; what comes before and after runs here.
 
         Raises:
             UserError: if the config has no metric that leaves a record.
@@ -84,7 +92,7 @@ class SampleMetric:
             cfg.work_dir = work_dir
             # by default runs of one second share a visualizer, and with it a folder that is gone
             cfg.experiment_name = Path(work_dir).name
-            cfg.model = backend_detector(self.folder, backend, cfg, precision=precision)
+            cfg.model = backend_detector(self.folder, backend, cfg, precision=precision, host=host)
             runner = Runner.from_cfg(cfg)
             try:
                 runner.test()

@@ -1,6 +1,11 @@
 """Opens an export folder in one of the backends, by name."""
 
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -8,6 +13,8 @@ from kd3d.backends.base import Backend
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.open_bundle import BUNDLE_BACKENDS, open_bundle
 from kd3d.backends.pytorch import PytorchBackend
+from kd3d.backends.remote import RemoteBackend
+from kd3d.backends.ssh import Host
 from kd3d.checkpoints import load_checkpoint
 from kd3d.configs import load_config
 from kd3d.errors import UserError
@@ -28,6 +35,8 @@ def open_backend(
     precision: str = "fp32",
     threads: int | None = None,
     device: str | None = None,
+    host: Host | None = None,
+    say: Callable[[str], object] = print,
 ) -> Backend:
     """The exported network as a Backend.
 
@@ -39,6 +48,8 @@ def open_backend(
         threads: inside one operator; None leaves the choice to the backend. For "pytorch" it
             is a setting of the whole process and is set by ``torch.set_num_threads``.
         device: of "pytorch", "cpu" or "cuda"; None is the GPU where there is one.
+        host: a vehicle that runs it, in one of the backends that need no PyTorch.
+        say: told of lost connections to ``host``.
 
     Raises:
         UserError: for an unknown name, a folder that is no export, or a precision that it does
@@ -47,6 +58,8 @@ def open_backend(
     if name not in BACKENDS:
         raise UserError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
     bundle = Bundle.read(folder)
+    if name in BUNDLE_BACKENDS and host is not None:
+        return RemoteBackend(bundle, host, name, precision=precision, say=say)
     if name in BUNDLE_BACKENDS:
         engines = bundle.folder / ENGINES
         return open_bundle(bundle, name, engines=engines, precision=precision, threads=threads)
@@ -59,6 +72,25 @@ def open_backend(
     manifest = read_manifest(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return backend_from_module(load_module(folder, manifest), manifest, device=device)
+
+
+def host_as_config(host: Host | None) -> dict[str, Any] | None:
+    """Plain values that a config can hold."""
+    if host is None:
+        return None
+    fields = asdict(host).items()
+    return {name: str(value) if isinstance(value, Path) else value for name, value in fields}
+
+
+def host_from_config(host: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The reverse of ``host_as_config``, as arguments of ``open_backend``.
+
+    Lost connections are told on standard error: the test loop's own output may be turned off.
+    """
+    if host is None:
+        return {}
+    paths = {name: Path(host[name]) for name in ("identity", "config") if host.get(name)}
+    return {"host": Host(**{**host, **paths}), "say": partial(print, file=sys.stderr)}
 
 
 def backend_from_module(

@@ -3,27 +3,24 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from kd3d.backends.base import Backend
 from kd3d.backends.bundle import MODEL_FILES, Bundle
 from kd3d.backends.first_departure import Departure, first_departure
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
-from kd3d.backends.remote import RemoteBackend
 from kd3d.backends.ssh import Host
 from kd3d.backends.subgraph import InnerTensors
 from kd3d.backends.tolerances import Tolerances, tolerances_of
+from kd3d.export.candidates import Candidates
 from kd3d.export.comparison import align_of, detect_of
 from kd3d.export.folder import trace_images
 from kd3d.export.gate_inputs import GateInputs, gate_inputs
 from kd3d.export.manifest import Manifest
 from kd3d.export.metric_parity import MetricChange, SampleMetric
-from kd3d.export.open_backend import open_backend
 from kd3d.export.parity_record import parity_record
 from kd3d.export.pillar_deployable import PillarDeployable
 from kd3d.export.pillar_export import trace_pillars
@@ -99,8 +96,7 @@ def parity_gate(
         frames: of the test split, beside the sample, for tensors and boxes.
         metric_samples: of the test split, for the task metric; 0 leaves it out.
         changes: of tolerances, by the names of ``Tolerances``, for all precisions.
-        host: a vehicle that runs the candidates; tensors and boxes are compared then, no task
-            metric, and no layer is looked for.
+        host: a vehicle that runs the candidates; the references are run here.
         say: told what is being done, and what is left out.
 
     Raises:
@@ -116,41 +112,32 @@ def parity_gate(
         left_out.append("task metric: the test split of the config is not on this machine")
         metric = None
     if host is not None:
-        left_out.append(f"task metric and layers: they are looked at here, not on {host.name}")
-        metric, backends = None, backends or CANDIDATES[1:]
+        backends = backends or CANDIDATES[1:]
     if backends is None:
         missing = _no_tensorrt()
         backends = CANDIDATES[:1] if missing else CANDIDATES
         left_out += [missing] if missing else []
-    candidates = [(backend, name) for backend in backends for name in precisions or bundle.models]
-    candidate_of = partial(_candidate, bundle, host, say)
+    candidates = Candidates(bundle, host, say)
     expected = metric.measure("pytorch", "fp32") if metric else None
     verdicts = []
-    for backend, precision in candidates:
+    for backend, precision in (
+        (backend, name) for backend in backends for name in precisions or bundle.models
+    ):
         tolerances = replace(tolerances_of(backend, precision), **(changes or {}))
         say(f"{backend} {precision}: tensors and boxes")
-        result = _parity(inputs, candidate_of(backend, precision), precision, tolerances)
+        result = _parity(inputs, candidates, backend, precision, tolerances)
         change = None
         if metric and expected:
             say(f"{backend} {precision}: task metric")
-            name, value, samples = metric.measure(backend, precision)
+            name, value, samples = metric.measure(backend, precision, host)
             change = MetricChange(name, expected[1], value, samples, tolerances.metric)
         verdict = Verdict(backend, precision, result, change, None)
-        if not verdict.passed and host is None:
+        if not verdict.passed:
             say(f"{backend} {precision}: looking for the first layer that departs")
-            found = _departure(folder, bundle, inputs, verdict, tolerances)
+            found = _departure(inputs, candidates, verdict, tolerances)
             verdict = replace(verdict, departure=found)
         verdicts.append(verdict)
     return Gate(inputs, verdicts, left_out, host.name if host else "")
-
-
-def _candidate(
-    bundle: Bundle, host: Host | None, say: Say, backend: str, precision: str
-) -> Backend:
-    """The file in question, here or on the vehicle."""
-    if host is None:
-        return open_backend(bundle.folder, backend, precision=precision)
-    return RemoteBackend(bundle, host, backend, precision=precision, say=say)
 
 
 def record_file(gate: Gate, verdict: Verdict) -> str:
@@ -191,11 +178,15 @@ def _no_tensorrt() -> str:
 
 
 def _parity(
-    inputs: GateInputs, candidate: Backend, precision: str, tolerances: Tolerances
+    inputs: GateInputs,
+    candidates: Candidates,
+    backend: str,
+    precision: str,
+    tolerances: Tolerances,
 ) -> Parity:
     return parity(
         inputs.reference,
-        candidate,
+        candidates.file(backend, precision),
         inputs.feeds_of(precision),
         detect=detect_of(inputs.manifest),
         align=align_of(inputs.manifest, tolerances),
@@ -204,25 +195,26 @@ def _parity(
 
 
 def _departure(
-    folder: Path, bundle: Bundle, inputs: GateInputs, verdict: Verdict, tolerances: Tolerances
+    inputs: GateInputs, candidates: Candidates, verdict: Verdict, tolerances: Tolerances
 ) -> Departure | None:
     """Compares the inside of the file with that of what is right.
 
     Right is model.onnx in ONNX Runtime; for that file itself, the graph traced anew from the
     weights. None where there is nothing to compare with, or nothing inside departs.
     """
+    bundle = candidates.bundle
     with tempfile.TemporaryDirectory(prefix="kd3d-parity-") as work_dir:
-        right = folder / MODEL_FILES["fp32"]
+        right = bundle.folder / MODEL_FILES["fp32"]
         if (verdict.backend, verdict.precision) == ("onnxruntime", "fp32"):
             if inputs.module is None:
                 return None
             right = _traced(inputs, Path(work_dir) / "traced.onnx")
-        opened = OnnxRuntimeBackend
-        if verdict.backend == "tensorrt":
-            opened = partial(_engine, bundle, Path(work_dir))  # type: ignore[assignment]
         return first_departure(
             InnerTensors(right, OnnxRuntimeBackend),
-            InnerTensors(bundle.model_path(verdict.precision), opened),
+            InnerTensors(
+                bundle.model_path(verdict.precision),
+                candidates.parts(verdict.backend, Path(work_dir)),
+            ),
             inputs.feeds_of(verdict.precision)[:2],
             limit=tolerances.layer,
         )
@@ -236,15 +228,3 @@ def _traced(inputs: GateInputs, path: Path) -> Path:
     assert isinstance(manifest, Manifest)
     size = manifest.input_size
     return trace_images(module, path, size=size, batch=manifest.batch, opset=manifest.opset)
-
-
-def _engine(bundle: Bundle, work_dir: Path, part: Path) -> Backend:
-    """A part of the graph as an engine; its inputs are some of the whole one's."""
-    import onnx
-
-    from kd3d.backends.engine import engine_from_onnx
-    from kd3d.backends.trt import TrtBackend
-
-    names = [value.name for value in onnx.load(part).graph.input]
-    profiles = {name: bundle.profiles[name] for name in names if name in bundle.profiles}
-    return TrtBackend(engine_from_onnx(part, work_dir, profiles=profiles))

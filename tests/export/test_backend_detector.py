@@ -1,4 +1,5 @@
 import copy
+import json
 
 import pytest
 import torch
@@ -6,11 +7,13 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 
+from kd3d.backends.ssh import Host
 from kd3d.errors import UserError
 from kd3d.export import backend_detector as module_under_test
 from kd3d.export.backend_detector import backend_detector
 from kd3d.export.deployable import deployable
 from kd3d.export.folder import write_export
+from kd3d.export.open_backend import host_as_config, host_from_config
 
 SOURCE = {"config": "c.py", "config_hash": "1", "checkpoint": "w.pth", "checkpoint_hash": "2"}
 
@@ -119,3 +122,12 @@ def test_unknown_backend_and_folder(build, tmp_path):
         backend_detector(tmp_path, "openvino", cfg)
     with pytest.raises(UserError, match="is no export folder"):
         backend_detector(tmp_path, "onnxruntime", cfg)
+
+
+def test_a_vehicle_passes_through_a_config(tmp_path):
+    host = Host("driver@orin", 2222, tmp_path / "key", None, "python3.8", (0.1, 0.2))
+    plain = host_as_config(host)
+    assert json.loads(json.dumps(plain))["identity"] == str(tmp_path / "key")
+    assert host_from_config(plain)["host"] == host
+    assert host_as_config(None) is None
+    assert host_from_config(None) == {}

@@ -7,11 +7,13 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from loopback_ssh import vehicle
 from onnx import numpy_helper
 from toys import traffic
 from toys_pillars import SOURCE
 
-from kd3d.backends.bundle import FILE_NAME, ModelFile
+from kd3d.backends.bundle import FILE_NAME, HASH_DIGITS, ModelFile
+from kd3d.backends.vehicle_files import vehicle_files
 from kd3d.export.calibration_data import Frames, calibration_feeds
 from kd3d.export.comparison import detect_of
 from kd3d.export.image_export import export_images
@@ -19,7 +21,9 @@ from kd3d.export.metric_parity import MetricChange, SampleMetric
 from kd3d.export.parity_gate import parity_gate
 from kd3d.export.preprocessing import image_input
 from kd3d.export.splits import split_images
+from kd3d.files import sha256_of
 
+__all__ = ["vehicle"]  # a fixture
 CLASSES = ["car", "person", "bicycle"]
 IMAGES = 6
 
@@ -94,7 +98,8 @@ def test_both_backends_have_the_same_metric(exported):
     assert metric.measure("onnxruntime", "fp32")[1] == pytest.approx(reference, abs=0.1)
 
 
-def test_a_silent_collapse_is_caught_by_each_level(exported, tmp_path):
+@pytest.fixture
+def collapsed(exported, tmp_path):
     """As published: a quarter of the channels of one layer is lost, and AP with it."""
     folder = shutil.copytree(exported[0].folder, tmp_path / "faulty")
     model = onnx.load(folder / "model.onnx")
@@ -107,7 +112,11 @@ def test_a_silent_collapse_is_caught_by_each_level(exported, tmp_path):
     content = json.loads((folder / FILE_NAME).read_text())
     content["models"]["int8"] = ModelFile.of(folder / "model-int8.onnx").as_json()
     (folder / FILE_NAME).write_text(json.dumps(content))
-    found = parity_gate(folder, precisions=["int8"], metric_samples=6, say=lambda text: None)
+    return folder
+
+
+def test_a_silent_collapse_is_caught_by_each_level(collapsed):
+    found = parity_gate(collapsed, precisions=["int8"], metric_samples=6, say=lambda text: None)
     (verdict,) = found.verdicts
     assert not verdict.parity.tensors_agree
     assert not verdict.parity.boxes_agree
@@ -115,6 +124,24 @@ def test_a_silent_collapse_is_caught_by_each_level(exported, tmp_path):
     assert not verdict.metric.passed
     assert verdict.metric.lost > 10
     assert "retina_cls" in verdict.departure.first.node
+
+
+def test_a_vehicle_answers_for_the_metric_and_shows_its_layers(collapsed, vehicle):
+    """Over a real sshd; nothing stays there but what is asked for again."""
+    host = vehicle.host()
+    options = {"precisions": ["int8"], "metric_samples": 4, "say": lambda text: None}
+    here = parity_gate(collapsed, backends=["onnxruntime"], **options)
+    there = parity_gate(collapsed, backends=["onnxruntime"], host=host, **options)
+    (ours,), (theirs,) = here.verdicts, there.verdicts
+    assert theirs.metric.candidate == pytest.approx(ours.metric.candidate, abs=0.1)
+    assert theirs.metric.lost > 10
+    assert theirs.departure.first.layer == ours.departure.first.layer
+    assert "retina_cls" in theirs.departure.first.node
+    assert vehicle.left_behind() == []
+    bundle = [collapsed / name for name in ("export.json", "sample.npz", "model-int8.onnx")]
+    kept = [*bundle, *vehicle_files("kd3d.backends.serve").values()]
+    cached = {path.name for path in (vehicle.cache / "files").iterdir()}
+    assert cached == {sha256_of(path, HASH_DIGITS) for path in kept}
 
 
 @pytest.mark.parametrize(
