@@ -6,14 +6,17 @@ python tools/parity.py work_dirs/export/student --backends tensorrt --set score=
 python tools/parity.py work_dirs/export/student --host user@orin --precision fp16
 
 Three levels, each with tolerances by precision (kd3d/backends/tolerances.py; --set NAME=VALUE
-overrides one): output tensors; final boxes after NMS, matched one to one; and the task metric (AP
-or NDS) on --metric-samples of the config's test split, where it is here. export.json and sample.npz
+overrides one): tensors; final boxes after NMS, matched one to one; and the task metric (AP or NDS)
+on --metric-samples of the config's test split, where it is here. Tensors are the outputs, each of
+their levels by itself, and, of fp16 and int8, each channel of the last layers: it may be twice
+(head_noise) as noisy as when the file was made, which export.json says. export.json and sample.npz
 are compared with the detector, too. Asked are the sample and --frames of the test split.
 
 Where a file fails, its graph is cut to find the first layer that departs: model.onnx is compared
 with the graph traced anew from the weights, every other file with model.onnx.
 
---host runs the candidates on a vehicle over OpenSSH, as tools/benchmark.py does: tensors and boxes.
+--host runs the candidates on a vehicle over OpenSSH, as tools/benchmark.py does, and the rest here.
+To look inside a file, parts of its graph are sent; the vehicle forgets them.
 Reference is PyTorch with the folder's weights.pth, or sample.npz where that was not copied along.
 What cannot run here is left out and said, or an error if --backends names it. Every verdict goes
 to DIR/record-parity-BACKEND-PRECISION.json, in the place of the last one. Exit code 1 if one fails.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kd3d.backends.base import Array, Feeds
+from kd3d.backends.head_noise import channel_noise
 from kd3d.backends.subgraph import InnerTensors, needed_nodes, producers
 
 _CUTS = 7  # tensors of one probe: an engine a probe is slow, all tensors at once fill the memory
@@ -32,7 +33,8 @@ class LayerDifference:
     Attributes:
         tensor: its name.
         node: that makes it; operator: what this computes.
-        rms: root mean square of the differences as a share of that of the reference's values.
+        rms: root mean square of the differences as a share of that of the reference's values; of
+            the worst channel where a head was asked for.
         cosine: of the angle between both, as vectors; 1 is the same direction.
         non_finite: values that are inf or nan on either side.
     """
@@ -73,7 +75,12 @@ class Departure:
 
 
 def first_departure(
-    reference: InnerTensors, candidate: InnerTensors, sets: Sequence[Feeds], *, limit: float
+    reference: InnerTensors,
+    candidate: InnerTensors,
+    sets: Sequence[Feeds],
+    *,
+    limit: float,
+    head: str = "",
 ) -> Departure | None:
     """The first layer whose output departs; None if no output of the graph differs at all.
 
@@ -83,7 +90,12 @@ def first_departure(
         sets: inputs at which both are asked.
         limit: of the relative root mean square. If no output reaches it, half of the worst output's
             is taken: something was reported, so the largest contribution is looked for.
+        head: tensor at whose worst channel something was reported: channels are compared one by
+            one then, and half of what differs there is the limit.
     """
+    if head:
+        search = _Search(reference, candidate, sets, sorted_too=True, by_channel=True)
+        return _departure(search, head, search.differences([head])[0].rms / 2)
     search = _Search(reference, candidate, sets, sorted_too=False)
     ends = search.differences(search.ends())
     worst = max((end.rms for end in ends), default=0.0)
@@ -94,7 +106,11 @@ def first_departure(
     if not worst:
         return None
     limit = limit if worst > limit else worst / 2
-    target = next(end.tensor for end in ends if end.rms > limit)
+    return _departure(search, next(end.tensor for end in ends if end.rms > limit), limit)
+
+
+def _departure(search: "_Search", target: str, limit: float) -> Departure:
+    """The first layer above the limit that a departing tensor depends on."""
     while True:
         target = search.earliest(target, limit)
         read = search.differences(search.parents(target))
@@ -117,8 +133,10 @@ class _Search:
         sets: Sequence[Feeds],
         *,
         sorted_too: bool,
+        by_channel: bool = False,
     ) -> None:
         self._reference, self._candidate, self._sets = reference, candidate, sets
+        self._by_channel = by_channel
         self.probes = 0
         self._known: dict[str, LayerDifference] = {}
         graph = reference.graph
@@ -126,6 +144,7 @@ class _Search:
         self._nodes = graph.node
         behind, before = _floats(graph, set(producers(candidate.graph)))
         names = [*before, *behind] if sorted_too else before
+        self._behind = set(behind)
         self._order = {name: place for place, name in enumerate(names)}
         assert names, "the two graphs share no tensor"
 
@@ -191,11 +210,14 @@ class _Search:
     def _difference(self, name: str, pairs: Sequence[tuple[Array, Array]]) -> LayerDifference:
         node = self._nodes[self._producer[name]]
         parts = [_compare(expected, received) for expected, received in pairs]
+        rms = [part[0] for part in parts]
+        if self._by_channel:
+            rms = [_worst_channel(*pair, rows_free=name in self._behind) for pair in pairs]
         return LayerDifference(
             name,
             node.name,
             node.op_type,
-            rms=max(part[0] for part in parts),
+            rms=max(rms),
             cosine=min(part[1] for part in parts),
             non_finite=sum(part[2] for part in parts),
         )
@@ -219,6 +241,14 @@ def _floats(graph: Any, others: set[str]) -> tuple[list[str], list[str]]:
         found = behind if sorted_ & set(node.output) else before
         found += [name for name in node.output if types.get(name, 1) in _FLOATS and name in others]
     return behind, before
+
+
+def _worst_channel(expected: Array, received: Array, *, rows_free: bool) -> float:
+    """Largest root mean square of a channel's differences as a share of the tensor's values'."""
+    if not expected.ndim or not expected.size:
+        return 0.0
+    size = float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))
+    return float(channel_noise(expected, received, rows_free=rows_free).max()) / (size or 1.0)
 
 
 def _compare(expected: Array, received: Array) -> tuple[float, float, int]:

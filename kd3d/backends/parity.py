@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Iterable, Mapping, Sequence  # noqa: UP035  (the vehicle: Python 3.8)
 
 import numpy as np
 
 from kd3d.backends.base import Array, Backend, Feeds
 from kd3d.backends.box_matching import BoxArrays, BoxCounts, count_boxes
+from kd3d.backends.head_noise import HeadDifference
 from kd3d.backends.tolerances import Tolerances
 
 Detect = Callable[[Mapping[str, Array]], Sequence[BoxArrays]]
@@ -16,6 +17,9 @@ Detect = Callable[[Mapping[str, Array]], Sequence[BoxArrays]]
 
 Align = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
 """(reference's outputs, candidate's) to the candidate's in the order of the reference."""
+
+Split = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Outputs to parts of them by name, each of which is to agree by itself."""
 
 # Noise that must not change the reference's own boxes if these are to decide anything.
 _NOISE = 1e-4
@@ -49,6 +53,8 @@ class Parity:
         stable_boxes: boxes of the reference that keep their partner when noise of the size of the
             tensors' differences, 0.01 % at most, is added to its own tensors.
         tolerances: what was asked.
+        parts: difference by the name of a part of an output; empty if they were not compared.
+        heads: the last layers of the file; empty if they were not compared.
     """
 
     tensors: Mapping[str, TensorDifference]
@@ -56,6 +62,8 @@ class Parity:
     boxes: BoxCounts
     stable_boxes: int
     tolerances: Tolerances
+    parts: Mapping[str, TensorDifference] = field(default_factory=dict)
+    heads: Sequence[HeadDifference] = ()
 
     @property
     def matched(self) -> float:
@@ -87,14 +95,24 @@ class Parity:
         )
 
     @property
+    def parts_agree(self) -> bool:
+        """Every part of an output is within tolerance."""
+        return all(part.rms <= self.tolerances.part for part in self.parts.values())
+
+    @property
+    def heads_agree(self) -> bool:
+        """No last layer is noisier than the export accepted, but for the margin."""
+        return all(head.ratio <= self.tolerances.head_noise for head in self.heads)
+
+    @property
     def boxes_agree(self) -> bool:
         """Enough boxes have a partner, or they do not decide."""
         return self.matched >= self.tolerances.matched or not self.boxes_decide
 
     @property
     def passed(self) -> bool:
-        """Tensors and boxes agree."""
-        return self.tensors_agree and self.boxes_agree
+        """All that was compared agrees."""
+        return self.tensors_agree and self.parts_agree and self.heads_agree and self.boxes_agree
 
 
 def parity(
@@ -104,6 +122,7 @@ def parity(
     *,
     detect: Detect | None = None,
     align: Align | None = None,
+    split: Split | None = None,
     tolerances: Tolerances | None = None,
 ) -> Parity:
     """Runs both backends on the same inputs and compares.
@@ -115,10 +134,12 @@ def parity(
         detect: final boxes from outputs; None compares tensors only.
         align: where the order of rows is free (the best of many), puts them in one order before
             tensors and boxes are compared.
+        split: parts of the outputs to be compared too, after they were aligned.
         tolerances: what counts as equal; None is for single precision.
     """
     tolerances = tolerances or Tolerances()
     worst: dict[str, TensorDifference] = {}
+    parts: dict[str, TensorDifference] = {}
     boxes, stable = BoxCounts(), 0
     sets = list(inputs)
     assert sets, "parity needs at least one set of inputs"
@@ -132,12 +153,17 @@ def parity(
                 received = align(expected, received)
             differences = {n: tensor_difference(expected[n], received[n]) for n in expected}
             worst = {n: _worse(worst.get(n), difference) for n, difference in differences.items()}
+            if split is not None:
+                ours, theirs = split(expected), split(received)
+                parts = {
+                    n: _worse(parts.get(n), tensor_difference(ours[n], theirs[n])) for n in ours
+                }
             if detect is not None:
-                ours = detect(expected)
-                boxes += _count(ours, _detect_finite(detect, received), tolerances)
+                found = detect(expected)
+                boxes += _count(found, _detect_finite(detect, received), tolerances)
                 noisy = _with_noise(expected, differences, generator)
-                stable += _count(ours, detect(noisy), tolerances).reference_matched
-    return Parity(worst, len(sets), boxes, stable, tolerances)
+                stable += _count(found, detect(noisy), tolerances).reference_matched
+    return Parity(worst, len(sets), boxes, stable, tolerances, parts)
 
 
 def tensor_difference(expected: Array, received: Array) -> TensorDifference:

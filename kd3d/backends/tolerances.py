@@ -20,6 +20,9 @@ class Tolerances:
             coarser precision moves the many weak ones freely and must keep the strong ones.
         matched: least share of the counted boxes of both sides that have a partner. Not 1: where
             two boxes overlap by the NMS threshold or tie, the last digit decides which stays.
+        part: ``rms`` of one level's part of an output, scores as log-odds; see ``level_parts``.
+        head_noise: largest noise of a channel of a last layer, as a multiple of what the export
+            measured and accepted there; of fp16 and int8.
         metric: largest loss of the task metric (AP or NDS), in points.
         layer: ``rms`` of an inner tensor from which on its layer is said to depart.
     """
@@ -31,6 +34,8 @@ class Tolerances:
     score: float = 1e-3
     confident: float = 0.0
     matched: float = 0.98
+    part: float = 1e-3
+    head_noise: float = 2.0
     metric: float = 0.5
     layer: float = 1e-3
 
@@ -48,6 +53,7 @@ TOLERANCES = {
         score=0.01,
         confident=0.1,
         matched=0.95,
+        part=0.02,
         layer=0.005,
     ),
     "fp16": Tolerances(
@@ -58,6 +64,7 @@ TOLERANCES = {
         score=0.02,
         confident=0.1,
         matched=0.95,
+        part=0.02,
         metric=0.5,
         layer=0.02,
     ),
@@ -69,6 +76,7 @@ TOLERANCES = {
         score=0.2,
         confident=0.5,
         matched=0.8,
+        part=0.3,
         metric=1.0,
         layer=0.3,
     ),

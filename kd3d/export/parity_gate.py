@@ -16,9 +16,10 @@ from kd3d.backends.ssh import Host
 from kd3d.backends.subgraph import InnerTensors
 from kd3d.backends.tolerances import Tolerances, tolerances_of
 from kd3d.export.candidates import Candidates
-from kd3d.export.comparison import align_of, detect_of
+from kd3d.export.comparison import align_of, detect_of, split_of
 from kd3d.export.folder import trace_images
 from kd3d.export.gate_inputs import GateInputs, gate_inputs
+from kd3d.export.head_parity import head_parity
 from kd3d.export.manifest import Manifest
 from kd3d.export.metric_parity import MetricChange, SampleMetric
 from kd3d.export.parity_record import parity_record
@@ -125,7 +126,8 @@ def parity_gate(
     ):
         tolerances = replace(tolerances_of(backend, precision), **(changes or {}))
         say(f"{backend} {precision}: tensors and boxes")
-        result = _parity(inputs, candidates, backend, precision, tolerances)
+        result, reason = _parity(inputs, candidates, backend, precision, tolerances)
+        left_out += [f"last layers of {reason}"] if reason else []
         change = None
         if metric and expected:
             say(f"{backend} {precision}: task metric")
@@ -183,15 +185,25 @@ def _parity(
     backend: str,
     precision: str,
     tolerances: Tolerances,
-) -> Parity:
-    return parity(
+) -> tuple[Parity, str]:
+    """Of tensors, last layers and boxes; and why the last layers were left out."""
+    sets = inputs.feeds_of(precision)
+    result = parity(
         inputs.reference,
         candidates.file(backend, precision),
-        inputs.feeds_of(precision),
+        sets,
         detect=detect_of(inputs.manifest),
         align=align_of(inputs.manifest, tolerances),
+        split=split_of(inputs.manifest, precision),
         tolerances=tolerances,
     )
+    with tempfile.TemporaryDirectory(prefix="kd3d-parity-") as work_dir:
+        heads, reason = head_parity(
+            *(candidates.bundle, precision, sets),
+            real=any(inputs.real),
+            open_file=candidates.parts(backend, Path(work_dir)),
+        )
+    return replace(result, heads=heads), reason
 
 
 def _departure(
@@ -217,7 +229,15 @@ def _departure(
             ),
             inputs.feeds_of(verdict.precision)[:2],
             limit=tolerances.layer,
+            head=_failed_head(verdict.parity),
         )
+
+
+def _failed_head(result: Parity) -> str:
+    """The noisiest last layer, where nothing but last layers failed; else an empty text."""
+    if result.heads_agree or not (result.tensors_agree and result.parts_agree):
+        return ""
+    return max(result.heads, key=lambda head: head.ratio).head
 
 
 def _traced(inputs: GateInputs, path: Path) -> Path:

@@ -44,6 +44,7 @@ def parity_record(
         metrics={
             "file_size_mb": (folder / model.file).stat().st_size / 1e6,
             **_differences(result),
+            **_inner_differences(result),
             "boxes": float(result.boxes.reference),
             "boxes_matched": result.matched,
         },
@@ -85,12 +86,24 @@ def _differences(result: Parity) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
+def _inner_differences(result: Parity) -> dict[str, float]:
+    """The worst level and the worst last layer, where they were compared."""
+    found = {
+        "relative_rms_of_a_level": [part.rms for part in result.parts.values()],
+        "head_noise_ratio": [head.ratio for head in result.heads],
+    }
+    worst = {name: max(values) for name, values in found.items() if values}
+    return {name: value for name, value in worst.items() if np.isfinite(value)}
+
+
 def _limits(manifest: Manifest | PillarManifest, result: Parity) -> Conditions:
     """Boxes of an image and boxes in metres do not share all of them."""
     limits = result.tolerances
     found: Conditions = {
         "tolerance_relative": limits.relative,
         "tolerance_rms": limits.rms,
+        "tolerance_part": limits.part,
+        "tolerance_head_noise": limits.head_noise,
         "tolerance_score": limits.score,
         "tolerance_confident": limits.confident,
         "tolerance_matched": limits.matched,

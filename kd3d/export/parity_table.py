@@ -12,15 +12,17 @@ from kd3d.backends.first_departure import Departure, LayerDifference
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
 from kd3d.export.parity_gate import Gate, Verdict
+from kd3d.export.proof import worst_head, worst_part
 
 
 def gate_tables(gate: Gate) -> Iterator[RenderableType]:
     """One table of verdicts, one for each first departing layer, and what else is to be said."""
     yield _verdicts(gate)
     for verdict in gate.verdicts:
+        yield from (Text(text, style="red") for text in _named(verdict))
         if verdict.departure is not None:
             yield _departure(verdict, verdict.departure)
-        elif not verdict.passed and not gate.host:
+        elif not verdict.passed:
             yield Text(
                 f"{verdict.backend} {verdict.precision}: no layer departs before the candidates "
                 "are sorted; the fault lies behind, or its file could not be compared"
@@ -59,12 +61,34 @@ def _verdicts(gate: Gate) -> Table:
         table.add_row(
             f"{verdict.backend}\n{verdict.precision}",
             str(result.inputs),
-            f"{worst:.1e} (limit {limits.relative:g})\n{rms:.1e} (limit {limits.rms:g})",
+            f"{worst:.1e} (limit {limits.relative:g})\n{rms:.1e} (limit {limits.rms:g})"
+            + _inner(verdict),
             _boxes(verdict),
             _metric(verdict),
             Text("passed", style="green") if verdict.passed else Text(_failed(verdict), "red"),
         )
     return table
+
+
+def _inner(verdict: Verdict) -> str:
+    """Levels of the outputs, and last layers as a multiple of the export's own noise."""
+    result, text = verdict.parity, ""
+    if result.parts:
+        worst = max(part.rms for part in result.parts.values())
+        text += f"\na level {worst:.1e} (limit {result.tolerances.part:g})"
+    if result.heads:
+        most = max(head.ratio for head in result.heads)
+        text += f"\na last layer {most:.2g}x (limit {result.tolerances.head_noise:g}x)"
+    return text
+
+
+def _named(verdict: Verdict) -> Iterator[str]:
+    """Which level and which last layer fail, if they do."""
+    where, result = f"{verdict.backend} {verdict.precision}", verdict.parity
+    if not result.parts_agree:
+        yield f"{where}: {worst_part(result)}"
+    if not result.heads_agree:
+        yield f"{where}: {worst_head(result)}"
 
 
 def _boxes(verdict: Verdict) -> str:
@@ -91,6 +115,8 @@ def _metric(verdict: Verdict) -> str:
 def _failed(verdict: Verdict) -> str:
     levels = [
         (verdict.parity.tensors_agree, "tensors"),
+        (verdict.parity.parts_agree, "levels"),
+        (verdict.parity.heads_agree, "last layers"),
         (verdict.parity.boxes_agree, "boxes"),
         (verdict.metric is None or verdict.metric.passed, "task metric"),
     ]

@@ -1,17 +1,19 @@
 """Proof that an exported file is right: parity with PyTorch on the machine that exports it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from kd3d.backends.base import Feeds
+from kd3d.backends.bundle import Bundle
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
 from kd3d.backends.recorded import RecordedBackend, recorded
 from kd3d.backends.tolerances import TOLERANCES, Tolerances
-from kd3d.export.comparison import align_of, detect_of
+from kd3d.export.comparison import align_of, detect_of, split_of
 from kd3d.export.deployable import Deployable
+from kd3d.export.head_parity import head_parity
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import backend_from_module
 from kd3d.export.parity_record import parity_record
@@ -52,7 +54,7 @@ class Exported:
 def export_parity(
     exported: Exported, precision: str = "fp32", *, tolerances: Tolerances | None = None
 ) -> Parity:
-    """Compares a file in ONNX Runtime with the PyTorch module, tensors and final boxes.
+    """Compares a file in ONNX Runtime with the PyTorch module: tensors, last layers, final boxes.
 
     Args:
         exported: the folder and its detector.
@@ -61,14 +63,22 @@ def export_parity(
     """
     tolerances = tolerances or TOLERANCES[precision]
     manifest = exported.manifest
-    return parity(
+    feeds = exported.feeds_of(precision)
+    result = parity(
         exported.reference,
         OnnxRuntimeBackend(exported.folder / manifest.models[precision].file),
-        exported.feeds_of(precision),
+        feeds,
         detect=detect_of(manifest),
         align=align_of(manifest, tolerances),
+        split=split_of(manifest, precision),
         tolerances=tolerances,
     )
+    heads, _ = head_parity(
+        *(Bundle.read(exported.folder), precision, feeds),
+        real=bool(exported.real),
+        open_file=OnnxRuntimeBackend,
+    )
+    return replace(result, heads=heads)
 
 
 def write_export_record(
@@ -99,6 +109,25 @@ def write_export_record(
     return record.write(exported.folder / file)
 
 
+def worst_part(result: Parity) -> str:
+    """Which level of the outputs differs most; empty if none was compared."""
+    if not result.parts:
+        return ""
+    name = max(result.parts, key=lambda part: result.parts[part].rms)
+    return f"levels: {name} rms {result.parts[name].rms:.1e} (limit {result.tolerances.part:g})"
+
+
+def worst_head(result: Parity) -> str:
+    """Which last layer is noisiest; empty if none was compared."""
+    if not result.heads:
+        return ""
+    worst = max(result.heads, key=lambda head: head.ratio)
+    return (
+        f"last layers: {worst.head}[{worst.channel}] {worst.ratio:.2g} times the export's noise "
+        f"(limit {result.tolerances.head_noise:g})"
+    )
+
+
 def parity_text(result: Parity, precision: str = "fp32") -> str:
     """The parity as a small table, for the terminal."""
     limits = result.tolerances
@@ -111,6 +140,7 @@ def parity_text(result: Parity, precision: str = "fp32") -> str:
             f"rms {found.rms:.2e} (limit {limits.rms:.0e})"
             + (f"; {found.non_finite} values are not finite" if found.non_finite else "")
         )
+    lines += [f"  {text}" for text in (worst_part(result), worst_head(result)) if text]
     counts = result.boxes
     if not counts.reference and not counts.candidate:
         lines.append("  final boxes: none, no score reaches the threshold of test_cfg")

@@ -73,7 +73,7 @@ def find(tmp_path):
     model = branched()
     feeds = [{"x": np.random.default_rng(i).normal(size=(1, C, 6, 6)).astype("f4")} for i in (0, 1)]
 
-    def run(change, limit=1e-3, model=model):
+    def run(change, limit=1e-3, model=model, head=""):
         faulty = copy.deepcopy(model)
         change(faulty)
         for name, graph in (("right", model), ("faulty", faulty)):
@@ -82,7 +82,7 @@ def find(tmp_path):
             InnerTensors(tmp_path / f"{name}.onnx", OnnxRuntimeBackend)
             for name in ("right", "faulty")
         )
-        return first_departure(right, other, feeds, limit=limit)
+        return first_departure(right, other, feeds, limit=limit, head=head)
 
     return run
 
@@ -130,6 +130,19 @@ def test_not_finite_is_counted(find):
     assert found.first.node == "conv1"
     assert found.first.non_finite > 0
     assert found.first.rms == float("inf")
+
+
+def test_a_channel_of_a_head_is_told_from_noise_before_it(find):
+    """A quantised layer is noisier as a whole than one channel among many makes its tensor."""
+    generator = np.random.default_rng(1)
+
+    def change(model):
+        change_weight(model, "conv0", lambda w: w + generator.normal(0, 0.02, w.shape).astype("f4"))
+        channels = np.float32([1, 0.6, 1, 1]).reshape(4, 1, 1, 1)
+        change_weight(model, "conv3", lambda w: w * channels)
+
+    assert find(change, head="conv3").first.node == "conv3"
+    assert find(change, limit=0.02).first.node == "conv0"
 
 
 def test_two_faults_name_the_one_that_comes_first(find):

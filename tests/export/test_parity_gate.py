@@ -9,7 +9,8 @@ import pytest
 from onnx import helper, numpy_helper
 from toys_pillars import SOURCE, pillar_config, pillar_detector
 
-import kd3d.export.parity_gate
+import kd3d.export.candidates
+import kd3d.export.open_backend
 from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, Bundle, ModelFile
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.ssh import Host
@@ -252,7 +253,9 @@ def test_mistakes(images, tmp_path):
 def test_tolerances_can_be_changed(images, tmp_path):
     faulty = changed(images, tmp_path, change_weights(HEAD_LAYER, lambda w: 1.02 * w))
     assert not gate(faulty).passed
-    loose = [tolerance_change(text) for text in ("relative=1", "rms=1", "score=1", "iou=0.9")]
+    loose = [
+        tolerance_change(text) for text in ("relative=1", "rms=1", "part=1", "score=1", "iou=0.9")
+    ]
     assert gate(faulty, changes=dict(loose)).passed
     for text in ("height=1", "rms", "rms=much"):
         with pytest.raises(UserError, match="expected NAME=VALUE"):
@@ -260,19 +263,22 @@ def test_tolerances_can_be_changed(images, tmp_path):
 
 
 def test_a_vehicle_runs_the_candidates(images, tmp_path, monkeypatch):
-    asked = []
+    asked, parts = [], []
 
-    def remote(bundle, host, backend, *, precision, say):
-        asked.append((host.name, backend, precision))
+    def remote(bundle, host, backend, *, precision="fp32", say, keep=True):
+        (asked if keep else parts).append((host.name, backend, precision))
         return OnnxRuntimeBackend(bundle.model_path(precision))
 
-    monkeypatch.setattr(kd3d.export.parity_gate, "RemoteBackend", remote)
+    for module in (kd3d.export.candidates, kd3d.export.open_backend):
+        monkeypatch.setattr(module, "RemoteBackend", remote)
     faulty = changed(images, tmp_path, change_weights(HEAD_LAYER, lambda w: 0.5 * w), "fp16")
     found = gate(faulty, host=Host("driver@orin"), metric_samples=4)
     assert asked == [("orin", "tensorrt", "fp32"), ("orin", "tensorrt", "fp16")]
     assert [verdict.passed for verdict in found.verdicts] == [True, False]
-    assert found.verdicts[1].departure is None
-    assert any("not on orin" in reason for reason in found.left_out)
+    assert found.verdicts[1].departure.first.node in (HEAD_LAYER, HEAD_LAYER_1)
+    assert len(parts) > 2
+    assert set(parts) == {("orin", "tensorrt", "fp32")}
+    assert not any("orin" in reason for reason in found.left_out)
     name = record_file(found, found.verdicts[1])
     assert name == "record-parity-tensorrt-fp16-on-orin.json"
     assert verdict_record(faulty, found, found.verdicts[1]).conditions["host"] == "orin"

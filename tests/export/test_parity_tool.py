@@ -37,6 +37,8 @@ def test_every_precision_is_exported_proved_and_gated(call, checkpoint, tmp_path
     assert code == 0, text
     assert text.endswith(f"parity passed; records in {out}\n")
     assert "left out: task metric" in text
+    assert text.count("a last layer ") == 2  # fp16 and int8
+    assert "left out: last layers" not in text
     assert Record.read(out / "record-parity-onnxruntime-fp16.json").conditions["passed"] is True
 
     model = onnx.load(out / "model-int8.onnx")
@@ -49,11 +51,12 @@ def test_every_precision_is_exported_proved_and_gated(call, checkpoint, tmp_path
     assert code == 2
     assert "SHA-256" in errors
     content = json.loads((out / FILE_NAME).read_text())
-    content["models"]["int8"] = ModelFile.of(out / "model-int8.onnx").as_json()
+    content["models"]["int8"]["sha256"] = ModelFile.of(out / "model-int8.onnx").sha256
     (out / FILE_NAME).write_text(json.dumps(content))
     code, text, errors = call("parity.py", out)
     assert code == 1, errors
     assert "onnxruntime int8 departs first at" in text
+    assert "onnxruntime int8: last layers: /bbox_head/retina_cls" in text
     record = Record.read(out / "record-parity-onnxruntime-int8.json")
     assert record.conditions["passed"] is False
     assert "retina_cls" in record.conditions["departs_at"]
