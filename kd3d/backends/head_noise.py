@@ -17,9 +17,6 @@ from kd3d.backends.base import Array, Feeds
 from kd3d.backends.subgraph import InnerTensors
 
 ENTRY = "head_noise"  # of a model in export.json
-# What a head is given at least, as a share of how much its channels vary from cell to cell: so
-# little decides nothing, and what is so small may differ several times from input to input.
-_FLOOR = 0.05
 _DIGITS = 1e-5  # of the values themselves: single precision
 Noise = NDArray[np.float64]
 
@@ -48,8 +45,8 @@ class HeadDifference:
     Attributes:
         head: name of its tensor.
         channel: that is worst.
-        noise: root mean square of the differences there, over all inputs; inf for values that are
-            not finite.
+        noise: root mean square of the differences there, the median over all inputs; inf where any
+            value is not finite.
         accepted: the same, as the export accepted it.
     """
 
@@ -73,29 +70,46 @@ def accepted_from_json(details: Mapping[str, Any]) -> dict[str, AcceptedNoise]:
 
 
 def accepted_noise(
-    runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]], rows_free: Collection[str] = ()
+    runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]],
+    *,
+    least: float,
+    rows_free: Collection[str] = (),
 ) -> dict[str, AcceptedNoise]:
-    """The largest noise over some runs, by head.
+    """The noise over some runs, by head.
 
     A channel is given at least what its head has on average, because the noise of few cells is
-    measured badly, and a small share of what the head has to say.
+    measured badly, and ``least``: so little decides nothing, and differs much from input to input.
 
     Args:
         runs: heads by name in single precision, and as the coarser one has them.
+        least: as a share of how much the head's channels vary from cell to cell; twice as much
+            where a selection may take one row in the place of another.
         rows_free: heads whose rows a selection has ordered.
     """
-    most: dict[str, Noise] = {}
+    noise: dict[str, list[Noise]] = {}
+    powers: dict[str, list[tuple[float, float]]] = {}
     for expected, received in runs:
         for head, array in expected.items():
-            noise = channel_noise(array, received[head], rows_free=head in rows_free)
-            spread = channel_rows(array) - channel_rows(array).mean(0) if array.size else array
-            least = max(_FLOOR * _root_mean_square(spread), _DIGITS * _root_mean_square(array))
-            noise = np.maximum(noise, max(_root_mean_square(noise), least))
-            most[head] = np.maximum(noise, most.get(head, 0.0))
+            found = channel_noise(array, received[head], rows_free=head in rows_free)
+            noise.setdefault(head, []).append(found)
+            rows = channel_rows(array)
+            spread = rows - rows.mean(0) if len(rows) else rows
+            powers.setdefault(head, []).append((_power(spread), _power(rows)))
+    shares = (least, 2 * least)
     return {
-        head: AcceptedNoise(tuple(noise.tolist()), head in rows_free)
-        for head, noise in most.items()
+        head: AcceptedNoise(
+            tuple(_at_least(_pooled(each), powers[head], shares[head in rows_free]).tolist()),
+            head in rows_free,
+        )
+        for head, each in noise.items()
     }
+
+
+def _at_least(noise: Noise, powers: Sequence[tuple[float, float]], least: float) -> Noise:
+    varying, whole = np.sqrt(np.mean(powers, axis=0))
+    limit = max(np.sqrt(_power(noise)), least * varying, _DIGITS * whole)
+    raised: Noise = np.maximum(noise, limit)
+    return raised
 
 
 def head_differences(
@@ -150,12 +164,19 @@ def _difference(
     head: str, pairs: Sequence[tuple[Array, Array]], limits: AcceptedNoise
 ) -> HeadDifference:
     each = [channel_noise(*pair, rows_free=limits.rows_free) for pair in pairs]
-    noise: Noise = np.sqrt(np.mean(np.square(each), axis=0))
+    noise = np.median(each, axis=0)  # a fault shows in every input, an outlier in one
+    noise[~np.isfinite(each).all(0)] = np.inf
     accepted = np.array(limits.rms)
     assert noise.shape == accepted.shape, f"{head}: {noise.shape} channels, {accepted.shape} limits"
     channel = int(np.argmax(noise / accepted))
     return HeadDifference(head, channel, float(noise[channel]), float(accepted[channel]))
 
 
-def _root_mean_square(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+def _pooled(each: Sequence[Noise]) -> Noise:
+    """Root mean square over inputs."""
+    pooled: Noise = np.sqrt(np.mean(np.square(each), axis=0))
+    return pooled
+
+
+def _power(values: Noise) -> float:
+    return float(np.mean(np.square(values))) if values.size else 0.0

@@ -74,6 +74,19 @@ class Graph:
         ordered = self.after_selection()
         return [head for head in self.heads if self.producer[head].name not in ordered]
 
+    def plain_outputs(self) -> list[str]:
+        """Float outputs whose rows have a fixed order: nothing before them picks the best."""
+        picking = [name for name, node in self.nodes.items() if node.op_type in _PICKING]
+        behind = self._reach(picking, self._readers).union(picking)
+        outputs = [output.name for output in self.model.graph.output]
+        return [
+            name
+            for name in outputs
+            if name in self.floats
+            and name in self.producer
+            and self.producer[name].name not in behind
+        ]
+
     def after_selection(self) -> set[str]:
         """Names of the nodes that compute on rows which a selection has ordered."""
         return self._reach(self.selection, self._readers) - self.selection

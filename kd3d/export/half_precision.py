@@ -26,6 +26,7 @@ _SHOWN = 4  # names a line of the text; export.json has them all
 # and other inputs may have values twice as large.
 HIGHEST = 65504.0 / 2
 TRUNK_NOISE = 0.01  # relative noise that the trunk may have at the heads
+_LEAST_ACCEPTED = 0.02  # of what varies there, for the gate
 TAIL_ERROR = 1e-4  # of an output's largest value: 0.04 px in 416 px
 # These choose among their input's values: they add nothing to what that has been rounded to.
 _CHOOSING_TYPES = """
@@ -224,7 +225,8 @@ class _Search:
         for feed, plain in zip(self._feeds, self._plain, strict=True):
             received = self._model.run(feed, on)
             runs.append(({head: plain[head] for head in heads}, received))
-        return accepted_noise(runs, set(heads).difference(self._graph.first_heads()))
+        rows_free = set(heads).difference(self._graph.first_heads())
+        return accepted_noise(runs, least=_LEAST_ACCEPTED, rows_free=rows_free)
 
     def _worst(self, on: list[str]) -> float:
         return max(self._noise(on).values(), default=0.0)

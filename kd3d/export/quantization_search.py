@@ -1,12 +1,16 @@
 """Chooses ranges and the layers that stay float, by the noise they cause at the last layers.
 
+Cells without an object are most of those of a last layer. So the outputs count too, where their
+rows have a fixed order: the large scores weigh most there, and a range that clips what is sure of
+itself does its damage to them.
+
 Noise of different units adds up in power, nearly. So each unit is measured alone, with all others
 in float32; units that do little damage together are not taken apart unless it comes to dropping
 them. Those that cost most noise for each layer that they would keep in int8 go back to float, until
 the rest causes no more than ``NOISE``; what was added up too high is tried in int8 again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +27,13 @@ from kd3d.export.quantization_units import (
 )
 from kd3d.export.switched_model import Rounding, SwitchedModel
 
-MEASURED_INPUTS = 2
+MEASURED_INPUTS = 4
 ACCEPTED_INPUTS = 32  # the noise of the file is measured on, spread over the calibration inputs
-# Noise power that int8 may cause at a head, over the power of what varies there from cell to cell:
-# a bias of the class layer (-4.6 where few cells hold an object) says nothing and is not counted.
-# Chosen with YOLOX-nano on 128 images of COCO's training set, 64 of which it was calibrated on: AP
-# 33.0 in float32, 32.3 at 0.05 (95 of 113 layers in int8), 31.9 at 0.08 (103), 31.3 at 0.12 (108).
+# Noise power that int8 may cause at a head or output, over the power of what varies there from cell
+# to cell: a bias of the class layer (-4.6 where few cells hold an object) says nothing.
 NOISE = 0.05
 _SILENT = 1e-4  # of the whole power: where next to nothing varies
+_LEAST_ACCEPTED = 0.15  # of what varies at a head, for the gate; NOISE is the square of 0.22
 _LEVELS = 127.0
 _TRAINED = "training"
 
@@ -44,7 +47,7 @@ class Choice:
         damage: of those that the search kept, noise over signal that each would cause.
         ranges: of each quantised tensor, the absolute value that becomes 127.
         percentiles: percentile or "training" -> number of scales.
-        noise: head -> noise over signal with all the rest in int8.
+        noise: head or output -> noise over signal with all the rest in int8.
         accepted: the same channel by channel, in the head's own unit, for the gate.
     """
 
@@ -101,7 +104,9 @@ class QuantizationSearch:
             for percentile, found in percentiles.items()
         }
         self._trained = trained
-        self._heads = graph.heads
+        plain = graph.plain_outputs()
+        self._heads = list(dict.fromkeys([*graph.heads, *plain]))
+        self._first_heads = [h for h in self._heads if h in plain or h in graph.first_heads()]
         self._model = SwitchedModel(
             graph,
             _rounding(graph, units),
@@ -119,7 +124,7 @@ class QuantizationSearch:
         ordered = self._graph.after_selection()
         later = [unit for unit in self._units if ordered.issuperset(unit.nodes)]
         first = [unit for unit in self._units if unit not in later]
-        groups = ((first, self._graph.first_heads()), (later, self._heads))
+        groups = ((first, self._first_heads), (later, self._heads))
         found: list[_Found] = []
         kept: set[str] = set(keep_float or ())
         damage: dict[str, float] = {}
@@ -190,14 +195,13 @@ class QuantizationSearch:
                 ranges |= dict.fromkeys(unit.tensors, limit)
             self._set_all(part.units, part.percentile)
         noise = dict(zip(self._heads, self._noise(left).tolist(), strict=True))
-        first = self._graph.first_heads()
         order = [n for n in self._graph.nodes if n in kept]
         return Choice(
             tuple(order),
             damage,
             ranges,
             dict(sorted(counts.items())),
-            {h: noise[h] for h in first},
+            {h: noise[h] for h in self._first_heads},
             self._accepted(left),
         )
 
@@ -229,8 +233,19 @@ class QuantizationSearch:
         """What these units in int8 do to each channel of each head."""
         places = _spread(len(self._calibration), ACCEPTED_INPUTS)
         feeds = (self._calibration[place] for place in places)
-        runs = ((self._model.run(feed), self._model.run(feed, on)) for feed in feeds)
-        return accepted_noise(runs, set(self._heads).difference(self._graph.first_heads()))
+        heads = self._graph.heads
+        runs = (
+            ({h: plain[h] for h in heads}, received) for plain, received in self._pairs(feeds, on)
+        )
+        rows_free = set(heads).difference(self._graph.first_heads())
+        return accepted_noise(runs, least=_LEAST_ACCEPTED, rows_free=rows_free)
+
+    def _pairs(
+        self, feeds: Iterable[Feeds], on: Collection[str]
+    ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+        """What the model answers in float32, and with these units in int8."""
+        for feed in feeds:
+            yield self._model.run(feed), self._model.run(feed, on)
 
     def _set_all(self, units: list[Unit], percentile: float) -> None:
         for unit in units:

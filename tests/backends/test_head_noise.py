@@ -48,26 +48,26 @@ def test_what_is_not_finite_or_of_another_shape_is_infinitely_noisy(broken):
     assert list(channel_noise(np.zeros((0, 3)), np.zeros((0, 3)))) == [0] * 3
 
 
-def test_the_noisiest_input_is_accepted_and_a_quiet_channel_gets_its_heads_mean():
+def test_noise_of_all_inputs_is_accepted_and_a_quiet_channel_gets_its_heads_mean():
     expected = maps([0, 0], [0, 0])
     runs = [
         ({"head": expected}, {"head": maps([3, 3], [0, 0])}),
         ({"head": expected}, {"head": maps([1, 1], [1, 1])}),
     ]
-    (found,) = accepted_noise(runs).values()
-    # 3 and the mean of 9 and 0; then 1 and 1
-    assert found.rms == pytest.approx((3, math.sqrt(9 / 2)))
+    (found,) = accepted_noise(runs, least=0.1).values()
+    # powers (9 + 1) / 2 and (0 + 1) / 2, on average 2.75
+    assert found.rms == pytest.approx((math.sqrt(5), math.sqrt(2.75)))
     assert not found.rows_free
 
 
 def test_a_head_without_noise_is_given_a_share_of_what_varies_in_it():
-    expected = {"head": maps([99, 101], [9, 11])}  # each channel varies by 1
-    (found,) = accepted_noise([(expected, expected)]).values()
-    assert found.rms == pytest.approx((0.05, 0.05))
-    (found,) = accepted_noise([(expected, expected)], rows_free={"head"}).values()
-    assert found == AcceptedNoise(pytest.approx((0.05, 0.05)), rows_free=True)
+    expected = {"head": maps([98, 102], [8, 12])}  # each channel varies by 2
+    (found,) = accepted_noise([(expected, expected)], least=0.1).values()
+    assert found.rms == pytest.approx((0.2, 0.2))
+    (found,) = accepted_noise([(expected, expected)], least=0.1, rows_free={"head"}).values()
+    assert found == AcceptedNoise(pytest.approx((0.4, 0.4)), rows_free=True)
     constant = {"head": maps([10, 10], [10, 10])}
-    (found,) = accepted_noise([(constant, constant)]).values()
+    (found,) = accepted_noise([(constant, constant)], least=0.1).values()
     assert found.rms == pytest.approx((1e-4, 1e-4))
 
 
@@ -78,23 +78,33 @@ def test_export_json_keeps_three_digits():
     assert accepted_from_json({}) == {}
 
 
-def test_the_worst_channel_over_all_inputs_counts():
-    accepted = {"a": AcceptedNoise((1.0, 0.1)), "b": AcceptedNoise((1.0,))}
-    zero = {"a": maps([0, 0], [0, 0]), "b": maps([0, 0])}
+def compare(received, accepted):
+    """The worst channel of each head, whose values were all 0."""
+    zero = {head: 0 * array for head, array in received[0].items()}
 
     def reference(names, sets):
-        assert names == ["a", "b"]
+        assert names == list(zero)
         return [zero for _ in sets]
 
-    def candidate(names, sets):
-        return [
-            {"a": maps([2, 2], [0, 0]), "b": maps([1, 1])},
-            {"a": maps([0, 0], [0.5, 0.5]), "b": maps([1, 1])},
-        ]
+    sets = [{} for _ in received]
+    return head_differences(reference, lambda names, sets: received, sets, accepted)
 
-    a, b = head_differences(reference, candidate, [{}, {}], accepted)
-    # of two inputs one has 0.5 there, the other nothing
+
+def test_the_worst_channel_counts_by_its_median_over_the_inputs():
+    accepted = {"a": AcceptedNoise((1.0, 0.1)), "b": AcceptedNoise((1.0,))}
+    received = [
+        {"a": maps([2, 2], [0.3, 0.3]), "b": maps([1, 1])},
+        {"a": maps([0, 0], [0.5, 0.5]), "b": maps([1, 1])},
+        {"a": maps([0, 0], [9, 9]), "b": maps([7, 7])},
+    ]
+    a, b = compare(received, accepted)
     assert (a.head, a.channel, a.accepted) == ("a", 1, 0.1)
-    assert a.noise == pytest.approx(0.5 / math.sqrt(2))
-    assert a.ratio == pytest.approx(5 / math.sqrt(2))
+    assert a.noise == pytest.approx(0.5)
+    assert a.ratio == pytest.approx(5)
     assert (b.head, b.channel, b.ratio) == ("b", 0, 1)
+
+
+def test_one_value_that_is_not_finite_is_no_outlier():
+    received = [{"a": maps([0, 0])}, {"a": maps([0, 0])}, {"a": maps([0, np.nan])}]
+    (a,) = compare(received, {"a": AcceptedNoise((1.0,))})
+    assert a.ratio == math.inf

@@ -61,6 +61,12 @@ def test_the_choice_of_proposals_is_set_apart(tmp_path):
     assert graph.heads == ["first", "second"]
     assert graph.first_heads() == ["first"]
     assert graph.after_selection() == {"second", "boxes"}
+    assert graph.plain_outputs() == []
+
+
+def test_outputs_in_a_fixed_order(tmp_path):
+    graph = read_graph(detector(tmp_path / "m.onnx"))
+    assert graph.plain_outputs() == ["boxes", "scores"]
 
 
 def test_constant_nodes_become_initializers(tmp_path):

@@ -35,12 +35,12 @@ class Quantised:
     """An export with its INT8 and fp16 files, and inputs that these were not calibrated on."""
 
     def __init__(self, exported, feeds):
-        self.feeds = feeds[:4]
+        self.feeds = feeds[:8]
         source = exported.folder / "model.onnx"
         models = dict(exported.manifest.models)
         for precision, make in (("int8", int8_from_onnx), ("fp16", fp16_from_onnx)):
             path = exported.folder / MODEL_FILES[precision]
-            models[precision] = ModelFile.of(path, make(source, path, feeds[4:]).as_json())
+            models[precision] = ModelFile.of(path, make(source, path, feeds[8:]).as_json())
         self.exported = replace(exported, manifest=replace(exported.manifest, models=models))
         self.exported.manifest.write(exported.folder)
 
@@ -71,7 +71,7 @@ def quantised(build, tmp_path_factory):
     """Of a family; made once."""
     made = {}
     pictures = tmp_path_factory.mktemp("pictures")
-    traffic(pictures, images=36)
+    traffic(pictures, images=40)
     files = sorted(pictures.glob("*.png"))
 
     def get(family):
@@ -87,7 +87,7 @@ def _export(family, folder, files, build):
     if family in PILLARS:
         cfg = pillar_config(family)
         exported = export_pillars(pillar_detector(cfg), cfg, folder, batch=1, **SETTINGS)
-        return exported, cloud_feeds(frames(20), exported.manifest)
+        return exported, cloud_feeds(frames(24), exported.manifest)
     detector, cfg = build(family)
     images = [image_input(cfg, detector, path, (64, 96)) for path in files]
     exported = export_images(detector, cfg, folder, size=(64, 96), images=files[:4], **SETTINGS)

@@ -58,6 +58,21 @@ def test_what_was_added_up_too_high_comes_back(choose):
     assert choose(0.7) == ()
 
 
+def test_one_layer_goes_before_a_tensor_that_three_layers_read(tmp_path, monkeypatch):
+    nodes = [("Conv", ("images", "w"), "stem", {"kernel_shape": [1, 1]})]
+    nodes += [("Conv", ("stem", "w4"), name, {"kernel_shape": [1, 1]}) for name in "abc"]
+    constants = {"w": weights(4, 3, 1, 1), "w4": weights(4, 4, 1, 1)}
+    graph = read_graph(write_model(tmp_path / "m.onnx", nodes, constants, ["a", "b", "c"]))
+    alone = {"images": 0.025, "stem": 0.03}
+    monkeypatch.setattr(
+        QuantizationSearch, "_noise", lambda self, on: np.full(3, sum(alone[n] for n in on))
+    )
+    monkeypatch.setattr(quantization_search, "NOISE", 0.05)
+    ranges = {99.9: dict.fromkeys(alone, 1.0)}
+    search = QuantizationSearch(graph, scale_units(graph), ranges, {}, images(2))
+    assert search.choose(None).kept == ("stem",)
+
+
 def test_a_bias_is_no_signal(tmp_path):
     nodes = [("Conv", ("images", "w", "b"), "out", {"kernel_shape": [1, 1]})]
     noise = []
