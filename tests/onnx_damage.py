@@ -11,7 +11,7 @@ KINDS = ("scale", "zeroed", "swapped", "collapsed")
 def damaged(model, head, kind):
     """A copy whose layer that makes ``head`` is broken, and no other; None where it cannot be.
 
-    kind: "scale": the range of its input is ten times too small (none where it stayed float);
+    kind: "scale": the range of its input is thirty times too small (none where it stayed float);
     "zeroed": one channel; "swapped": two channels; "collapsed": all answer their bias.
     """
     model = copy.deepcopy(model)
@@ -28,7 +28,7 @@ def _shrink_range(graph, node):
         return False
     quantise = made[dequantise.input[0]]
     arrays = {w.name: numpy_helper.to_array(w) for w in graph.initializer}
-    scale = np.float32(0.1 * arrays[quantise.input[1]])
+    scale = np.float32(arrays[quantise.input[1]] / 30)
     graph.initializer.append(numpy_helper.from_array(scale, "damage.scale"))
     pair = ["damage.scale", quantise.input[2]]
     nodes = list(graph.node)
