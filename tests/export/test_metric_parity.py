@@ -126,6 +126,7 @@ def test_a_silent_collapse_is_caught_by_each_level(collapsed):
     assert "retina_cls" in verdict.departure.first.node
 
 
+@pytest.mark.slow  # a connection for each part of the graph
 def test_a_vehicle_answers_for_the_metric_and_shows_its_layers(collapsed, vehicle):
     """Over a real sshd; nothing stays there but what is asked for again."""
     host = vehicle.host()
