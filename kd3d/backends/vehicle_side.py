@@ -220,8 +220,7 @@ def end(request: Request) -> None:
     stop(folder)
     shutil.rmtree(str(folder), ignore_errors=True)
     for sha in request.get("forget", ()):
-        with suppress(FileNotFoundError):
-            cache("files", sha).unlink()
+        cache("files", sha).unlink(missing_ok=True)
         shutil.rmtree(str(cache("engines", sha[:12])), ignore_errors=True)
     answer(ended=True)
 
