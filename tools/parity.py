@@ -8,7 +8,7 @@ python tools/parity.py work_dirs/export/student --host user@orin --precision fp1
 Three levels, each with tolerances by precision (kd3d/backends/tolerances.py; --set NAME=VALUE
 overrides one): tensors; final boxes after NMS, matched one to one; and the task metric (AP or NDS)
 on --metric-samples of the config's test split, where it is here. Tensors are the outputs, each of
-their levels by itself, and, of fp16 and int8, each channel of the last layers: it may be 2.5 times
+their levels by itself, and, of fp16 and int8, each channel of the last layers: it may be twice
 (head_noise) as noisy as when the file was made, which export.json says. export.json and sample.npz
 are compared with the detector, too. Asked are the sample and --frames of the test split.
 

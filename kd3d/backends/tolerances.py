@@ -35,7 +35,7 @@ class Tolerances:
     confident: float = 0.0
     matched: float = 0.98
     part: float = 1e-3
-    head_noise: float = 2.5
+    head_noise: float = 2.0
     metric: float = 0.5
     layer: float = 1e-3
 
