@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import nn
 from toys3d import CLASSES, EXTENT, centerpoint, points
 
+import kd3d.models.class_nms  # noqa: F401  # registers the coder
 from kd3d.export.detector import build_detector
 
 SOURCE = {"config": "c.py", "config_hash": "1", "checkpoint": "w.pth", "checkpoint_hash": "2"}
@@ -22,6 +23,16 @@ def rotated_centerpoint() -> dict[str, Any]:
     # narrower than the coder's, so that what NMS keeps is filtered once more
     limits = [-5, -5, -10, 5, 5, 10]
     model["test_cfg"]["pts"].update(settings, score_threshold=0.4, post_center_limit_range=limits)
+    return model
+
+
+def centerpoint_by_class() -> dict[str, Any]:
+    """CenterPoint whose coder drops boxes near a better one of their class."""
+    model = centerpoint()
+    head = model["pts_bbox_head"]
+    limits = [[6.0] * len(task["class_names"]) for task in head["tasks"]]
+    head["bbox_coder"].update(type="kd3d.ClassNmsBBoxCoder", class_limits_m2=limits)
+    model["test_cfg"]["pts"].update(min_radius=[-1] * len(limits))
     return model
 
 
@@ -75,6 +86,7 @@ def pointpillars(*, multi_view: bool = False) -> dict[str, Any]:
 
 MODELS = {
     "centerpoint": centerpoint,
+    "centerpoint-by-class": centerpoint_by_class,
     "centerpoint-rotated": rotated_centerpoint,
     "pointpillars": pointpillars,
     "pointpillars-mvx": lambda: pointpillars(multi_view=True),

@@ -69,7 +69,10 @@ model = dict(
         num_heatmap_convs=2,
         share_conv_channel=32,
         bbox_coder=dict(
-            type="CenterPointBBoxCoder",
+            type="kd3d.ClassNmsBBoxCoder",
+            # of each class of each task, m2; two tasks in which classes suppress one another lose
+            # the rare ones
+            class_limits_m2=[[4, 12, 12, 12, 12], [1, 0.85, 0.85, 0.3, 0.3]],
             pc_range=model_range[:2],
             post_center_range=post_center_range,
             max_num=500,
@@ -102,7 +105,7 @@ model = dict(
             post_center_limit_range=post_center_range,
             max_per_img=200,
             max_pool_nms=False,
-            min_radius=[4, 0.5],
+            min_radius=[-1, -1],  # the coder's class_limits_m2 instead
             score_threshold=0.05,
             out_size_factor=2,
             voxel_size=voxel_size[:2],

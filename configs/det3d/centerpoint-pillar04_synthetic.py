@@ -5,7 +5,13 @@ _base_ = [
     "../_base_/schedule_cpu.py",
     "../_base_/kd3d.py",
 ]
-custom_imports = dict(imports=[*_base_.custom_imports.imports, "kd3d.models.scaled_pillars"])
+custom_imports = dict(
+    imports=[
+        *_base_.custom_imports.imports,
+        "kd3d.models.class_nms",
+        "kd3d.models.scaled_pillars",
+    ]
+)
 max_iters = 3000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [

@@ -38,7 +38,8 @@ class CenterPostProcessing:
         score_threshold: scores must be above it; None takes all.
         center_range_m: x y z minimum, then maximum, of the centre of a box.
         nms: "circle" or "rotate".
-        circle_limits_m2: of each task, for "circle".
+        circle_limits_m2: of each task, for "circle"; a negative one drops nothing.
+        class_limits_m2: of each class, through all tasks; () where classes have none of their own.
         nms_score_threshold: for "rotate", scores must reach it; 0 takes all.
         nms_iou_threshold: for "rotate".
         nms_most_before: boxes of a task that enter, for "rotate"; None takes all.
@@ -50,6 +51,7 @@ class CenterPostProcessing:
     center_range_m: Sequence[float]
     nms: str
     circle_limits_m2: Sequence[float] = ()
+    class_limits_m2: Sequence[float] = ()
     nms_score_threshold: float = 0.0
     nms_iou_threshold: float = 0.0
     nms_most_before: int | None = None
@@ -60,12 +62,14 @@ class CenterPostProcessing:
         "For each task (consecutive runs of 'groups' rows): "
         "1. Keep rows with score > score_threshold whose centre (x, y, z + dz / 2) lies within "
         "center_range_m, its bounds included.",
-        "2. nms circle: walk by falling score, drop a row whose squared distance in x, y to a "
+        "2. Where there are class_limits_m2, for each class by itself: walk by falling score, drop "
+        "a row whose squared distance in x, y to a kept one is at most the class's limit.",
+        "3. nms circle: walk by falling score, drop a row whose squared distance in x, y to a "
         "kept one is at most the task's circle_limits_m2. nms rotate: drop scores below "
         "nms_score_threshold, take the nms_most_before best, walk by falling score, drop a row "
         "whose rotated rectangle (x, y, dx, dy, yaw) overlaps a kept one by IoU > "
         "nms_iou_threshold. Classes of a task suppress one another.",
-        "3. Keep the nms_most best of the task, and of these what lies in final_range_m.",
+        "4. Keep the nms_most best of the task, and of these what lies in final_range_m.",
     )
 
     def __call__(self, outputs: Mapping[str, Array], groups: Sequence[int]) -> Boxes3D:
@@ -82,12 +86,20 @@ class CenterPostProcessing:
             part = part.take(_within(part.boxes, self.center_range_m))
             if self.score_threshold is not None:
                 part = part.take(part.scores > np.float32(self.score_threshold))
+            part = part.take(self._survivors_by_class(part))
             part = part.take(self._survivors(part, task))
             if self.final_range_m is not None:
                 part = part.take(_within(part.boxes, self.final_range_m))
             found.append(part)
             start += size
         return _joined(found)
+
+    def _survivors_by_class(self, rows: Boxes3D) -> Array:
+        kept = np.full(len(rows.scores), not self.class_limits_m2)
+        for label, limit in enumerate(self.class_limits_m2):
+            own = np.flatnonzero(rows.labels == label)
+            kept[own[circle_nms(rows.boxes[own, :2], rows.scores[own], limit, None)]] = True
+        return kept
 
     def _survivors(self, rows: Boxes3D, task: int) -> Array:
         if self.nms == "circle":
@@ -174,6 +186,7 @@ def post_processing3d(head: Any) -> PostProcessing3D:
             most=int(settings.max_num),
         )
     coder, circle = head.bbox_coder, settings["nms_type"] == "circle"
+    by_class = getattr(coder, "class_limits_m2", ())
     first = _limits(coder.post_center_range)
     second = first if circle else _limits(settings["post_center_limit_range"])
     return CenterPostProcessing(
@@ -181,6 +194,7 @@ def post_processing3d(head: Any) -> PostProcessing3D:
         center_range_m=first,
         nms=str(settings["nms_type"]),
         circle_limits_m2=[float(v) for v in settings["min_radius"]] if circle else (),
+        class_limits_m2=tuple(float(v) for task in by_class for v in task),
         nms_score_threshold=0.0 if circle else float(settings["score_threshold"]),
         nms_iou_threshold=0.0 if circle else float(settings["nms_thr"]),
         nms_most_before=None if circle else settings.get("pre_max_size"),

@@ -39,6 +39,26 @@ def test_center_filters_each_task_by_itself():
     np.testing.assert_array_equal(found.labels, [0, 2, 2])
 
 
+def test_center_limits_by_class_leave_other_classes_alone():
+    settings = CenterPostProcessing(
+        score_threshold=None,
+        center_range_m=RANGE,
+        nms="circle",
+        circle_limits_m2=[-1, -1],
+        class_limits_m2=[4, 1, 1],
+        nms_most=3,
+    )
+    outputs = {
+        "boxes": boxes((0, 0), (0, 0), (1.5, 0), (1.5, 0), (5, 5), (0, 0), (1.5, 0)),
+        "scores": np.float32([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]),
+        "labels": np.int32([0, 1, 0, 1, 0, 2, 2]),
+    }
+    found = settings(outputs, [5, 2])
+    # only the second box of class 0 is near a better one of its class; the best three of the rest
+    np.testing.assert_array_equal(found.scores, np.float32([0.9, 0.8, 0.6, 0.4, 0.3]))
+    np.testing.assert_array_equal(found.labels, [0, 1, 1, 2, 2])
+
+
 @pytest.mark.parametrize(("bottom", "kept"), [(-3.0, 1), (-3.1, 0), (1.0, 1), (1.1, 0)])
 def test_range_is_that_of_the_centre(bottom, kept):
     """Boxes are 2 m high, so their centres lie 1 m above their bottoms."""
