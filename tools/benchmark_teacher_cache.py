@@ -32,7 +32,7 @@ from kd3d.profiling.training_cost import Spread
 from kd3d.report.record import Record
 
 RECORD = "record-teacher-cache.json"
-CONFIG = "configs/det3d/centerpoint-pillar08-thin_from_pillar04_bev-response_synthetic.py"
+CONFIG = "configs/det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic.py"
 
 
 def parse_args() -> argparse.Namespace:

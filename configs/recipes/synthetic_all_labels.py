@@ -1,6 +1,6 @@
 # Chapter (a) on the synthetic world: teacher and student learn from the same labelled frames.
 recipe = dict(
-    distilled="../det3d/centerpoint-pillar08-thin_from_pillar04_bev-response_synthetic.py",
+    distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic.py",
     seeds=[0, 1, 2, 3, 4],
     train_teacher=True,
     # the terms that the response makes stronger, as in demo.py

@@ -95,12 +95,15 @@ def frame_name(results: Mapping[str, Any]) -> str:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Python's, NumPy's and torch's generators seeded inside, and as before outside."""
+    """Python's, NumPy's and torch's CPU generators seeded inside, and as before outside.
+
+    ``torch.manual_seed`` would seed the GPUs' generators, too, and leave them so.
+    """
     state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
     finally:
         random.setstate(state[0])

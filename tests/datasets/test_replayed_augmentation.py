@@ -129,3 +129,13 @@ def test_in_a_lidar_pipeline(tmp_path):
     assert torch.equal(one["inputs"]["points"], two["inputs"]["points"])
     key = one["data_samples"].metainfo["replay_key"]
     assert key.startswith(f"{tmp_path}/0.bin|0|")
+
+
+def test_seeded_leaves_the_generators_of_gpus_alone(monkeypatch):
+    touched = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", touched.append)
+    with seeded(3):
+        first = torch.rand(1)
+    with seeded(3):
+        assert torch.rand(1) == first
+    assert not touched

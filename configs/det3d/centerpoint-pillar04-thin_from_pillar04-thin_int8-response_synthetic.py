@@ -1,6 +1,6 @@
 # The LiDAR student made ready for INT8: its own fp32 weights begin, and teach. Exported, what makes
 # a pillar of points is written in another way than the layer that is trained: it stays float.
-_base_ = ["centerpoint-pillar08-thin_synthetic.py"]
+_base_ = ["centerpoint-pillar04-thin_synthetic.py"]
 load_from = "work_dirs/synthetic_all_labels/distilled/seed0/iter_2000.pth"  # the recipe's
 response = dict(
     name="response",
@@ -15,7 +15,7 @@ custom_hooks = [
     dict(
         type="DistillHook",
         teacher=dict(
-            config="configs/det3d/centerpoint-pillar08-thin_synthetic.py", checkpoint=load_from
+            config="configs/det3d/centerpoint-pillar04-thin_synthetic.py", checkpoint=load_from
         ),
         pairs=[response],
     ),

@@ -1,5 +1,5 @@
 # All frames are labelled, for teacher and student.
-_base_ = ["centerpoint-pillar08-thin_synthetic.py"]
+_base_ = ["centerpoint-pillar04-thin_synthetic.py"]
 bev = dict(
     name="bev",
     student="pts_neck[0]",

@@ -1,6 +1,6 @@
 # The student has the labels of 10 scenes of 100 and the frames of all. The teacher, which had all
 # labels, speaks for the rest: by its response, and by the boxes it is sure of.
-_base_ = ["centerpoint-pillar08-thin_from_pillar04_bev-response_synthetic.py"]
+_base_ = ["centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic.py"]
 frames = _base_.train_dataloader.dataset
 train_dataloader = dict(
     # half of each batch has labels

@@ -1,6 +1,6 @@
 # The demo's student: labels of 10 scenes, frames of 100, a quarter of the training in det3d.
 _base_ = [
-    "../det3d/centerpoint-pillar08-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
+    "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
 ]
 max_iters = 500
 train_cfg = dict(max_iters=max_iters)
@@ -9,8 +9,6 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
 ]
 distill = _base_.custom_hooks[-1]
-distill.teacher = dict(  # no cache: too few iterations meet a frame twice
-    config="configs/demo/centerpoint-pillar04_synthetic.py",
-    checkpoint="work_dirs/demo/teacher/final.pth",  # where the demo's recipe leaves it
-)
+distill.teacher.config = "configs/demo/centerpoint-pillar04_synthetic.py"
+distill.teacher.checkpoint = "work_dirs/demo/teacher/final.pth"  # where the demo's recipe leaves it
 custom_hooks = [*_base_.custom_hooks[:-1], distill]
