@@ -25,10 +25,11 @@ demo: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/demo.py --work-dir $(DEMO_DIR) --jobs 2
 	@echo "report: $(CURDIR)/$(DEMO_DIR)/report/index.html"
 
-# chapter (b) needs the teacher of chapter (a)
+# the later ones need the teacher of the first
 demo-full: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_all_labels.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels.py --jobs 2
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_long.py --jobs 2
 
 test: install
 	@$(BIN)/python tools/install/install_vehicle_python.py
@@ -86,7 +87,7 @@ clean:
 
 help:
 	@echo "make demo      set up, run the demo recipe, write $(DEMO_DIR)/report/index.html"
-	@echo "make demo-full the same story with two chapters, 5 seeds and longer training (2 hours or more)"
+	@echo "make demo-full the same story with two chapters, 5 seeds and longer training (4 hours or more)"
 	@echo "make test      set up, run the tests and the examples in docstrings"
 	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"

@@ -17,6 +17,7 @@ from kd3d.errors import UserError, user_errors
 from kd3d.export.detector import build_detector, class_names, load_weights
 from kd3d.export.onnx_weights import fixed_size, largest_difference, load_onnx, weights_from_onnx
 from kd3d.export.preprocessing import input_size
+from kd3d.files import free_path
 
 LIMIT = 1e-3
 
@@ -38,8 +39,7 @@ def main() -> None:
     """Writes the checkpoint if the detector equals the ONNX file."""
     args = parse_args()
     with user_errors():
-        if args.out.exists() and not args.force:
-            raise UserError(f"{args.out} exists; replace it with --force")
+        free_path(args.out, force=args.force)
         cfg = load_config(args.config, args.cfg_options)
         detector = build_detector(cfg)
         model = load_onnx(args.onnx)

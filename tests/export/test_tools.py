@@ -120,7 +120,8 @@ def test_weights_from_onnx(call, build, checkpoint, tmp_path):
     assert list(saved["state_dict"]) == list(detector.state_dict())
     assert saved["meta"]["dataset_meta"]["classes"] == ["car", "person", "bicycle"]
     code, _, errors = call("weights_from_onnx.py", config, source, "--out", out)
-    assert (code, errors) == (2, f"error: {out} exists; replace it with --force\n")
+    assert code == 2
+    assert errors == f"error: {out} exists; replace it with --force, or give another --out\n"
     code, _, errors = call(
         "weights_from_onnx.py", config, tmp_path / "no.onnx", "--out", out, "--force"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from kd3d.datasets.kitti import parse_frames
 from kd3d.datasets.kitti_infos import kitti_infos
 from kd3d.errors import UserError, user_errors
-from kd3d.files import write_bytes
+from kd3d.files import free_path, write_bytes
 
 SPLITS = ("train", "val", "test")
 
@@ -43,8 +43,7 @@ def main() -> None:
             raise UserError("nothing to convert; give frames, such as --train 0-109")
         paths = {split: args.out / f"kitti_infos_{split}.pkl" for split in wanted}
         for path in paths.values():
-            if path.exists() and not args.force:
-                raise UserError(f"{path} exists; overwrite it with --force")
+            free_path(path, force=args.force)
         pairs = [item.partition("=") for item in args.read]
         kinds = {one: other for one, _, other in pairs}
         # all are converted before any is written: a mistake in one split leaves nothing behind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kd3d.datasets.kitti import coco_from_kitti, parse_frames
 from kd3d.errors import UserError, user_errors
-from kd3d.files import write_json
+from kd3d.files import free_path, write_json
 
 SPLITS = ("train", "val", "test")
 
@@ -38,8 +38,7 @@ def main() -> None:
             raise UserError("nothing to convert; give frames, such as --train 0-109")
         paths = {split: args.out / "annotations" / f"instances_{split}.json" for split in wanted}
         for path in paths.values():
-            if path.exists() and not args.force:
-                raise UserError(f"{path} exists; overwrite it with --force")
+            free_path(path, force=args.force)
         # all are converted before any is written: a mistake in one split leaves nothing behind
         converted = {
             split: coco_from_kitti(args.root, parse_frames(text)) for split, text in wanted.items()

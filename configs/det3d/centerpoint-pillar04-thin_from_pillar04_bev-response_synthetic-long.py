@@ -1,0 +1,16 @@
+# As long as it takes: six times the training, and each frame in four forms, not two.
+_base_ = ["centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic.py"]
+replayed = _base_.train_dataloader.dataset.pipeline[-1]
+replayed.variants = 4
+train_dataloader = dict(
+    dataset=dict(pipeline=[_base_.load_points, _base_.load_annotations, replayed])
+)
+distill = _base_.custom_hooks[-1]
+distill.teacher.cache.max_gb = 8
+custom_hooks = [*_base_.custom_hooks[:-1], distill]
+max_iters = 12000
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),
+]
