@@ -2,7 +2,7 @@
 _base_ = [
     "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
 ]
-max_iters = 500
+max_iters = 450
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
