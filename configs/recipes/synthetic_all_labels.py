@@ -6,6 +6,7 @@ recipe = dict(
     # the terms that the response makes stronger, as in demo.py
     control=dict(terms=[f"task{i}.loss_heatmap" for i in range(2)]),
     equal_wall_clock=True,
+    variants={"bev": dict(pairs=["bev"]), "response": dict(pairs=["response"])},  # the ablation
     export=True,
     prepare=[
         dict(
