@@ -17,14 +17,16 @@ from kd3d.backends.cuda_runtime import CudaError, open_cuda_runtime
 PROFILES = {"images": {"min": [1, 3, 8, 8], "opt": [2, 3, 8, 8], "max": [4, 3, 8, 8]}}
 
 
-def vehicle(monkeypatch, version, **gpu):
+def vehicle(monkeypatch, version, read_model=OnnxModel, **gpu):
     """Installs the fakes until the test ends.
+
+    read_model: reads ONNX files and what engines hold of them; see ``wrong_layer``.
 
     Returns:
         trt (module), world (its inside), cudart.
     """
     cudart = FakeCudart(**gpu)
-    module, world = fake_tensorrt(version, cudart, OnnxModel)
+    module, world = fake_tensorrt(version, cudart, read_model)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.setattr(kd3d.backends.cuda_runtime.ctypes, "CDLL", lambda path: cudart)
     return SimpleNamespace(trt=module, world=world, cudart=cudart)
@@ -37,6 +39,32 @@ def need_gpu():
         open_cuda_runtime()
     except CudaError as error:
         pytest.skip(f"no GPU: {error}")
+
+
+def wrong_layer(name, factor):
+    """Reads models so that an engine, and no ONNX file, has one layer's output times a factor."""
+
+    class WrongModel(OnnxModel):
+        def __init__(self, path, content=None):
+            super().__init__(path, None if content is None else _multiplied(content, name, factor))
+
+    return WrongModel
+
+
+def _multiplied(content, name, factor):
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
+    graph = model.graph
+    place = next((i for i, node in enumerate(graph.node) if node.name == name), None)
+    if place is None:  # a part of a graph
+        return content
+    output = graph.node[place].output[0]
+    types = {value.name: value.type.tensor_type for value in [*graph.value_info, *graph.output]}
+    dtype = helper.tensor_dtype_to_np_dtype(types[output].elem_type)
+    graph.initializer.append(numpy_helper.from_array(np.asarray(factor, dtype), "wrong.factor"))
+    graph.node[place].output[0] = "wrong.right"
+    inputs = ["wrong.right", "wrong.factor"]
+    graph.node.insert(place + 1, helper.make_node("Mul", inputs, [output], name="wrong"))
+    return model.SerializeToString()
 
 
 def feeds(batch):
