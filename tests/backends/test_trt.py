@@ -4,11 +4,13 @@ import gc
 from contextlib import ExitStack, nullcontext
 
 import numpy as np
+import onnx
 import pytest
 from fake_cudart import Failure
 from fake_tensorrt import VERSIONS
-from toys_tensorrt import PROFILES, feeds, vehicle, write_onnx
+from toys_tensorrt import PROFILES, feeds, need_gpu, vehicle, write_onnx
 
+from kd3d.backends.bundle import PRECISIONS
 from kd3d.backends.cuda_runtime import CudaError
 from kd3d.backends.engine import engine_from_onnx
 from kd3d.backends.ort import OnnxRuntimeBackend
@@ -244,26 +246,52 @@ def test_full_memory_says_so_and_leaves_nothing(model, monkeypatch):
             backend.infer(feeds(1))
 
 
-@pytest.mark.gpu
-@pytest.mark.trt
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_real_engine_answers_as_onnx_runtime_does(precision, tmp_path):
-    """On a machine that has TensorRT and a GPU; it has not run anywhere yet."""
-    pytest.importorskip("tensorrt", reason="no TensorRT")
-    path = write_onnx(tmp_path / "model.onnx", precision)
-    try:
-        engine = engine_of(path)
-    except UserError as error:
-        if "no CUDA runtime that works" not in str(error):
-            raise
-        pytest.skip("no GPU")
+def test_int8_toy_has_what_tensorrt_needs_for_an_int8_convolution(tmp_path):
+    graph = onnx.load(write_onnx(tmp_path / "model.onnx", "int8")).graph
+    made = {name: node for node in graph.node for name in node.output}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    (convolution,) = (node for node in graph.node if node.op_type == "Conv")
+    scales = []
+    for name in convolution.input:
+        dequantize = made[name]
+        quantize = made[dequantize.input[0]]
+        assert (dequantize.op_type, quantize.op_type) == ("DequantizeLinear", "QuantizeLinear")
+        scales.append(shapes[quantize.input[1]])
+    assert scales == [(), (4,)]  # one for the images, one for each channel of the kernel
+
+
+def prove(path, *, error):
+    """Builds an engine, compares it with ONNX Runtime, and takes its times.
+
+    error: that is allowed, as a share of the largest score.
+    """
+    engine = engine_of(path)
     with TrtBackend(engine) as backend, OnnxRuntimeBackend(path, threads=1) as reference:
         for batch in (1, 4):
             expected, received = reference.infer(feeds(batch)), backend.infer(feeds(batch))
             scale = np.abs(expected["scores"]).max()
-            error = np.abs(received["scores"] - expected["scores"]).max() / scale
-            assert error < (2e-2 if precision == "fp16" else 2e-3)  # FP32 may run as TF32
+            assert np.abs(received["scores"] - expected["scores"]).max() / scale <= error
         with backend.prepare(feeds(4), graph=True) as run:
             assert run.timed().device_ms > 0
         assert backend.layer_times(feeds(4))
         assert engine_of(path) == engine  # used again, not built again
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_proof_of_a_real_engine_runs_on_the_fakes(version, precision, tmp_path, monkeypatch):
+    car = vehicle(monkeypatch, version)
+    prove(write_onnx(tmp_path / "model.onnx", precision), error=0)
+    assert car.world.builds == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.trt
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_real_engine_answers_as_onnx_runtime_does(precision, tmp_path):
+    """On a machine that has TensorRT and a GPU; it has not run anywhere yet."""
+    need_gpu()
+    # FP32 may run as TF32
+    prove(
+        write_onnx(tmp_path / "model.onnx", precision), error=2e-2 if precision == "fp16" else 2e-3
+    )
