@@ -22,6 +22,22 @@ def model(tmp_path):
     return path
 
 
+def test_what_int8_leaves_in_float_can_be_chosen(run, tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", ["images"], ["y"])],
+        "toy",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 8, 64, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    path = tmp_path / "softmax.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    arguments = ("predict_latency.py", path, "--device", "agx-orin", "--precision", "int8")
+    for kind in ("fp16", "fp32"):
+        told = json.loads(run(*arguments, "--json", "--float-type", kind).stdout)
+        (layer,) = [one for one in told["layers"] if one["operators"] == "Softmax"]
+        assert layer["math"] == kind
+
+
 def test_the_table_names_the_layers_and_the_total(run, model, tmp_path):
     out = tmp_path / "prediction.json"
     done = run("predict_latency.py", model, "--device", "agx-orin", "--batch", 2, "--out", out)
