@@ -106,6 +106,22 @@ def test_engine_is_used_again_until_something_changes(version, model, tmp_path, 
     assert car.world.builds == 5
 
 
+def test_other_weights_beside_the_file_build_again(model, tmp_path, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    build(model, tmp_path)
+    key = json.loads((tmp_path / "model.engine.json").read_text())["key"]
+    assert "external_sha256" not in key  # engines of older versions stay
+    weights = tmp_path / "weights.data"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr("kd3d.backends.engine.external_files", lambda path: [weights.name])
+    build(model, tmp_path)
+    build(model, tmp_path)
+    assert car.world.builds == 2
+    weights.write_bytes(b"second")
+    build(model, tmp_path)
+    assert car.world.builds == 3
+
+
 def test_another_gpu_or_version_builds_again(model, tmp_path, monkeypatch):
     vehicle(monkeypatch, "10.3.0", gpu=("Orin", (8, 7)))
     engine = build(model, tmp_path)
