@@ -79,6 +79,10 @@ def test_mistakes_and_help(call, tmp_path):
     code, _, errors = call("parity.py", tmp_path, "--set", "height=3")
     assert code == 2
     assert "expected NAME=VALUE" in errors
+    for option in ("--frames", "--metric-samples"):
+        code, _, errors = call("parity.py", tmp_path, option, -1)
+        assert code == 2
+        assert errors.endswith(f"error: {option} -1: expected 0 or more\n")
     code, text, _ = call("parity.py", "--help")
     assert code == 0
     assert "python tools/parity.py " in text
