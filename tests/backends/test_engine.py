@@ -47,6 +47,16 @@ def test_engine_answers_as_onnx_runtime_does(version, precision, tmp_path, monke
     assert car.cudart.live() == 0
 
 
+def test_more_images_than_the_profile_has_need_another_export(model, tmp_path, monkeypatch):
+    vehicle(monkeypatch, "10.3.0")
+    words = r"takes \(1, 3, 8, 8\) to \(4, 3, 8, 8\); .* export with --batch N"
+    with (
+        TrtBackend(build(model, tmp_path)) as backend,
+        pytest.raises(UserError, match=words),
+    ):
+        backend.infer(feeds(5))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_precision_comes_from_the_file(version, tmp_path, monkeypatch):
     car = vehicle(monkeypatch, version)
