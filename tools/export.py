@@ -62,7 +62,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--name", default="", help="of the run, for the record")
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.batch is not None and args.batch < 1:
+        parser.error(f"--batch {args.batch}: expected 1 or more")
+    return args
 
 
 def main() -> None:

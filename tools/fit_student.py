@@ -5,7 +5,9 @@ python tools/fit_student.py CONFIG --device orin-nx-16gb:25w --budget-ms 23 --pa
 python tools/fit_student.py CONFIG --device orin-agx-64gb --budget-ms 8 --fix input=1 width=64
 
 Searched are input size (pillar size for LiDAR), width, depth, neck and head. Latency is predicted
-for the exported network, without making voxels and without NMS. Largest means most multiply-adds:
+for the exported network, without making voxels and without NMS. --precision int8 takes every layer
+that can be as INT8, the rest as fp16 (fp32 for --protocol python); tools/export.py leaves fragile
+layers in fp32, so ask tools/predict_latency.py again about its file. Largest: most multiply-adds,
 a rough proxy for accuracy. DIR gets student.py (its base and what changes; train it with
 tools/train.py), pareto.png and pareto.svg, candidates.json and study.db. The same command goes on
 after an interrupt. The pairs of student and teacher are checked before the tool ends.

@@ -19,7 +19,8 @@ with the graph traced anew from the weights, every other file with model.onnx.
 To look inside a file, parts of its graph are sent; the vehicle forgets them.
 Reference is PyTorch with the folder's weights.pth, or sample.npz where that was not copied along.
 What cannot run here is left out and said, or an error if --backends names it. Every verdict goes
-to DIR/record-parity-BACKEND-PRECISION.json, in the place of the last one. Exit code 1 if one fails.
+to DIR/record-parity-BACKEND-PRECISION[-on-HOST].json (HOST with --host), in the place of the last
+one. Exit code 1 if one fails.
 """
 
 import argparse
@@ -48,7 +49,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="a tolerance")
     add_host_arguments(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("frames", "metric_samples"):
+        if getattr(args, name) < 0:
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: expected 0 or more")
+    return args
 
 
 def main() -> None:

@@ -4,10 +4,12 @@ python tools/predict_latency.py model.onnx --device orin-agx-64gb --precision in
 python tools/predict_latency.py model.onnx --device orin-nx-16gb:25w --protocol python --batch 4
 python tools/predict_latency.py model.onnx --device drive-orin --sms 8 --gpu-mhz 900 --json
 
-MODEL needs no weights. What it states (float16 tensors, Q/DQ) is kept; a float32 model is taken as
-if converted to --precision. Protocols: "engine" is the GPU compute time that trtexec prints,
-"python" one synchronous call of a Python runtime without pre- and post-processing, "mlperf" a
-SingleStream query with a CUDA graph. Power modes: NAME:MODE, or --sms, --gpu-mhz and --emc-mhz.
+MODEL needs no weights. What it states (float16 tensors, Q/DQ) is kept; a float32 model without Q/DQ
+is taken as if converted to --precision, int8 in every layer that can be. A free number of pillars
+is that of the sample, from the export.json beside MODEL; else give --size pillars=N. Protocols:
+"engine" is the GPU compute time that trtexec prints, "python" one synchronous call of a Python
+runtime without pre- and post-processing, "mlperf" a SingleStream query with a CUDA graph. Power
+modes: NAME:MODE, or --sms, --gpu-mhz and --emc-mhz; of Thor and DRIVE Orin MAXN alone is known.
 The interval holds as often as it says on networks that the fit has not seen (the errors are in
 kd3d/profiling/roofline_parameters.yaml). Latencies of DLAs are not predicted.
 """
@@ -27,6 +29,8 @@ from kd3d.profiling.layer_work import PRECISIONS
 from kd3d.profiling.onnx_graph import check_sizes
 from kd3d.profiling.roofline import PROTOCOLS, Prediction, predict_latency
 
+_FLOAT_TYPE = "of what int8 leaves in float [with Q/DQ the file's; else fp16, python: fp32]"
+
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
@@ -44,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--emc-mhz", type=float, help="clock of the memory")
     parser.add_argument("--batch", type=int, help="images or frames of a run [the file's, or 1]")
     parser.add_argument("--size", nargs="+", default=[], metavar="NAME=N", help="of free axes")
-    parser.add_argument("--float-type", choices=("fp16", "fp32"), help="what int8 leaves in float")
+    parser.add_argument("--float-type", choices=("fp16", "fp32"), help=_FLOAT_TYPE)
     parser.add_argument("--top", type=int, default=12, help="layers in the table [%(default)s]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON")

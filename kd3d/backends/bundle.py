@@ -21,6 +21,7 @@ from kd3d.files import sha256_of
 
 FILE_NAME = "export.json"
 SAMPLE_FILE = "sample.npz"
+SAMPLE_HASH = "sample_sha256"  # in export.json
 PRECISIONS = ("fp32", "fp16", "int8")
 MODEL_FILES = {"fp32": "model.onnx", "fp16": "model-fp16.onnx", "int8": "model-int8.onnx"}
 HASH_DIGITS = 64
@@ -148,13 +149,8 @@ class Bundle:
         Raises:
             UserError: if it is another file than the one that was exported and proved.
         """
-        path, expected = self.model_path(precision), self.models[precision].sha256
-        found = sha256_of(path, HASH_DIGITS)
-        if found != expected:
-            raise UserError(
-                f"{path}: its SHA-256 is {found[:12]}..., {FILE_NAME} says {expected[:12]}...; it "
-                "was changed or not copied whole: copy or export it again"
-            )
+        path = self.model_path(precision)
+        _check_hash(path, self.models[precision].sha256)
         return path
 
     def sample_feeds(self) -> dict[str, Array]:
@@ -175,10 +171,25 @@ class Bundle:
         return self._sample("points").get("")
 
     def _sample(self, prefix: str) -> dict[str, Array]:
-        """Arrays whose names start so, without the prefix."""
+        """Arrays whose names start so, without the prefix.
+
+        Raises:
+            UserError: if the file is gone, or another than the one that was exported.
+        """
         path = self.folder / SAMPLE_FILE
         if not path.is_file():
             raise UserError(f"{self.folder}: {SAMPLE_FILE} is gone; export again")
+        if self.manifest.get(SAMPLE_HASH):  # folders of older versions have none
+            _check_hash(path, str(self.manifest[SAMPLE_HASH]))
         with np.load(path) as arrays:
             names = [name for name in arrays.files if name.startswith(prefix)]
             return {name[len(prefix) :]: arrays[name] for name in names}
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    found = sha256_of(path, HASH_DIGITS)
+    if found != expected:
+        raise UserError(
+            f"{path}: its SHA-256 is {found[:12]}..., {FILE_NAME} says {expected[:12]}...; it "
+            "was changed or not copied whole: copy or export it again"
+        )

@@ -2,8 +2,8 @@
 
 An engine runs only on the TensorRT version and GPU that it was built with, and its kernels were
 chosen for the SMs that the power mode left on line (every Orin calls itself "Orin"). Beside each
-lies a JSON file that names them and the ONNX file's hash; a call with another combination builds it
-again.
+lies a JSON file that names them and the ONNX file's hash (and those of files with its weights); a
+call with another combination builds it again.
 Precision is what the file says (typed FP16, Q/DQ for INT8): the network is strongly typed where
 TensorRT can (10 and newer), and held to the file's types in TensorRT 8 (see weak_typing.py).
 Python 3.8, NumPy and tensorrt only.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035  (Python 3.8)
 
 from kd3d.backends.cuda_runtime import open_cuda_runtime
+from kd3d.backends.external_data import external_files
 from kd3d.backends.onnx_parsing import parse_onnx
 from kd3d.backends.tensorrt_module import Messages, make_logger, register_plugins, tensorrt_module
 from kd3d.backends.weak_typing import keep_types, weak_network_flags
@@ -70,6 +71,7 @@ def engine_from_onnx(
         "compute_capability": capability,
         "sms": cuda.sms(),
         "onnx_sha256": sha256_of(onnx_path, _HASH_DIGITS),
+        **_external_hashes(onnx_path),
         "profiles": {
             name: {bound: list(profile[bound]) for bound in _BOUNDS}
             for name, profile in sorted(profiles.items())
@@ -103,6 +105,13 @@ def key_of(engine_path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return key if whole else None
+
+
+def _external_hashes(onnx_path: Path) -> dict[str, dict[str, str]]:
+    """Of the files that hold weights; no entry where there are none."""
+    names = external_files(onnx_path)
+    hashes = {name: sha256_of(onnx_path.parent / name, _HASH_DIGITS) for name in names}
+    return {"external_sha256": hashes} if hashes else {}
 
 
 def _record_of(engine_path: Path) -> Path:

@@ -85,7 +85,7 @@ class EngineTensors:
             if any(size < a or size > b for size, a, b in zip(array.shape, low, high)):  # noqa: B905
                 raise UserError(
                     f"input '{name}': got shape {tuple(array.shape)}, the engine takes {low} to "
-                    f"{high}; build it with a wider profile"
+                    f"{high}; for more images or frames in a run export with --batch N"
                 )
         return fitted
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, SAMPLE_FILE, Bundle, ModelFile
+from kd3d.backends.bundle import (
+    FILE_NAME,
+    MODEL_FILES,
+    SAMPLE_FILE,
+    SAMPLE_HASH,
+    Bundle,
+    ModelFile,
+)
 
 
 def part_bundle(whole: Bundle, part: Path, folder: Path) -> Bundle:
@@ -28,7 +35,7 @@ def part_bundle(whole: Bundle, part: Path, folder: Path) -> Bundle:
     shutil.copyfile(part, model)
     np.savez(folder / SAMPLE_FILE)  # a bundle has one; nobody asks for a part's
     content = {
-        **whole.manifest,
+        **{name: entry for name, entry in whole.manifest.items() if name != SAMPLE_HASH},
         "models": {"fp32": ModelFile.of(model).as_json()},
         "inputs": [entry for entry in whole.manifest["inputs"] if entry["name"] in inputs],
         "outputs": [value.name for value in graph.output],

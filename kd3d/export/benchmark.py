@@ -16,6 +16,7 @@ from kd3d.files import write_json
 from kd3d.profiling.backend_latency import Measured, Options, measure_backends
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
+    check_batch,
     check_iterations,
     measure_voxelization,
 )
@@ -114,6 +115,8 @@ def benchmark_exports(
     options = options or Options()
     check_iterations(options.iterations)
     bundles = {job.folder: Bundle.read(job.folder) for job in jobs}
+    for job in jobs:
+        check_batch(bundles[job.folder], job.backend, batch)
     arms = [
         arm_from_bundle(
             bundles[job.folder],
@@ -169,7 +172,9 @@ def benchmark_on_host(
         expected = " or ".join(BUNDLE_BACKENDS)
         raise UserError(f"--host: {unfit[0]} does not run on a vehicle; expected {expected}")
     for job in jobs:
-        Bundle.read(job.folder).verify(job.precision)
+        bundle = Bundle.read(job.folder)
+        bundle.verify(job.precision)
+        check_batch(bundle, job.backend, batch)
 
     def measured() -> Iterator[Record]:
         for folder in dict.fromkeys(job.folder for job in jobs):

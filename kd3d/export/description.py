@@ -15,9 +15,11 @@ from kd3d.backends.parity import tensor_difference
 from kd3d.backends.tolerances import TOLERANCES
 from kd3d.export.comparison import align_of
 from kd3d.export.deployable import Deployable
+from kd3d.export.detector import config_classes
 from kd3d.export.final_boxes3d import post_processing3d, settings_as_json
 from kd3d.export.manifest import Manifest
 from kd3d.export.pillar_deployable import PillarDeployable
+from kd3d.export.pillar_export import describe_points
 from kd3d.export.pillar_manifest import PillarManifest
 from kd3d.export.preprocessing import describe_preprocessing
 
@@ -42,10 +44,12 @@ def faults_of_description(
     """
     if isinstance(manifest, PillarManifest):
         assert isinstance(module, PillarDeployable)
-        said, meant = _of_pillars(manifest, module)
+        said, meant = _of_pillars(manifest, module, cfg)
     else:
         assert isinstance(module, Deployable)
         said, meant = _of_images(manifest, module, cfg)
+    if classes := config_classes(cfg, module.detector):  # else the checkpoint's, or numbers
+        said["classes"], meant["classes"] = manifest.classes, classes
     faults = [
         f"export.json: {entry} is {found}, the config says {expected}"
         for entry, found, expected in _different(_plain(said), _plain(meant))
@@ -76,14 +80,18 @@ def _of_images(manifest: Manifest, module: Deployable, cfg: Config) -> tuple[Ent
     return said, meant
 
 
-def _of_pillars(manifest: PillarManifest, module: PillarDeployable) -> tuple[Entries, Entries]:
+def _of_pillars(
+    manifest: PillarManifest, module: PillarDeployable, cfg: Config
+) -> tuple[Entries, Entries]:
     said = {
+        "preprocessing": manifest.preprocessing,
         "voxelization": vars(manifest.voxelization),
         "postprocessing": settings_as_json(manifest.postprocessing),
         "groups": manifest.groups,
         "outputs": manifest.output_names,
     }
     meant = {
+        "preprocessing": describe_points(cfg),
         "voxelization": vars(module.voxelization),
         "postprocessing": settings_as_json(post_processing3d(module.head)),
         "groups": module.groups,

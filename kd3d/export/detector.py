@@ -43,24 +43,61 @@ def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Modu
 
     Numbers in their place where none of the three has as many names as the detector has classes.
     """
-    from mmengine.registry import DATASETS
-
-    owner: Any = getattr(detector, "roi_head", detector)
-    head: Any = getattr(owner, "pts_bbox_head", None) or owner.bbox_head
-    if hasattr(head, "task_heads"):  # its labels count through the classes of its tasks
-        return [str(name) for names in head.class_names for name in names]
-    number = int(head.num_classes)
-    if hasattr(head, "box_code_size") and not head.use_sigmoid_cls:
-        number -= 1  # the background of an Anchor3DHead
     meta = checkpoint.get("meta")
     dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    found = _names_in(dataset_meta, _number_of_classes(detector))
+    return (
+        _task_names(detector)
+        or found
+        or config_classes(cfg, detector)
+        or [str(index) for index in range(_number_of_classes(detector))]
+    )
+
+
+def config_classes(cfg: Config, detector: nn.Module) -> list[str]:
+    """Class names from the config's metainfo or its dataset class; empty where it has none.
+
+    Args:
+        cfg: of the detector, with its default scope entered.
+        detector: whose number of classes counts; one with tasks names them itself.
+    """
+    from mmengine.registry import DATASETS
+
+    if names := _task_names(detector):
+        return names
+    number = _number_of_classes(detector)
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     with DATASETS.switch_scope_and_registry(None) as registry:  # of the config's default scope
         kind = registry.get(str(dataset["type"])) if "type" in dataset else None
-    for source in (dataset_meta, dataset.get("metainfo"), getattr(kind, "METAINFO", None)):
-        if isinstance(source, Mapping):
-            names = source.get("classes") or source.get("CLASSES") or ()
-            names = [names] if isinstance(names, str) else list(names)
-            if len(names) == number:
-                return [str(name) for name in names]
-    return [str(index) for index in range(number)]
+    given = _names_in(dataset.get("metainfo"), number)
+    return given or _names_in(getattr(kind, "METAINFO", None), number)
+
+
+def _head(detector: nn.Module) -> Any:
+    owner: Any = getattr(detector, "roi_head", detector)
+    return getattr(owner, "pts_bbox_head", None) or owner.bbox_head
+
+
+def _task_names(detector: nn.Module) -> list[str]:
+    """Of a head whose labels count through the classes of its tasks."""
+    head = _head(detector)
+    if not hasattr(head, "task_heads"):
+        return []
+    return [str(name) for names in head.class_names for name in names]
+
+
+def _number_of_classes(detector: nn.Module) -> int:
+    head = _head(detector)
+    number = int(getattr(head, "num_classes", 0))
+    if hasattr(head, "box_code_size") and not head.use_sigmoid_cls:
+        number -= 1  # the background of an Anchor3DHead
+    return number
+
+
+def _names_in(source: object, number: int) -> list[str]:
+    """Names of the classes in a dataset's metadata; empty where they are not as many."""
+    if not isinstance(source, Mapping):
+        return []
+    names = source.get("classes") or source.get("CLASSES") or ()
+    names = [names] if isinstance(names, str) else list(names)
+    return [str(name) for name in names] if len(names) == number else []

@@ -194,7 +194,7 @@ def post_processing3d(head: Any) -> PostProcessing3D:
         center_range_m=first,
         nms=str(settings["nms_type"]),
         circle_limits_m2=[float(v) for v in settings["min_radius"]] if circle else (),
-        class_limits_m2=tuple(float(v) for task in by_class for v in task),
+        class_limits_m2=[float(v) for task in by_class for v in task],
         nms_score_threshold=0.0 if circle else float(settings["score_threshold"]),
         nms_iou_threshold=0.0 if circle else float(settings["nms_thr"]),
         nms_most_before=None if circle else settings.get("pre_max_size"),

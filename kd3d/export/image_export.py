@@ -64,12 +64,12 @@ def export_images(
     ]
     manifest = write_export(module, cfg, folder, size=size, batch=batch, **settings)
     manifest = replace(manifest, sample="real" if real else "random")
-    manifest.write(folder)
     feeds: list[Feeds] = [
         {manifest.input_name: image.repeat(manifest.batch or 1, axis=0)} for image in real
     ]
     feeds += random_images(manifest, _RANDOM_IMAGES)
-    write_sample(folder, backend_from_module(module, manifest), manifest, feeds[0])
+    reference = backend_from_module(module, manifest)
+    manifest = write_sample(folder, reference, manifest, feeds[0])
     return Exported(folder, module, manifest, feeds, real=len(real))
 
 

@@ -41,6 +41,7 @@ class Manifest:
         versions: of what made it.
         models: the ONNX files by precision.
         sample: what sample.npz was made of, "real" or "random".
+        sample_sha256: of sample.npz, 64 hexadecimal digits; empty in folders of older versions.
     """
 
     input_name: str
@@ -62,6 +63,7 @@ class Manifest:
     versions: dict[str, str]
     models: Mapping[str, ModelFile]
     sample: str = "random"
+    sample_sha256: str = ""
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Name, shape and type of the network's input."""

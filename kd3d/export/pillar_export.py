@@ -73,10 +73,9 @@ def export_pillars(
     given = {"sample": kind, "opset": opset, "classes": list(classes), **source}
     models = {"fp32": ModelFile.of(model)}
     manifest = _manifest(module, cfg, clouds[0], {**given, "models": models})
-    manifest.write(folder)
     sample = network_feeds([clouds[0]] * batch, manifest.voxelization)
     backend = backend_from_module(module, manifest)
-    write_sample(folder, backend, manifest, sample, points=clouds[0])
+    manifest = write_sample(folder, backend, manifest, sample, points=clouds[0])
     return Exported(folder, module, manifest, cloud_feeds(clouds, manifest), real=len(real))
 
 
@@ -110,6 +109,15 @@ def sample_points(folder: str | Path) -> Points:
     return points
 
 
+def describe_points(cfg: Config) -> dict[str, Any]:
+    """For export.json: everything between files and the points of a frame."""
+    known = cfg.get("test_dataloader") or cfg.get("test_pipeline")
+    steps: Any = [jsonable(step) for step in pipeline_steps(cfg)] if known else []
+    labels = ("Pack3DDetInputs", "LoadAnnotations3D", "ObjectRangeFilter", "ObjectNameFilter")
+    kept = [step for step in steps if step["type"] not in labels]
+    return {"pipeline": kept, "steps": _PREPROCESSING}
+
+
 def _manifest(
     module: PillarDeployable,
     cfg: Config,
@@ -129,17 +137,9 @@ def _manifest(
         output_names=module.output_names,
         groups=module.groups,
         voxelization=module.voxelization,
-        preprocessing=_preprocessing(cfg),
+        preprocessing=describe_points(cfg),
         postprocessing=post_processing3d(module.head),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         versions={**library_versions(), "mmdet3d": version("mmdet3d")},
         **given,
     )
-
-
-def _preprocessing(cfg: Config) -> dict[str, Any]:
-    known = cfg.get("test_dataloader") or cfg.get("test_pipeline")
-    steps: Any = [jsonable(step) for step in pipeline_steps(cfg)] if known else []
-    labels = ("Pack3DDetInputs", "LoadAnnotations3D", "ObjectRangeFilter", "ObjectNameFilter")
-    kept = [step for step in steps if step["type"] not in labels]
-    return {"pipeline": kept, "steps": _PREPROCESSING}

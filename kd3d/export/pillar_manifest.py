@@ -44,6 +44,7 @@ class PillarManifest:
         checkpoint: path of the weights; checkpoint_hash: of that file.
         versions: of what made it.
         models: the ONNX files by precision.
+        sample_sha256: of sample.npz, 64 hexadecimal digits; empty in folders of older versions.
     """
 
     batch: int
@@ -64,6 +65,7 @@ class PillarManifest:
     checkpoint_hash: str
     versions: dict[str, str]
     models: Mapping[str, ModelFile]
+    sample_sha256: str = ""
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Names, shapes and types of the network's inputs; None is the number of pillars."""

@@ -95,7 +95,7 @@ def int8_from_onnx(
     Args:
         source: a float32 file.
         target: of the file to write.
-        calibration: real inputs, 16 or more; read by index, one is in memory at a time.
+        calibration: real inputs, at least one, better 32; one is in memory at a time.
         keep_float: names of layers that stay float. None: chosen by measurement; empty: none.
         ranges: name of a weighted layer -> the absolute value of its input that becomes 127, as
             training chose it. It replaces the calibrated range.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Mapping, Sequence  # noqa: UP035  (the vehicle runs Python 3.8)
 
 from kd3d.backends.base import Backend, Feeds
@@ -114,11 +114,12 @@ def measure_backends(
             progress=progress,
         )
         after = read_state(system)
-        found.update(state_entries(before, after))
-        return [
-            _measured(arm, latency, len(arms), options, found, meter, idle_w, clock)
+        measured = [
+            _measured(arm, latency, len(arms), options, meter, idle_w, clock)
             for arm, latency in zip(arms, latencies)  # noqa: B905  (Python 3.8)
         ]
+        found.update(state_entries(before, after, read_state(system)))
+    return [replace(one, environment=dict(found)) for one in measured]
 
 
 def _infer(arm: Arm) -> Any:
@@ -130,11 +131,11 @@ def _measured(
     latency: Latency,
     arms: int,
     options: Options,
-    found: dict[str, str],
     meter: PowerMeter,
     idle_w: float | None,
     clock: Clock,
 ) -> Measured:
+    """Without the environment, which is known when all is measured."""
     metrics = latency.metrics()
     backend = arm.backend
     tells_device = isinstance(backend, TrtBackend)
@@ -168,7 +169,7 @@ def _measured(
         conditions["typing"] = engine_typing(backend.path)
     if "energy_j" in metrics:
         conditions["power_source"] = meter.source
-    return Measured(metrics, conditions, found, layers)
+    return Measured(metrics, conditions, {}, layers)
 
 
 def _energy(

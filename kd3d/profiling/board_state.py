@@ -1,9 +1,9 @@
 """What changes on a board while it works: temperatures, clocks, throttling, others on the GPU.
 
-Read before and after a run. Throttling is seen in three places: counters of over-current events
-(soctherm_oc: oc1 under-voltage, oc2 average and oc3 instantaneous over-current), cooling devices
-that act (gpu-throttle-alert, ...), and nvidia-smi's reasons; on a PC also Intel's counter. Runs on
-the vehicle too: Python 3.8, standard library only.
+Read before and after the runs, and when all else is measured. Throttling is seen in three places:
+counters of over-current events (soctherm_oc: oc1 under-voltage, oc2 average and oc3 instantaneous
+over-current), cooling devices that act (gpu-throttle-alert, ...), and nvidia-smi's reasons; on a PC
+also Intel's counter. Runs on the vehicle too: Python 3.8, standard library only.
 """
 
 from __future__ import annotations
@@ -53,19 +53,24 @@ def read_state(system: System) -> BoardState:
     )
 
 
-def state_entries(before: BoardState, after: BoardState) -> dict[str, str]:
-    """Two moments as entries of an environment; what is unknown is empty.
+def state_entries(before: BoardState, after: BoardState, end: BoardState) -> dict[str, str]:
+    """Moments of a measurement as entries of an environment; what is unknown is empty.
+
+    Args:
+        before: the first run.
+        after: right after the last run of the host's latency.
+        end: after all else (device times, layers, energy).
 
     Returns:
-        temperature_before_c and temperature_after_c ("cpu 45.2, gpu 43.0"), gpu_mhz and emc_mhz
-        (right after the last run), throttled ("no", or what was seen).
+        temperature_before_c and temperature_after_c ("cpu 45.2, gpu 43.0", at the end), gpu_mhz
+        and emc_mhz (right after the last run), throttled ("no", or what was seen until the end).
     """
     return {
         "temperature_before_c": _temperature_text(before),
-        "temperature_after_c": _temperature_text(after),
+        "temperature_after_c": _temperature_text(end),
         "gpu_mhz": "" if after.gpu_mhz is None else f"{after.gpu_mhz:g}",
         "emc_mhz": "" if after.emc_mhz is None else f"{after.emc_mhz:g}",
-        "throttled": _throttled_text(before, after),
+        "throttled": _throttled_text(before, after, end),
     }
 
 
@@ -117,11 +122,11 @@ def _throttling(system: System) -> tuple[str, ...] | None:
     return tuple(acting)
 
 
-def _throttled_text(before: BoardState, after: BoardState) -> str:
-    if after.throttling is None and not after.throttle_counts:
+def _throttled_text(before: BoardState, after: BoardState, end: BoardState) -> str:
+    if end.throttling is None and not end.throttle_counts:
         return ""
-    seen = [*(before.throttling or ()), *(after.throttling or ())]
-    for name, count in after.throttle_counts.items():
+    seen = [name for state in (before, after, end) for name in state.throttling or ()]
+    for name, count in end.throttle_counts.items():
         grown = count - before.throttle_counts.get(name, count)
         if grown > 0:
             seen.append(f"{name} +{grown:g} events")

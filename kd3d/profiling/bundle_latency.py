@@ -42,6 +42,7 @@ def arm_from_bundle(
     Raises:
         UserError: for a batch that the file does not take.
     """
+    check_batch(bundle, backend.name, batch)
     feeds, frames = _inputs(bundle, batch)
     conditions: dict[str, Scalar] = {
         "precision": precision,
@@ -54,6 +55,33 @@ def arm_from_bundle(
         conditions.update(timed=_TIMED_PILLARS, points=_points(bundle, frames), pillars=pillars)
         conditions["sample"] = str(bundle.manifest.get("sample", ""))
     return Arm(backend, feeds, frames, conditions)
+
+
+def check_batch(bundle: Bundle, backend: str, batch: int | None) -> None:
+    """Raises a UserError for a batch that the file or the backend's engine does not take.
+
+    Ask before an engine is built, which takes minutes.
+
+    Args:
+        bundle: the folder.
+        backend: its name; "tensorrt" has bounds where the file takes any number.
+        batch: images a run, None for the file's own, or 1.
+    """
+    if batch is None:
+        return
+    fixed = bundle.manifest.get("batch")  # None where the file takes any
+    if batch < 1:
+        raise UserError(f"batch {batch}: expected 1 or more")
+    if fixed not in (None, batch):
+        raise UserError(
+            f"batch {batch}: {bundle.folder} takes {fixed}; export it with --batch {batch}"
+        )
+    bounds = [profile["max"][0] for profile in bundle.profiles.values()]
+    if fixed is None and backend == "tensorrt" and bounds and batch > min(bounds):
+        raise UserError(
+            f"batch {batch}: an engine of {bundle.folder} takes 1 to {min(bounds)}; "
+            f"export it with --batch {batch}"
+        )
 
 
 def check_iterations(iterations: int) -> None:
@@ -83,11 +111,6 @@ def _inputs(bundle: Bundle, batch: int | None) -> tuple[Feeds, int]:
     """What the network reads in a run, and how many images or frames that is."""
     feeds = bundle.sample_feeds()
     fixed = bundle.manifest.get("batch")  # None where the file takes any
-    if batch is not None and (batch < 1 or fixed not in (None, batch)):
-        raise UserError(
-            f"batch {batch}: {bundle.folder} takes {fixed or 'any from 1'}; "
-            f"export it with --batch {batch}"
-        )
     if fixed is not None:
         return feeds, int(fixed)
     count = batch or 1

@@ -27,6 +27,7 @@ _DISTRIBUTIONS = {
     "onnxruntime": ["onnxruntime", "onnxruntime-gpu"],
     "tensorrt": ["tensorrt", "tensorrt-cu12", "tensorrt-cu13"],
 }
+_TENSORRT_PACKAGES = ("libnvinfer11", "libnvinfer10", "libnvinfer8")  # apt, of JetPack
 
 
 def environment(system: System | None = None) -> dict[str, str]:
@@ -59,7 +60,7 @@ def environment(system: System | None = None) -> dict[str, str]:
         **board,
     }
     found.update({name: _version(names) for name, names in _DISTRIBUTIONS.items()})
-    found["tensorrt"] = found["tensorrt"] or package_version(system, "libnvinfer10", "libnvinfer8")
+    found["tensorrt"] = found["tensorrt"] or package_version(system, *_TENSORRT_PACKAGES)
     found["kd3d"] = kd3d.__version__
     found["commit"] = _commit(system)
     return found

@@ -20,6 +20,7 @@ from kd3d.files import write_json, write_text
 from kd3d.profiling.backend_latency import Measured, Options, measure_backends
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
+    check_batch,
     check_iterations,
     measure_voxelization,
 )
@@ -66,6 +67,8 @@ def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
     check_iterations(args.iterations)
     bundle = Bundle.read(args.folder)
     arms = []
+    for name in args.backend:
+        check_batch(bundle, name, args.batch)
     for name in args.backend:
         for precision in args.precision:
             backend = open_bundle(

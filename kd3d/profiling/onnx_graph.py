@@ -159,6 +159,11 @@ def free_sizes(source: str | Path | onnx.ModelProto) -> dict[str, tuple[int | st
     }
 
 
+def is_batch(axis: int, name: str) -> bool:
+    """Whether a free axis of an input is taken as the batch."""
+    return axis == 0 and _BATCH_NAMES.fullmatch(name) is not None
+
+
 def _weight_inputs(graph: Any) -> set[str]:  # Any: onnx's GraphProto
     """Graph inputs that are weights: a file exported without them lists them so."""
     used: dict[str, set[bool]] = {}
@@ -191,14 +196,15 @@ def _fix_sizes(
             elif dim.dim_param in sizes:
                 size = sizes[dim.dim_param]
                 unused.discard(dim.dim_param)
-            elif axis == 0 and _BATCH_NAMES.fullmatch(dim.dim_param):
+            elif is_batch(axis, dim.dim_param):
                 size = batch or 1
                 free_batch = True
             else:
                 label = dim.dim_param or "?"
                 raise UserError(
                     f"input {value.name!r}: axis {axis} ({label!r}) has no size in the file; "
-                    f"give one: --size {label}=NUMBER, or export with fixed sizes"
+                    f"give one: --size {label}=NUMBER (no export.json beside the file says it), "
+                    "or export with fixed sizes"
                 )
             if axis == 0 and len(value.type.tensor_type.shape.dim) == 4:
                 batches.append(size)

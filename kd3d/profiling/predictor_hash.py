@@ -11,9 +11,9 @@ from kd3d.profiling.roofline import fitted
 _FOLDER = Path(__file__).parent
 # All of kd3d that a prediction passes through, the boards' files aside.
 MODULES = (
-    *("devices", "fused_layer", "fusion", "kernel_time", "kernel_work", "layer_work"),
-    *("linked_kernels", "onnx_graph", "parallel_fusion", "product_size", "region_fusion"),
-    *("roofline", "shape_folding"),
+    *("devices", "exported_sizes", "fused_layer", "fusion", "kernel_time", "kernel_work"),
+    *("layer_work", "linked_kernels", "onnx_graph", "parallel_fusion", "product_size"),
+    *("region_fusion", "roofline", "shape_folding"),
 )
 
 

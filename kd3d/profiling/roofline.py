@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
+from kd3d.profiling.exported_sizes import exported_sizes
 from kd3d.profiling.fusion import fuse
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
 from kd3d.profiling.kernel_work import LayerWork
@@ -122,7 +123,7 @@ def predict_latency(
 
     Args:
         model: ONNX file or model; weights are not read. What the file states (float16 tensors,
-            Q/DQ) is kept; a float32 file is taken as if converted to ``precision``.
+            Q/DQ) is kept; a float32 file without Q/DQ is taken as if converted to ``precision``.
         device: board and power mode, from :func:`kd3d.profiling.devices.load_device`.
         precision: "fp32" (TF32 in tensor cores, TensorRT's default), "fp16" or "int8".
         protocol: "engine" (GPU compute time as trtexec prints it), "python" (one synchronous call
@@ -132,9 +133,11 @@ def predict_latency(
         sms: other than the board's mode has on line.
         gpu_mhz: other than the board's mode has.
         emc_mhz: other than the board's mode has.
-        sizes: of free axes of the inputs, by name.
-        float_type: what "int8" leaves in float: "fp16" or "fp32"; by default fp16, but fp32
-            for "python", whose published runs set no fp16 flag beside int8.
+        sizes: of free axes of the inputs, by name; by default "opt" of an export.json beside the
+            file, which a warning tells.
+        float_type: what "int8" leaves in float: "fp16" or "fp32". By default what the file
+            states if it has Q/DQ, as an engine of it does: float32 tensors are fp32. Without
+            Q/DQ fp16, but fp32 for "python", whose published runs set no fp16 flag beside int8.
 
     Raises:
         UserError: for a bad file, an open size, an unknown precision or protocol.
@@ -144,17 +147,28 @@ def predict_latency(
     if batch is not None and batch < 1:
         raise UserError(f"batch {batch}: expected a number above 0")
     board = device.at(sms=sms, gpu_mhz=gpu_mhz, emc_mhz=emc_mhz)
-    graph = graph_from_onnx(model, batch=batch, sizes=sizes)
+    sizes = dict(sizes or {})
+    taken = exported_sizes(model, sizes)
+    graph = graph_from_onnx(model, batch=batch, sizes={**taken, **sizes})
     fused = fuse(graph)
-    float_type = float_type or ("fp32" if protocol == "python" else "fp16")
+    stated = has_quantizers(fused)
+    float_type = float_type or ("fp32" if stated or protocol == "python" else "fp16")
     _check("float_type", float_type, ("fp16", "fp32"))
     ratio = batch / graph.batch if batch and not graph.free_batch else 1.0
-    work = [layer.scaled(ratio) for layer in layer_work(fused, precision, float_type)]
-    warnings = list(graph.warnings)
+    layers = layer_work(fused, "int8" if stated else precision, float_type)
+    work = [layer.scaled(ratio) for layer in layers]
+    warnings = [
+        f'{name} {size}: taken from "opt" of the export.json beside the file (--size {name}=N)'
+        for name, size in taken.items()
+    ]
+    warnings += graph.warnings
     if fused.unknown:
         warnings.append(f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}")
-    if has_quantizers(fused) and precision != "int8":
-        warnings.append(f"the file has Q/DQ: its quantised layers are int8, not {precision}")
+    if stated and precision != "int8":
+        warnings.append(
+            f"the file has Q/DQ: its quantised layers are int8 and its float32 ones {float_type}, "
+            f"not {precision}"
+        )
     return _prediction(
         work,
         board,

@@ -73,6 +73,24 @@ def test_changed_and_absent_files(folder):
         bundle.sample_feeds()
 
 
+@pytest.mark.parametrize("damage", ["other arrays", "not whole"])
+def test_a_sample_must_be_the_one_that_was_exported(folder, damage):
+    sample = folder / "sample.npz"
+    content = json.loads((folder / "export.json").read_text())
+    content["sample_sha256"] = hashlib.sha256(sample.read_bytes()).hexdigest()
+    (folder / "export.json").write_text(json.dumps(content))
+    assert "images" in Bundle.read(folder).sample_feeds()
+    if damage == "not whole":
+        sample.write_bytes(sample.read_bytes()[:-10])
+    else:
+        np.savez(sample, **{"input/images": np.zeros((1, 3, 4, 6), np.float32)})
+    for read in (Bundle.sample_feeds, Bundle.sample_boxes, Bundle.sample_points):
+        with pytest.raises(
+            UserError, match=r"sample.npz: its SHA-256 is .*copy or export it again"
+        ):
+            read(Bundle.read(folder))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -47,6 +47,16 @@ def test_engine_answers_as_onnx_runtime_does(version, precision, tmp_path, monke
     assert car.cudart.live() == 0
 
 
+def test_more_images_than_the_profile_has_need_another_export(model, tmp_path, monkeypatch):
+    vehicle(monkeypatch, "10.3.0")
+    words = r"takes \(1, 3, 8, 8\) to \(4, 3, 8, 8\); .* export with --batch N"
+    with (
+        TrtBackend(build(model, tmp_path)) as backend,
+        pytest.raises(UserError, match=words),
+    ):
+        backend.infer(feeds(5))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_precision_comes_from_the_file(version, tmp_path, monkeypatch):
     car = vehicle(monkeypatch, version)
@@ -104,6 +114,22 @@ def test_engine_is_used_again_until_something_changes(version, model, tmp_path, 
     write_onnx(model, "fp16")  # another file of the same name
     build(model, tmp_path)
     assert car.world.builds == 5
+
+
+def test_other_weights_beside_the_file_build_again(model, tmp_path, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    build(model, tmp_path)
+    key = json.loads((tmp_path / "model.engine.json").read_text())["key"]
+    assert "external_sha256" not in key  # engines of older versions stay
+    weights = tmp_path / "weights.data"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr("kd3d.backends.engine.external_files", lambda path: [weights.name])
+    build(model, tmp_path)
+    build(model, tmp_path)
+    assert car.world.builds == 2
+    weights.write_bytes(b"second")
+    build(model, tmp_path)
+    assert car.world.builds == 3
 
 
 def test_another_gpu_or_version_builds_again(model, tmp_path, monkeypatch):

@@ -108,3 +108,17 @@ def test_a_vehicle_measures_each_folder_by_itself(tmp_path, monkeypatch):
     ]
     found = [(record.conditions["precision"], record.files["model"]) for record in records]
     assert found == [("fp32", "model.onnx"), ("int8", "model-int8.onnx")] * 2
+
+
+def test_a_batch_that_no_engine_takes_is_told_before_one_is_built(tmp_path, monkeypatch):
+    folder = write_bundle(tmp_path)
+    content = json.loads((folder / "export.json").read_text())
+    content["profiles"] = {"x": {"min": [1, 8], "opt": [1, 8], "max": [4, 8]}}
+    (folder / "export.json").write_text(json.dumps(content))
+    opened = []
+    monkeypatch.setattr(
+        "kd3d.export.benchmark.open_backend", lambda *args, **options: opened.append(args)
+    )
+    with pytest.raises(UserError, match=r"takes 1 to 4; export it with --batch 5"):
+        benchmark_exports([Job(folder, "tensorrt")], batch=5)
+    assert opened == []

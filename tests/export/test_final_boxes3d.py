@@ -131,6 +131,7 @@ def test_rotated_settings_are_those_of_the_config():
     assert post_processing3d(head) == CenterPostProcessing(
         score_threshold=0.05,
         center_range_m=[-10, -10, -10, 10, 10, 10],
+        class_limits_m2=[],
         nms="rotate",
         nms_score_threshold=0.4,
         nms_iou_threshold=0.1,

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from mmengine.config import Config
 from onnx import helper, numpy_helper
 from toys_pillars import SOURCE, pillar_config, pillar_detector
 
@@ -206,6 +207,41 @@ def test_changed_constants_of_export_json_are_caught(images, tmp_path, entry, va
     assert words in found.inputs.faults[0]
 
 
+@pytest.mark.parametrize("kind", ["images", "pillars"])
+def test_another_order_of_the_classes_is_caught(request, tmp_path, kind):
+    copied = shutil.copytree(request.getfixturevalue(kind), tmp_path / "faulty")
+    content = json.loads((copied / FILE_NAME).read_text())
+    first, second, third = content["classes"]
+    content["classes"] = [second, first, third]
+    (copied / FILE_NAME).write_text(json.dumps(content))
+    (fault,) = gate(copied).inputs.faults
+    assert fault == (
+        f"export.json: classes is {[second, first, third]}, the config says "
+        f"{[first, second, third]}"
+    )
+
+
+def test_classes_that_the_config_does_not_name_are_the_checkpoints(images, tmp_path):
+    copied = shutil.copytree(images, tmp_path / "right")
+    cfg = Config.fromfile(copied / "config.py")
+    del cfg.test_dataloader.dataset["metainfo"]
+    cfg.dump(copied / "config.py")
+    content = json.loads((copied / FILE_NAME).read_text())
+    content["classes"] = ["x", "y", "z"]
+    (copied / FILE_NAME).write_text(json.dumps(content))
+    assert gate(copied).inputs.faults == []
+
+
+def test_a_changed_pipeline_of_points_is_caught(pillars, tmp_path):
+    copied = shutil.copytree(pillars, tmp_path / "faulty")
+    content = json.loads((copied / FILE_NAME).read_text())
+    content["preprocessing"]["pipeline"].append({"type": "PointSample", "num_points": 100})
+    (copied / FILE_NAME).write_text(json.dumps(content))
+    (fault,) = gate(copied).inputs.faults
+    assert fault.startswith("export.json: preprocessing.pipeline is [")
+    assert "PointSample" in fault
+
+
 def test_changed_voxel_size_and_sample_are_caught(pillars, tmp_path):
     copied = shutil.copytree(pillars, tmp_path / "faulty")
     content = json.loads((copied / FILE_NAME).read_text())
@@ -221,6 +257,10 @@ def test_changed_voxel_size_and_sample_are_caught(pillars, tmp_path):
         arrays = dict(sample)
     arrays["output/boxes"] = arrays["output/boxes"] * 1.1
     np.savez(copied / "sample.npz", **arrays)
+    with pytest.raises(UserError, match=r"sample.npz: its SHA-256 is"):
+        gate(copied)
+    del content["sample_sha256"]  # as in folders of older versions
+    (copied / FILE_NAME).write_text(json.dumps(content))
     assert any("sample.npz: output 'boxes'" in fault for fault in gate(copied).inputs.faults)
 
 

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 from toys import traffic
 
 from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile
+from kd3d.files import sha256_of
 from kd3d.report.record import Record
 
 
@@ -30,6 +31,7 @@ def test_every_precision_is_exported_proved_and_gated(call, checkpoint, tmp_path
         assert f"{precision} parity over" in text
         bundle.verify(precision)
     assert bundle.manifest["sample"] == "real"
+    assert bundle.manifest["sample_sha256"] == sha256_of(out / "sample.npz", 64)
     assert Record.read(out / "record-export.json").kind == "export"
     assert Record.read(out / "record-parity-onnxruntime-int8.json").kind == "parity"
 
@@ -77,6 +79,10 @@ def test_mistakes_and_help(call, tmp_path):
     code, _, errors = call("parity.py", tmp_path, "--set", "height=3")
     assert code == 2
     assert "expected NAME=VALUE" in errors
+    for option in ("--frames", "--metric-samples"):
+        code, _, errors = call("parity.py", tmp_path, option, -1)
+        assert code == 2
+        assert errors.endswith(f"error: {option} -1: expected 0 or more\n")
     code, text, _ = call("parity.py", "--help")
     assert code == 0
     assert "python tools/parity.py " in text

@@ -84,6 +84,7 @@ def test_folder_holds_everything_and_reads_back(export):
     assert result.boxes.reference > 5
     assert (manifest.batch, manifest.point_features, list(manifest.groups)) == (1, 5, [20, 20])
     assert manifest.input_text == "32x32 pillars of 0.4 m"
+    assert manifest.sample_sha256 == sha256_of(folder / "sample.npz", 64)
     assert manifest.models["fp32"].sha256 == sha256_of(folder / "model.onnx", 64)
     assert manifest.parameters == sum(p.numel() for p in detector.parameters())
     text = json.loads((folder / "export.json").read_text())

@@ -77,6 +77,10 @@ def test_mistakes_are_one_line(call, checkpoint, tmp_path):
         assert errors.startswith("error: ")
         assert errors.count("\n") == 1
         assert words in errors
+    for batch in (0, -2):
+        code, _, errors = call("export.py", config, weights, *out, "--batch", batch)
+        assert code == 2
+        assert errors.endswith(f"error: --batch {batch}: expected 1 or more\n")
     assert not (tmp_path / "out").exists()
 
 

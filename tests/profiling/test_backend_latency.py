@@ -139,6 +139,22 @@ def test_tensorrt_tells_device_and_layers(system, tmp_path, monkeypatch):
     assert found.conditions["clock"] == "time.perf_counter_ns, CUDA events"
 
 
+def test_throttling_while_layers_are_measured_is_flagged(system, tmp_path, monkeypatch):
+    counter = "/sys/class/hwmon/hwmon3/oc3_event_cnt"
+    board = system({counter: "37"})
+
+    class Hot(ToyTrt):
+        def layer_times(self, feeds, *, iterations=10):
+            board.path(counter).write_text("39")
+            return super().layer_times(feeds)
+
+    monkeypatch.setattr("kd3d.profiling.backend_latency.measure_device", lambda *a, **k: {})
+    clock = Clock()
+    arms = [arm(Toy(clock, 1.0)), arm(Hot(clock, tmp_path / "model.engine"))]
+    found = measure_backends(arms, Options(layers=True), system=board, clock=clock)
+    assert [one.environment["throttled"] for one in found] == ["oc3 +2 events"] * 2
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_tensorrt_is_measured_by_one_protocol(system, tmp_path, monkeypatch, version):
     """The API of each version, ONNX Runtime's arithmetic; kernels take 1 ms, each copy 0.25."""

@@ -28,7 +28,7 @@ def test_a_cool_board(system):
     assert (state.gpu_mhz, state.emc_mhz) == (1300.5, 3199.0)
     assert state.throttle_counts == {"oc1": 0.0, "oc3": 37.0}
     assert state.throttling == ()  # the fan is no throttle
-    assert state_entries(state, state) == {
+    assert state_entries(state, state, state) == {
         "temperature_before_c": "cpu 51.2, gpu 47.5",
         "temperature_after_c": "cpu 51.2, gpu 47.5",
         "gpu_mhz": "1300.5",
@@ -45,7 +45,13 @@ def test_events_of_the_run_and_an_alert_are_flagged(system):
         "/sys/class/hwmon/hwmon3/oc3_event_cnt": "40\n",
     }
     after = read_state(system(hot))
-    assert state_entries(before, after)["throttled"] == "gpu-throttle-alert, oc3 +3 events"
+    expected = "gpu-throttle-alert, oc3 +3 events"
+    assert state_entries(before, after, after)["throttled"] == expected
+    assert state_entries(before, before, after)["throttled"] == expected  # after the last run
+    cooled = dataclasses.replace(after, throttling=(), gpu_mhz=306.0, temperatures_c={"gpu": 44.0})
+    entries = state_entries(before, after, cooled)
+    assert entries["throttled"] == expected  # what was seen in between is kept
+    assert (entries["gpu_mhz"], entries["temperature_after_c"]) == ("1300.5", "gpu 44.0")
 
 
 def test_a_pc_tells_through_nvidia_smi(system):
@@ -62,13 +68,13 @@ def test_a_pc_tells_through_nvidia_smi(system):
 def test_what_is_unknown_is_empty(system):
     state = read_state(system())
     assert state.throttling is None
-    assert set(state_entries(state, state).values()) == {""}
+    assert set(state_entries(state, state, state).values()) == {""}
 
 
 def test_a_counter_without_a_before_is_no_event(system):
     after = read_state(system(ORIN))
     before = dataclasses.replace(after, throttle_counts={})
-    assert state_entries(before, after)["throttled"] == "no"
+    assert state_entries(before, after, after)["throttled"] == "no"
 
 
 def test_others_on_the_gpu_are_named_and_we_are_not(system):

@@ -9,6 +9,7 @@ from kd3d.backends.open_bundle import open_bundle
 from kd3d.errors import UserError
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
+    check_batch,
     check_iterations,
     measure_voxelization,
 )
@@ -43,6 +44,19 @@ def test_a_fixed_batch_is_the_files(tmp_path):
         arm(folder, batch=2)
     with pytest.raises(UserError, match="batch 0"):
         arm(folder, batch=0)
+
+
+def test_an_engine_takes_what_its_profile_allows(tmp_path):
+    folder = write_bundle(tmp_path)
+    content = json.loads((folder / "export.json").read_text())
+    content["profiles"] = {"x": {"min": [1, 8], "opt": [1, 8], "max": [4, 8]}}
+    (folder / "export.json").write_text(json.dumps(content))
+    bundle = Bundle.read(folder)
+    for backend, batch in (("tensorrt", None), ("tensorrt", 4), ("onnxruntime", 5)):
+        check_batch(bundle, backend, batch)
+    with pytest.raises(UserError, match=r"batch 5: an engine of .* takes 1 to 4; .* --batch 5"):
+        check_batch(bundle, "tensorrt", 5)
+    assert arm(folder, batch=5).batch == 5
 
 
 def test_too_few_iterations():

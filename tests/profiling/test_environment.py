@@ -10,6 +10,7 @@ import kd3d.profiling.environment
 from kd3d import __version__
 from kd3d.profiling.environment import environment
 
+DISTRIBUTIONS = kd3d.profiling.environment._DISTRIBUTIONS
 NAMES = {
     *("machine", "cpu", "cores", "threads", "memory_gb", "gpu", "os", "python"),
     *("l4t", "jetpack", "cuda", "power_mode", "gpu_sms", "gpu_compute", "gpu_max_mhz"),
@@ -81,3 +82,11 @@ def test_a_board_is_named_by_its_device_tree_and_its_driver(system):
     assert (found["os"], found["cpu"]) == ("Ubuntu 20.04.6 LTS", "ARMv8 Processor rev 1 (v8l)")
     assert (found["gpu"], found["gpu_sms"]) == ("Orin", "16")
     assert found["tensorrt"] == "8.5.2-1+cuda11.4"  # from apt, which has no wheel
+
+
+@pytest.mark.parametrize("installed", [["11"], ["10"], ["10", "8"], ["11", "10", "8"]])
+def test_tensorrt_is_the_newest_that_apt_has(system, installed, monkeypatch):
+    absent = {"tensorrt": ["no-such-distribution"]}
+    monkeypatch.setattr(kd3d.profiling.environment, "_DISTRIBUTIONS", {**DISTRIBUTIONS, **absent})
+    programs = {f"Version}} libnvinfer{major}": f"{major}.0.1-1+cuda" for major in installed}
+    assert environment(system(programs=programs))["tensorrt"] == f"{installed[0]}.0.1-1+cuda"

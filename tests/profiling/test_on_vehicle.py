@@ -35,3 +35,20 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1
     assert not (tmp_path / "result.json").exists()
+
+
+def test_a_batch_that_no_engine_takes_is_told_before_one_is_built(tmp_path, capsys, monkeypatch):
+    folder = write_bundle(tmp_path / "bundle")
+    content = json.loads((folder / "export.json").read_text())
+    content["profiles"] = {"x": {"min": [1, 8], "opt": [1, 8], "max": [4, 8]}}
+    (folder / "export.json").write_text(json.dumps(content))
+    opened = []
+    monkeypatch.setattr(
+        "kd3d.profiling.on_vehicle.open_bundle", lambda *args, **options: opened.append(args)
+    )
+    backends = ["--backend", "onnxruntime", "tensorrt", "--batch", "5"]
+    with pytest.raises(SystemExit) as end:
+        main([str(folder), *backends, "--out", str(tmp_path / "result.json")])
+    assert end.value.code == 2
+    assert "takes 1 to 4; export it with --batch 5" in capsys.readouterr().err
+    assert opened == []

@@ -83,6 +83,51 @@ def test_a_typed_half_file_is_half_whatever_is_asked():
     assert {layer.math for layer in p.layers if layer.kind == "product"} == {"fp16"}
 
 
+def _quantised():
+    """The first convolution of two reads through Q/DQ, the second does not."""
+    model = _network(depth=2)
+    constants = [
+        helper.make_tensor("s", TensorProto.FLOAT, [], [0.1]),
+        helper.make_tensor("z", TensorProto.INT8, [], [0]),
+    ]
+    model.graph.initializer.extend(constants)
+    model.graph.node[0].input[0] = "xd"
+    nodes = [
+        helper.make_node("QuantizeLinear", ["images", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        *model.graph.node,
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("options", "rest"),
+    [({}, "fp32"), ({"float_type": "fp16"}, "fp16"), ({"precision": "fp16"}, "fp32")],
+)
+def test_beside_quantised_layers_the_rest_is_what_the_file_states(protocol, options, rest):
+    given = {"precision": "int8", **options}
+    p = predict_latency(_quantised(), ORIN, protocol=protocol, **given)
+    assert [layer.math for layer in p.layers if layer.kind == "product"] == ["int8", rest]
+    says = "its quantised layers are int8 and its float32 ones fp32, not fp16"
+    assert any(says in warning for warning in p.warnings) == (given["precision"] == "fp16")
+
+
+def test_without_quantisers_int8_leaves_fp16():
+    model = _network()
+    model.graph.node.append(helper.make_node("Softmax", [model.graph.output[0].name], ["m"]))
+    model.graph.output[0].name = "m"
+
+    def math_of_softmax(protocol):
+        p = predict_latency(model, ORIN, precision="int8", protocol=protocol)
+        return next(layer.math for layer in p.layers if "Softmax" in layer.operators)
+
+    found = {protocol: math_of_softmax(protocol) for protocol in PROTOCOLS}
+    assert found == {"engine": "fp16", "python": "fp32", "mlperf": "fp16"}
+
+
 def test_a_fixed_batch_is_scaled_as_a_free_one_is_set():
     free = predict_latency(_network(), ORIN, batch=4)
     fixed = predict_latency(_network(batch=1), ORIN, batch=4)

@@ -68,3 +68,12 @@ def test_a_folder_that_cannot_be_measured_is_told_before_the_first_is(measure, v
     assert "SHA-256" in done.stderr
     assert done.stdout == ""
     assert not vehicle.cache.exists()
+
+
+def test_a_batch_that_a_file_does_not_take_is_told_before_anything_is_copied(
+    measure, vehicle, tmp_path
+):
+    done = measure(write_bundle(tmp_path / "one", batch=1), "--batch", 2)
+    assert done.returncode == 2
+    assert "takes 1; export it with --batch 2" in done.stderr
+    assert not vehicle.cache.exists()

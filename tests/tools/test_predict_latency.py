@@ -22,6 +22,70 @@ def model(tmp_path):
     return path
 
 
+@pytest.fixture
+def pillars(tmp_path):
+    """A file with a free number of pillars, in a folder of export.json."""
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["pillars", "w"], ["y"])],
+        "toy",
+        [helper.make_tensor_value_info("pillars", TensorProto.FLOAT, ["pillars", 8, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[32, 8, 1])],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    bounds = {"min": [1, 8, 5], "opt": [700, 8, 5], "max": [4000, 8, 5]}
+    content = {
+        "models": {"fp32": {"file": path.name, "sha256": "", "kept_fp32": []}},
+        "inputs": [{"name": "pillars", "shape": [None, 8, 5], "dtype": "float32"}],
+        "outputs": ["y"],
+        "profiles": {"pillars": bounds},
+    }
+    (tmp_path / "export.json").write_text(json.dumps(content))
+    return path
+
+
+def test_a_free_size_is_that_of_the_export_beside_the_file(run, pillars):
+    arguments = ("predict_latency.py", pillars, "--device", "agx-orin", "--json")
+    told = json.loads(run(*arguments).stdout)
+    assert told["gflops"] == pytest.approx(700 * 5 * 32 * 8 * 2 / 1e9)
+    assert told["warnings"] == [
+        'pillars 700: taken from "opt" of the export.json beside the file (--size pillars=N)'
+    ]
+    given = json.loads(run(*arguments, "--size", "pillars=100").stdout)
+    assert given["gflops"] == pytest.approx(100 * 5 * 32 * 8 * 2 / 1e9)
+    assert given["warnings"] == []
+
+
+@pytest.mark.parametrize("beside", ["nothing", "another file's", "damaged"])
+def test_without_its_export_json_a_free_size_is_asked_for(refused, pillars, beside):
+    path = pillars.with_name("export.json")
+    if beside == "nothing":
+        path.unlink()
+    else:
+        text = path.read_text().replace("model.onnx", "other.onnx")
+        path.write_text(text if beside == "another file's" else "{}")
+    error = refused("predict_latency.py", pillars, "--device", "agx-orin")
+    assert "--size pillars=NUMBER" in error
+    assert "no export.json beside the file says it" in error
+
+
+def test_what_int8_leaves_in_float_can_be_chosen(run, tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", ["images"], ["y"])],
+        "toy",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 8, 64, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    path = tmp_path / "softmax.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    arguments = ("predict_latency.py", path, "--device", "agx-orin", "--precision", "int8")
+    for kind in ("fp16", "fp32"):
+        told = json.loads(run(*arguments, "--json", "--float-type", kind).stdout)
+        (layer,) = [one for one in told["layers"] if one["operators"] == "Softmax"]
+        assert layer["math"] == kind
+
+
 def test_the_table_names_the_layers_and_the_total(run, model, tmp_path):
     out = tmp_path / "prediction.json"
     done = run("predict_latency.py", model, "--device", "agx-orin", "--batch", 2, "--out", out)
