@@ -32,8 +32,8 @@ def bev_pictures(summary: Summary) -> tuple[list[str], str]:
 
 def range_of(frame: BevFrame) -> float:
     """From the LiDAR to each side of the picture: as far as points or objects reach, in metres."""
-    places = [frame.points_m.reshape(-1, 2), frame.objects.corners_m.reshape(-1, 2)]
-    farthest_m = max((float(np.abs(each).max()) for each in places if len(each)), default=0.0)
+    points_m, corners_m = frame.points_m, frame.objects.corners_m
+    farthest_m = max(np.abs(points_m).max(initial=0.0), np.abs(corners_m).max(initial=0.0))
     return min(float(np.ceil(farthest_m)), MAX_RANGE_M) if farthest_m else MAX_RANGE_M
 
 
