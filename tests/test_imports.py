@@ -19,6 +19,7 @@ LAYERS = [
         "bev_grid",
         "bev_boxes",
         "bev_sampling",
+        "signals",
     },
     {"losses", "connectors", "heads", "backends"},
     {"distill", "evaluation", "export", "profiling", "report", "datasets", "models"},
@@ -28,7 +29,7 @@ LAYERS = [
 WITHOUT_MM = ("losses", "connectors", "heads", "report", "distill.schedules")
 MM = {"mmengine", "mmcv", "mmdet", "mmdet3d"}
 # They subclass its layers. Configs name them in custom_imports; nothing of kd3d may import them.
-MADE_OF_MMDET3D = {"kd3d.models.scaled_pillars"}
+MADE_OF_MMDET3D = {"kd3d.models.class_nms", "kd3d.models.scaled_pillars"}
 FEWEST_MODULES = 50
 FEWEST_TOOLS = 8
 

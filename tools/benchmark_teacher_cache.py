@@ -5,7 +5,7 @@ python tools/benchmark_teacher_cache.py CONFIG --rounds 40 --force
 
 The student alone, the live teacher and the cached one take turns on the same batches. A speedup is
 the median over rounds (quartiles in parentheses). Steps are timed without loading frames. Written
-to OUT/record-teacher-cache.json.
+to OUT/record-teacher-cache.json. Without CONFIG, the teacher is the one that make demo-full trains.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from pathlib import Path
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.recipes.clock import Clock
-from kd3d.recipes.crew import Crew, Machine, ended_by_signals
+from kd3d.recipes.crew import Crew, Machine
 from kd3d.recipes.deliver import EXPORTED, export_roles, report
 from kd3d.recipes.execute import execute, only_command_in
 from kd3d.recipes.outcome import gap_table, link_twins
@@ -22,6 +22,7 @@ from kd3d.recipes.plan import plan_runs, select
 from kd3d.recipes.prepare import prepare
 from kd3d.recipes.recipe import read_recipe
 from kd3d.recipes.twins import teacher_hook
+from kd3d.signals import ended_by_signals
 
 TOOLS = Path(__file__).resolve().parent
 

@@ -1,5 +1,6 @@
 # The synthetic driving world in nuScenes' format, LiDAR only, seen by a LiDAR of 25.6 m:
-# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes --lidar-range-m 25.6
+# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes --scenes 100 \
+#     --val-scenes 10 --test-scenes 20 --keyframes 10 --lidar-range-m 25.6
 # Objects without a return are not evaluated, so nuScenes' own ranges stay as they are.
 _base_ = ["mmdet3d::_base_/default_runtime.py"]
 

@@ -1,7 +1,8 @@
 _base_ = ["centerpoint-pillar02-compact_nuscenes.py"]
 foreground = dict(type="GaussianForeground", background=0.05)
-bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground)
-response = dict(name="response", loss=dict(type="HeatmapResponse"))
+# weights of the pair that was tuned on the synthetic world; gradient shares are logged
+bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground, weight=100.0)
+response = dict(name="response", loss=dict(type="HeatmapResponse", box_weight=0.1), weight=60.0)
 custom_hooks = [
     dict(type="InitSeparateHeads"),
     dict(

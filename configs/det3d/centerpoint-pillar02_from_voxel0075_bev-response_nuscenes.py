@@ -3,9 +3,13 @@ _base_ = [
     "mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py",
     "../_base_/kd3d.py",
 ]
+# the devkit's values in a fraction of its time
+val_evaluator = dict(type="NuScenesFastMetric")
+test_evaluator = dict(type="NuScenesFastMetric")
 foreground = dict(type="GaussianForeground", background=0.05)
-bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground)
-response = dict(name="response", loss=dict(type="HeatmapResponse"))
+# weights of the pair that was tuned on the synthetic world; gradient shares are logged
+bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground, weight=100.0)
+response = dict(name="response", loss=dict(type="HeatmapResponse", box_weight=0.1), weight=60.0)
 custom_hooks = [
     dict(type="InitSeparateHeads"),
     dict(

@@ -1,5 +1,6 @@
 _base_ = ["pointpillars-compact_kitti.py"]
 foreground = dict(type="GaussianForeground", background=0.05)
+# weights untuned; gradient shares are logged
 bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground)
 response = dict(name="response", loss=dict(type="AnchorResponse"))
 custom_hooks = [

@@ -2,6 +2,7 @@
 # anchors stand at other places, so the maps before the heads are compared, aligned by metres.
 _base_ = ["pointpillars-compact_kitti.py"]
 foreground = dict(type="GaussianForeground", background=0.05)
+# weights untuned; gradient shares are logged
 bev = dict(name="bev", loss=dict(type="BevFeature"), mask=foreground)
 custom_hooks = [
     dict(

@@ -10,3 +10,6 @@ model = dict(
     neck=dict(in_channels=[32, 64, 128], out_channels=[64, 64, 64]),
     bbox_head=dict(in_channels=192, feat_channels=192),
 )
+# validates without CUDA, too
+val_evaluator = dict(type="KittiRecordMetric")
+test_evaluator = dict(type="KittiRecordMetric")

@@ -5,6 +5,7 @@ import random
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ class ReplayedAugmentation:
     A frame is seen in ``variants`` forms over a training and no more; each is bit for bit the same
     whenever it comes, in whatever process. Generators around it go on as if one number had been
     drawn. The packed data sample says which form it is (``metainfo["replay_key"]``), which is
-    what a teacher's cache is keyed by.
+    what a teacher's cache is keyed by: it holds the size and the time of the frame's file, too, so
+    that a file replaced under the same name is another frame. The seed does not: a form is the
+    same on every machine.
 
     Args:
         transforms: from the first random one up to and with ``PackDetInputs`` or
@@ -57,7 +60,8 @@ class ReplayedAugmentation:
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Draws a variant and runs the transforms; None where one of them drops the frame."""
-        key = f"{frame_name(results)}|{np.random.randint(self.variants)}|{self.digest}"
+        name = frame_name(results)
+        key = f"{name}|{np.random.randint(self.variants)}|{self.digest}"
         value: Any = results
         seed = zlib.crc32(key.encode())
         for place, (transform, free) in enumerate(zip(self.transforms, self._free, strict=True)):
@@ -73,7 +77,7 @@ class ReplayedAugmentation:
                 "ReplayedAugmentation: the last of its transforms has to be PackDetInputs or "
                 f"Pack3DDetInputs, got {type(self.transforms[-1]).__name__}; move it inside"
             )
-        value["data_samples"].set_metainfo({"replay_key": key})
+        value["data_samples"].set_metainfo({"replay_key": f"{key}|{file_state(name)}"})
         return value
 
 
@@ -91,6 +95,15 @@ def frame_name(results: Mapping[str, Any]) -> str:
             f"{sorted(results)}); put it into the pipeline of a data set of mmdet or mmdet3d"
         )
     return str(found)
+
+
+def file_state(path: str) -> str:
+    """Size in bytes and time in ns of a local file; empty where there is none (a remote store)."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 @contextmanager

@@ -1,15 +1,11 @@
 """Runs at work: their children, watched together."""
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from kd3d.errors import UserError
 from kd3d.recipes.children import Child, Command, progress_of
@@ -169,25 +165,6 @@ def finish(crew: Crew, name: str, commands: Sequence[Command]) -> None:
     assert crew.is_idle, "the crew still has work"
     crew.start(name, iter(commands))
     crew.wait()
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end this process as Ctrl-C does, so that no child is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, _interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _check(name: str, child: Child) -> None:

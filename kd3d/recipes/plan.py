@@ -67,7 +67,7 @@ class Pace:
     """What the training of a finished run measured.
 
     Attributes:
-        seconds_per_iter: mean over the run.
+        seconds_per_iter: median over the run.
         gradient_scale: of a distilled run: mean of |g_task + g_distill| / |g_task|.
     """
 
@@ -184,7 +184,7 @@ def _control(recipe: Recipe, seed: int) -> Run:
 
 
 def _as_long(run: Run) -> Run:
-    """The same run for as long as the distilled student of its seed took."""
+    """The same run, for as long as the iterations of the distilled student of its seed took."""
     pace = (f"distilled/seed{run.seed}", f"baseline/seed{run.seed}")
     name = f"{run.role}{WALL_CLOCK}/seed{run.seed}"
     return replace(run, name=name, needs=pace, pace_from=pace)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,8 @@ from kd3d.report.record import Record
 Settings = dict[str, Any]  # Any: dotted key -> JSON value
 ACCURACY = "record-accuracy.json"
 TRAINING = "record-training.json"
+_DATA = "data."  # the settings of the data sets that a run reads
+_SET_FILE = "set.json"  # what kd3d's own data sets say they were made with
 
 
 class Stage(Enum):
@@ -61,7 +63,7 @@ class RunFolder:
             UserError: a run with other settings, or something else, is in the folder.
         """
         self.check(settings, force=force)
-        stays = self.stage() is not Stage.NEW and self._settings() == settings
+        stays = self.stage() is not Stage.NEW and self.is_of(settings)
         if self.path.exists() and not stays:
             shutil.rmtree(self.path)
         write_json(self.plan / "settings.json", settings)
@@ -75,7 +77,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: holds files that no recipe wrote; use another --work-dir"
             )
-        if before != settings and not force and self.stage() is not Stage.NEW:
+        if not self.is_of(settings) and not force and self.stage() is not Stage.NEW:
             raise UserError(
                 f"{self.path}: was {self.stage().value} with other settings:\n"
                 f"{_differences(before, settings)}\n"
@@ -84,7 +86,11 @@ class RunFolder:
 
     def is_of(self, settings: Settings) -> bool:
         """Whether the folder is that of a run with these settings."""
-        return self._settings() == settings
+        before = self._settings()
+        if before is not None and not any(key.startswith(_DATA) for key in before):
+            # written before data sets were noted: taken for a run on the data that are here
+            return before == _without_data(settings)
+        return before == settings
 
     def stage(self) -> Stage:
         """How far the run in the folder has come."""
@@ -123,6 +129,9 @@ class RunFolder:
 def settings_of(run: Run, needed: Mapping[str, Settings]) -> Settings:
     """All that decides the outcome of a run, as flat JSON.
 
+    Of its data that is what the ``set.json`` in a ``data_root`` says, as the sets that kd3d makes
+    have one; so it is asked for when the data are there.
+
     Args:
         run: as planned.
         needed: settings of the runs in ``run.needs``: a run is another one if what it builds
@@ -132,11 +141,17 @@ def settings_of(run: Run, needed: Mapping[str, Settings]) -> Settings:
     if run.checkpoint and Path(run.checkpoint).is_file():
         settings["checkpoint_hash"] = sha256_of(run.checkpoint)
     for name in run.needs:
-        content = json.dumps(needed[name], sort_keys=True).encode()
+        content = json.dumps(_without_data(needed[name]), sort_keys=True).encode()
+        settings.update({k: v for k, v in needed[name].items() if k.startswith(_DATA)})
         settings[f"needs.{name}"] = hashlib.sha256(content).hexdigest()[:12]
     for step, config in (("train", run.train), ("test", run.test)):
         if config is not None:
             _flatten(step, config, settings)
+            for root in sorted(set(_data_roots(config))):
+                record = Path(root) / _SET_FILE
+                if record.is_file():
+                    made_with = json.loads(record.read_text(encoding="utf-8"))
+                    _flatten(f"{_DATA}{root}", made_with, settings)
     result: Settings = json.loads(json.dumps(settings, default=str))  # tuples become lists
     return result
 
@@ -156,6 +171,22 @@ def _flatten(prefix: str, value: Any, into: Settings) -> None:  # Any: nested co
             _flatten(f"{prefix}.{key}", item, into)
     else:
         into[prefix] = value
+
+
+def _data_roots(node: Any) -> Iterator[str]:  # Any: nested config values
+    if isinstance(node, Config):
+        node = node.to_dict()
+    if isinstance(node, dict):
+        if isinstance(node.get("data_root"), str):
+            yield node["data_root"]
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from _data_roots(item)
+
+
+def _without_data(settings: Settings) -> Settings:
+    return {key: value for key, value in settings.items() if not key.startswith(_DATA)}
 
 
 def _differences(before: Settings, now: Settings, most: int = 5) -> str:

@@ -74,7 +74,9 @@ class Recipe:
         train_teacher: whether the teacher's config is trained here; otherwise the hook names
             a checkpoint.
         control: how the control twin is made.
-        equal_wall_clock: also train baseline and control for as long as the distilled run took.
+        equal_wall_clock: also train baseline and control for as long as the distilled run
+            iterated: its median step times its iterations. What filled a teacher's cache is
+            apart, ``cache_fill_seconds`` in the training's record.
         export: also export and time the teacher and the first distilled student.
         input_size: (H, W) in pixels, of the exported network; None leaves it to the config (its
             test pipeline's images, or its point cloud range).

@@ -1,4 +1,7 @@
-"""A longer schedule: a twin that trains for as long as the distilled student took."""
+"""A longer schedule: a twin that trains for as long as the distilled student's iterations took.
+
+Compared are median steps: what filled a teacher's cache in the first of them is left out.
+"""
 
 import copy
 import math

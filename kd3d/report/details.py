@@ -7,6 +7,7 @@ from statistics import mean
 
 from kd3d.report.record import Record
 from kd3d.report.summary import Group, Summary
+from kd3d.report.table import ABSENT, Row, Table
 
 _LATENCY = {
     "p50_ms": "p50, ms",
@@ -86,6 +87,27 @@ def latency_table(summary: Summary) -> str:
             "tools/benchmark.py DIR --backend onnxruntime measure it."
         )
     return table(["", *_LATENCY.values(), "conditions"], rows, "latency")
+
+
+def parity_table(summary: Summary) -> Table | None:
+    """How far exported networks are from PyTorch; None where no record of an export tells it."""
+    rows = []
+    for group in summary.groups.values():
+        record = group.export
+        if record is None or "boxes_matched" not in record.metrics:
+            continue
+        said = record.conditions
+        cells = [
+            group.label,
+            f"{said.get('backend', ABSENT)}, {said.get('precision', ABSENT)}",
+            str(said.get("parity_inputs", ABSENT)),
+            _number(record.metrics.get("max_abs_difference")),
+            f"{100 * record.metrics['boxes_matched']:.1f} %",
+            "yes" if said.get("passed") else "no",
+        ]
+        rows.append(Row(group, cells))
+    columns = ["", "backend", "inputs", "largest difference", "boxes matched", "passed"]
+    return Table(columns, rows, []) if rows else None
 
 
 def environment_facts(records: Iterable[Record]) -> str:

@@ -9,6 +9,7 @@ from kd3d.errors import UserError
 from kd3d.files import write_json, write_text
 from kd3d.report.ablation import ablation_table
 from kd3d.report.chapters import Chapter, chapters_of, overview
+from kd3d.report.details import parity_table
 from kd3d.report.headline import caveats, headline
 from kd3d.report.page import GENERATOR, page
 from kd3d.report.record import Record, find_records
@@ -71,12 +72,13 @@ def _chapter_page(chapter: Chapter, command: str) -> str:
 
 
 def _text(summary: Summary) -> str:
-    ablation = ablation_table(summary)
+    ablation, parity = ablation_table(summary), parity_table(summary)
     parts = [
         headline(summary),
         "\n".join(f"- {sentence}" for sentence in caveats(summary)),
         markdown(summary_table(summary)).strip(),
         "" if ablation is None else f"Ablation:\n\n{markdown(ablation).strip()}",
+        "" if parity is None else f"Parity of the exports:\n\n{markdown(parity).strip()}",
     ]
     return "\n\n".join(part for part in parts if part)
 

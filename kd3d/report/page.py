@@ -16,6 +16,7 @@ from kd3d.report.details import (
     environment_facts,
     latency_table,
     missing,
+    parity_table,
     recipe_time,
     record_list,
     training_table,
@@ -67,6 +68,7 @@ def page(summary: Summary, records: Mapping[Path, Record], *, command: str, titl
         section("Training", training_table(summary), "Mean over seeds."),
         _time(records),
         section("Latency", latency_table(summary)),
+        _parity(summary),
         section("Environment", environment_facts(records.values())),
         section("Conditions", condition_facts(records.values())),
         section("Commands", commands(records.values(), command)),
@@ -128,6 +130,12 @@ def table_html(table: Table) -> str:
 def _ablation(summary: Summary) -> str:
     table = ablation_table(summary)
     return "" if table is None else section("Ablation", table_html(table))
+
+
+def _parity(summary: Summary) -> str:
+    table = parity_table(summary)
+    said = "Of what the network puts out, and of the boxes made of it, against PyTorch."
+    return "" if table is None else section("Parity of the exports", table_html(table), said)
 
 
 def _dots(summary: Summary) -> str:
@@ -201,8 +209,8 @@ def _nuscenes(summary: Summary) -> list[str]:
     pictures, reason = bev_pictures(summary)
     seen = (
         f"The middle frames of {MAX_FRAMES} equal parts of the test split, first seed, scores "
-        f"from {BEV_SCORE}, only what counts for the score. Grey: LiDAR points, rings at 20 and "
-        "40 m, ahead is up. Filled: an object, bright where it was missed. Solid: a box within "
+        f"from {BEV_SCORE}, only what counts for the score. Grey: LiDAR points, a ring every "
+        "20 m, ahead is up. Filled: an object, bright where it was missed. Solid: a box within "
         "2 m of an object of its class; dashed: one that is not. Hover over a box for its class."
     )
     return [

@@ -4,17 +4,22 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from mmengine.evaluator import Evaluator
 from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.configs import load_config
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.preflight import check_custom_hooks
+from kd3d.evaluation.kitti_metric import KittiRecordMetric
+from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
 from kd3d.recipes.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
 RECIPES = [path for path in CONFIGS if path.parent.name == "recipes"]
+LIDAR = [path for path in CONFIGS if "centerpoint" in path.stem or "pointpillars" in path.stem]
 DISTILLED = [path for path in CONFIGS if "_from_" in path.stem]
 
 
@@ -34,6 +39,7 @@ def test_none_is_overlooked():
     assert len(CONFIGS) >= 15
     assert len(RECIPES) >= 1
     assert len(DISTILLED) >= 10
+    assert len(LIDAR) >= 19
     assert sum(len(hook["pairs"]) for path in DISTILLED for hook in distill_hooks(path)) >= 18
 
 
@@ -59,6 +65,17 @@ def test_the_teachers_config_is_there_and_the_checkpoint_belongs_to_it(path, mon
         assert load_config(source).model
         if "::" in source:
             assert checkpoint == get_config(source, pretrained=True).model_path
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("path", LIDAR, ids=name)
+def test_lidar_is_judged_by_our_metrics(path, split):
+    """Upstream's want nuScenes' database for each validation, and CUDA for KITTI."""
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        (metric,) = Evaluator(read(path)[f"{split}_evaluator"]).metrics
+    ours = KittiRecordMetric if "kitti" in path.stem else NuScenesFastMetric
+    assert isinstance(metric, ours)
+    assert metric.ann_file.endswith(".pkl")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)

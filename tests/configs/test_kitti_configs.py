@@ -1,4 +1,4 @@
-"""Every full-KITTI config: built with its teacher from scratch, and trained for a real step."""
+"""Every config of KITTI and its drive: built with its teacher, and trained for a real step."""
 
 import pickle
 from pathlib import Path
@@ -8,13 +8,15 @@ import torch
 from kitti_toys import kitti_folder
 from lidar_configs import on_one_batch, train_one_step
 
+from kd3d.configs import load_config
 from kd3d.datasets.kitti_infos import kitti_infos
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs" / "det3d").glob("*_from_*_kitti.py"))
+CONFIGS = sorted((ROOT / "configs" / "det3d").glob("*_from_*_kitti*.py"))
 STUDENT_FROM_TEACHER = {
     "pointpillars-compact_from_pointpillars",
     "pointpillars-compact_from_second",
+    "pointpillars-thin_from_pointpillars",
 }
 
 
@@ -33,19 +35,19 @@ def dataset(tmp_path_factory):
             {"type": "LoadAnnotations3D", "with_bbox_3d": True, "with_label_3d": True},
             {"type": "Pack3DDetInputs", "keys": ["points", "gt_bboxes_3d", "gt_labels_3d"]},
         ],
-        "metainfo": {"classes": ["Pedestrian", "Cyclist", "Car"]},
         "modality": {"use_lidar": True, "use_camera": False},
         "box_type_3d": "LiDAR",
     }
 
 
 def test_the_pairs_of_student_and_teacher_are_all_there():
-    assert len(CONFIGS) == 2
+    assert len(CONFIGS) == 3
     assert {path.stem.rsplit("_", 2)[0] for path in CONFIGS} == STUDENT_FROM_TEACHER
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_one_training_step(path, dataset, tmp_path):
+    dataset = {**dataset, "metainfo": load_config(path).metainfo}
     config = on_one_batch(path, dataset, tmp_path, student=2, teacher=2)
     wanted = [pair["name"] for pair in config.custom_hooks[-1]["pairs"]]
     losses, hook, reached = train_one_step(config)

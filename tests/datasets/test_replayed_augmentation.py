@@ -1,4 +1,5 @@
 import contextlib
+import os
 import random
 
 import numpy as np
@@ -129,6 +130,19 @@ def test_in_a_lidar_pipeline(tmp_path):
     assert torch.equal(one["inputs"]["points"], two["inputs"]["points"])
     key = one["data_samples"].metainfo["replay_key"]
     assert key.startswith(f"{tmp_path}/0.bin|0|")
+
+
+def test_a_file_replaced_under_its_name_has_another_key_and_the_same_seed(tmp_path):
+    path = tmp_path / "a.bin"
+    seen = []
+    for content, time_ns in ((b"1", 10), (b"12", 10), (b"34", 20)):
+        path.write_bytes(content)
+        os.utime(path, ns=(time_ns, time_ns))
+        packed = replayed(1)({"lidar_path": str(path)})
+        seen.append((packed["data_samples"].replay_key, packed["inputs"]))
+    keys, drawn = zip(*seen, strict=True)
+    assert len(set(keys)) == 3
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 def test_seeded_leaves_the_generators_of_gpus_alone(monkeypatch):

@@ -295,7 +295,10 @@ def run(tmp_path, teacher, name, *, cache=None, pairs=None, iterations=6):
         ],
         iterations=iterations,
     )
-    config.train_dataloader.dataset.ann_file = str(toys3d.lidar_frames(tmp_path / "data", frames=3))
+    infos = tmp_path / "data" / "infos.pkl"
+    if not infos.exists():  # a frame written anew would be another one
+        toys3d.lidar_frames(infos.parent, frames=3)
+    config.train_dataloader.dataset.ann_file = str(infos)
     config.train_dataloader.dataset.data_prefix.pts = str(tmp_path / "data")
     replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": rest}
     config.train_dataloader.dataset.pipeline = [load, annotate, replayed]

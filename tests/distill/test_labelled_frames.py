@@ -1,11 +1,13 @@
 """The task loss of a mixed batch is that of its labelled frames alone."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 import toys
 import toys3d
+import toys_pillars
 from mmengine.runner import Runner
 from torch import nn
 
@@ -89,7 +91,7 @@ def image_batch(model, count=4):
     return model.data_preprocessor({"inputs": pictures, "data_samples": samples}, training=False)
 
 
-def lidar_batch(model, count=4):
+def lidar_batch(model, count=4, columns=9):
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
@@ -97,7 +99,7 @@ def lidar_batch(model, count=4):
     for index in range(count):
         instances = InstanceData()
         box = [[index - 2.0, 1.0, -1.0, 2.0, 1.0, 1.0, 0.3, 0.5, 0.1]]
-        instances.bboxes_3d = LiDARInstance3DBoxes(torch.tensor(box), box_dim=9)
+        instances.bboxes_3d = LiDARInstance3DBoxes(torch.tensor(box)[:, :columns], columns)
         instances.labels_3d = torch.tensor([index % 3])
         sample = Det3DDataSample(metainfo={})
         sample.gt_instances_3d = instances
@@ -106,10 +108,31 @@ def lidar_batch(model, count=4):
     return model.data_preprocessor(data, training=False)
 
 
+def seven_columns(model):
+    """Boxes without velocities, as KITTI's."""
+    return lidar_batch(model, columns=7)
+
+
+def anchors(*, multi_view):
+    model = toys_pillars.pointpillars(multi_view=multi_view)
+    iou = {"type": "mmdet3d.BboxOverlapsNearest3D"}
+    limits = {"pos_iou_thr": 0.3, "neg_iou_thr": 0.2, "min_pos_iou": 0.2, "ignore_iof_thr": -1}
+    train = {
+        "assigner": {"type": "Max3DIoUAssigner", "iou_calculator": iou, **limits},
+        "allowed_border": 0,
+        "code_weight": [1.0] * (9 if multi_view else 7),
+        "pos_weight": -1,
+        "debug": False,
+    }
+    return {**model, "train_cfg": {"pts": train} if multi_view else train}
+
+
 CASES = {
     "single stage": (toys.retinanet, "mmdet", image_batch),
     "two stages": (faster_rcnn, "mmdet", image_batch),
     "centerpoint": (toys3d.centerpoint, "mmdet3d", lidar_batch),
+    "anchors": (partial(anchors, multi_view=False), "mmdet3d", seven_columns),
+    "anchors of points": (partial(anchors, multi_view=True), "mmdet3d", lidar_batch),
 }
 
 

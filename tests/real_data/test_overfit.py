@@ -48,19 +48,28 @@ def train(model, data):
 
 
 def matched(truth, found):
-    """For each true box the distance of its centre to the nearest found of its class, in metres.
+    """For each true box the index of the nearest found of its class within 2 m; -1 for none.
 
     A found box answers for one true box only, the nearest first.
     """
     apart = torch.cdist(truth.bboxes_3d.tensor[:, :2], found.bboxes_3d.tensor[:, :2])
     other = truth.labels_3d[:, None] != found.labels_3d[None]
     apart[other | (found.scores_3d < MIN_SCORE)[None]] = torch.inf
-    nearest = torch.full((len(apart),), torch.inf)
+    taken = torch.full((len(apart),), -1)
     while apart.numel() and apart.min() < 2:
         row, column = divmod(int(apart.argmin()), apart.shape[1])
-        nearest[row] = apart[row, column]
+        taken[row] = column
         apart[row], apart[:, column] = torch.inf, torch.inf
-    return nearest
+    return taken
+
+
+def differences(truth, found):
+    """Of N pairs of boxes: centres in m, sizes as 1 - IoU of aligned boxes, headings in rad."""
+    apart_m = (truth[:, :3] - found[:, :3]).norm(dim=1)
+    common = torch.minimum(truth[:, 3:6], found[:, 3:6]).prod(1)
+    sizes = 1 - common / (truth[:, 3:6].prod(1) + found[:, 3:6].prod(1) - common)
+    turned = truth[:, 6] - found[:, 6]
+    return apart_m, sizes, torch.atan2(turned.sin(), turned.cos()).abs()
 
 
 @pytest.mark.slow
@@ -75,14 +84,18 @@ def test_the_boxes_of_one_keyframe_are_found_again(tmp_path):
     with torch.no_grad():
         (result,) = model.eval().test_step(pseudo_collate([data]))
     truth, found = result.gt_instances_3d, result.pred_instances_3d
-    apart_m = matched(truth, found)
-    close = apart_m < 0.5
-    false = int((found.scores_3d >= MIN_SCORE).sum()) - int((apart_m < 2).sum())
+    taken = matched(truth, found)
+    hit = taken >= 0
+    own, given = truth.bboxes_3d.tensor[hit], found.bboxes_3d.tensor[taken[hit]]
+    apart_m, sizes, turned = differences(own, given)
+    false = int((found.scores_3d >= MIN_SCORE).sum()) - len(apart_m)
     print(
-        f"{int(close.sum())} of {len(close)} within 0.5 m, mean {apart_m[close].mean():.3f} m, "
-        f"{false} false"
+        f"{int((apart_m < 0.5).sum())} of {len(taken)} within 0.5 m, mean {apart_m.mean():.3f} m, "
+        f"{false} false; at most {sizes.max():.3f} apart in size, {turned.max():.3f} rad in heading"
     )
-    assert len(close) > 30
-    assert close.float().mean() > 0.9
-    assert apart_m[close].mean() < 0.15
-    assert false <= 0.1 * len(close)
+    assert len(taken) > 20
+    assert (apart_m < 0.5).sum() > 0.9 * len(taken)
+    assert apart_m.mean() < 0.15
+    assert false <= 0.1 * len(taken)
+    assert sizes.max() < 0.1
+    assert turned.max() < 0.1  # a heading that points backwards would be pi

@@ -1,12 +1,11 @@
 import os
-import signal
 import sys
 
 import pytest
 
 from kd3d.errors import UserError
 from kd3d.recipes.children import Command
-from kd3d.recipes.crew import Crew, Machine, ended_by_signals, finish
+from kd3d.recipes.crew import Crew, Machine, finish
 
 FIRST_LINE = "print('Iter(train) [ 25/100]  loss: 0.5', flush=True)"
 
@@ -76,10 +75,3 @@ def test_several_processes_start_through_torchrun(tmp_path):
         *(f"{tmp_path}/train.py", "c.py", "--seed", "1", "--launcher", "pytorch"),
     )
     assert Machine(tools=tmp_path).training("c.py")[1:] == (f"{tmp_path}/train.py", "c.py")
-
-
-def test_a_terminate_signal_is_an_interrupt_for_as_long_as_asked():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), ended_by_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from mmengine.config import Config
 
@@ -48,6 +50,38 @@ def test_another_file_under_the_same_name_is_another_checkpoint(tmp_path):
     before = settings_of(teacher, {})
     weights.write_bytes(b"second")
     assert settings_of(teacher, {}) != before
+
+
+def on_data(root, **entries):
+    loader = {"dataset": {"datasets": [{"data_root": f"{root}/"}, {"data_root": "nowhere"}]}}
+    return run(train=Config({"train_dataloader": loader}), **entries)
+
+
+def test_a_run_on_data_made_anew_with_other_settings_is_another_one(tmp_path):
+    record = tmp_path / "set.json"
+    settings = []
+    for seed in (0, 1):
+        record.write_text(json.dumps({"seed": seed, "version": 3}))
+        teacher = settings_of(on_data(tmp_path), {})
+        needing = settings_of(run(needs=("teacher",)), {"teacher": teacher})
+        settings.append((teacher, needing))
+    (teacher, needing), (other_teacher, other_needing) = settings
+    assert teacher[f"data.{tmp_path}/.seed"] == 0
+    differing = {key for key in teacher if teacher[key] != other_teacher[key]}
+    assert differing == {f"data.{tmp_path}/.seed"}
+    assert needing != other_needing
+
+
+def test_a_run_from_before_data_were_noted_stays(tmp_path):
+    (tmp_path / "set.json").write_text('{"seed": 0}')
+    now = settings_of(on_data(tmp_path), {})
+    folder = RunFolder(tmp_path / "run")
+    folder.claim({key: value for key, value in now.items() if not key.startswith("data.")})
+    assert folder.is_of(now)
+    assert not folder.is_of({**now, "seed": 5})
+    folder.claim(now)
+    assert folder.is_of(now)
+    assert not folder.is_of({**now, f"data.{tmp_path}/.seed": 1})
 
 
 def test_a_long_list_of_differences_is_cut(tmp_path):

@@ -1,6 +1,13 @@
 import re
 
-from kd3d.report.details import condition_facts, latency_table, record_list, training_table
+from kd3d.report.details import (
+    condition_facts,
+    latency_table,
+    parity_table,
+    record_list,
+    training_table,
+)
+from kd3d.report.output import write_report
 from kd3d.report.record import Record, find_records
 from kd3d.report.summary import summarize
 
@@ -35,6 +42,28 @@ def test_conditions_are_told_apart_by_kind_and_commands_are_elsewhere():
     ]
     facts = re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", condition_facts(records))
     assert facts == [("accuracy: input", "320x192"), ("export: input", "320x192")]
+
+
+def test_parity_of_exports_stands_on_the_page_and_in_the_text(tmp_path, make_work_dir):
+    work = make_work_dir(tmp_path)
+    assert parity_table(summarize(find_records(work))) is None  # its exports were not compared
+    Record(
+        kind="export",
+        role="distilled",
+        name="export/distilled",
+        metrics={"file_size_mb": 4.9, "max_abs_difference": 0.00012345, "boxes_matched": 0.9876},
+        conditions={
+            "backend": "onnxruntime",
+            "precision": "fp32",
+            "passed": True,
+            "parity_inputs": 8,
+        },
+    ).write(work / "export" / "distilled" / "record-export.json")
+    (row,) = parity_table(summarize(find_records(work))).rows
+    assert row.cells == ["distilled", "onnxruntime, fp32", "8", "0.000123", "98.8 %", "yes"]
+    page, text, *_ = write_report([work], tmp_path / "report")
+    assert "Parity of the exports" in page.read_text()
+    assert "| distilled | onnxruntime, fp32 | 8 | 0.000123 | 98.8 % | yes |" in text.read_text()
 
 
 def test_every_record_is_listed_with_its_file(tmp_path, make_work_dir):

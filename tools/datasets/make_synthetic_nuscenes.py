@@ -3,6 +3,9 @@
 Examples:
     python tools/datasets/make_synthetic_nuscenes.py --out data/world --scenes 40 --val-scenes 8
     python tools/datasets/make_synthetic_nuscenes.py --out data/rain --scenes 10 --domain night
+
+The infos (nuscenes_infos_SPLIT.pkl) are those that MMDetection3D's converter would write. The
+converter itself reads the set with --cameras only.
 """
 
 import argparse
@@ -13,6 +16,7 @@ from pathlib import Path
 
 from kd3d.datasets.synthetic.nuscenes.dataset import World, make_world
 from kd3d.errors import user_errors
+from kd3d.signals import ended_by_signals
 
 
 def parse() -> argparse.Namespace:
@@ -57,7 +61,7 @@ class Bar:
 def main() -> None:
     """Makes the set and prints where it is."""
     args = parse()
-    with user_errors():
+    with user_errors(), ended_by_signals():
         world = World(
             scenes=args.scenes,
             val_scenes=args.val_scenes,

@@ -13,7 +13,7 @@ from nuscenes.eval.common.loaders import filter_eval_boxes
 from nuscenes.eval.common.utils import center_distance
 from nuscenes.eval.detection.algo import accumulate, calc_ap, calc_tp
 from nuscenes.eval.detection.config import config_factory
-from nuscenes.eval.detection.data_classes import DetectionBox
+from nuscenes.eval.detection.data_classes import DetectionBox, DetectionMetrics
 
 from kd3d.evaluation.nuscenes import ATTRIBUTES, CLASSES, Boxes, GroundTruth, evaluate
 from kd3d.evaluation.nuscenes.filters import rack_edges
@@ -172,14 +172,20 @@ def test_equal_to_the_devkit(samples, seed):
     objects = filter_eval_boxes(tables, objects_of(samples), config.class_range)
     found = filter_eval_boxes(tables, predictions, config.class_range)
     assert 2000 < len(objects.all) < 4441
+    metrics = DetectionMetrics(config)
     for name in CLASSES:
         for distance_m in config.dist_ths:
             data = accumulate(objects, found, name, center_distance, distance_m)
             ap = calc_ap(data, config.min_recall, config.min_precision)
             assert result.label_aps[name][distance_m] == ap
+            metrics.add_label_ap(name, distance_m, ap)
             if distance_m == config.dist_th_tp:
                 for error in ERRORS:
+                    value = math.nan
                     if error not in UNDEFINED_ERRORS.get(name, ()):
                         value = calc_tp(data, config.min_recall, error)
                         assert result.label_tp_errors[name][error] == value, (name, error)
+                    metrics.add_label_tp(name, error, value)
+    assert result.mean_ap == metrics.mean_ap
+    assert result.nds == metrics.nd_score
     assert 0.1 < result.nds < 0.9

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +95,21 @@ class World:
                 f"expected --lidar-range-m between 0 and {RANGE_M:g} m, got {self.lidar_range_m:g}"
             )
 
+    def flags(self) -> str:
+        """What differs from the defaults, as the tool's command line has it.
+
+        >>> World(seed=3, val_scenes=2, cameras=True).flags()
+        ' --val-scenes 2 --seed 3 --cameras'
+        """
+        texts = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default and field.name != "version":
+                texts.append(
+                    f" --{field.name.replace('_', '-')}" + f" {value}" * (value is not True)
+                )
+        return "".join(texts)
+
     def splits(self) -> dict[str, list[str]]:
         """Scene names of train, val and test."""
         train, val = official_scene_names()
@@ -140,7 +155,7 @@ def make_world(
     if _stands(out, world, overwrite):
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary_folder(out) as folder:
+    with _takes_the_place_of(out) as folder:
         _make_folders(folder, world.cameras)
         splits = world.splits()
         tables = common_rows(token_maker(world.seed), world.cameras)
@@ -152,9 +167,6 @@ def make_world(
         _write_tables(folder, tables, splits)
         (folder / "README.txt").write_text(README, encoding="ascii")
         _write_json(folder / SETTINGS_FILE, asdict(world))
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
     return True
 
 
@@ -168,8 +180,9 @@ def _stands(out: Path, world: World, overwrite: bool) -> bool:
         return True
     if not overwrite:
         raise UserError(
-            f"{out} holds {found}, asked for {asdict(world)}; choose another --out or replace it "
-            "with --force"
+            f"{out} holds {found}, asked for {asdict(world)}; delete the folder and run the same "
+            "command again, choose another --out, or replace it with python tools/datasets/"
+            f"make_synthetic_nuscenes.py --out {out}{world.flags()} --force"
         )
     if not record.is_file():
         raise UserError(f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced")
@@ -177,14 +190,23 @@ def _stands(out: Path, world: World, overwrite: bool) -> bool:
 
 
 @contextmanager
-def _temporary_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that is gone at the end, unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    folder.chmod(0o755)
+def _takes_the_place_of(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that becomes ``out`` at the end; after an error it is gone.
+
+    Whatever interrupts, ``out`` is the old set or the new one, whole.
+    """
+    holder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    new, old = holder / "new", holder / "old"
     try:
-        yield folder
+        new.mkdir()
+        yield new
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _make_folders(folder: Path, cameras: bool) -> None:

@@ -18,7 +18,7 @@ from kd3d.datasets.synthetic.nuscenes.solids import Solids
 from kd3d.datasets.synthetic.nuscenes.tracks import Pose
 
 SCALE = 1
-"""Image pixels along the edge of a pixel that is rendered: 800 x 450 rays an image, enlarged."""
+"""Image pixels along the edge of a pixel that is rendered; above 1 the picture is enlarged."""
 JPEG_QUALITY = 88
 
 

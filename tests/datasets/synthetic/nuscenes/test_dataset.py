@@ -84,7 +84,10 @@ def test_same_world_is_not_made_again(small, small_root, monkeypatch):
 
 def test_other_world_is_not_overwritten(small, small_root):
     before = contents(small_root)
-    with pytest.raises(UserError, match="--force"):
+    whole = (
+        f"delete the folder .* --out {small_root} --scenes 2 --val-scenes 2 .*--seed 1.* --force"
+    )
+    with pytest.raises(UserError, match=whole):
         make_world(small_root, replace(small, seed=1))
     assert contents(small_root) == before
 
@@ -102,6 +105,24 @@ def test_force_replaces_a_world_only(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "w"]
 
 
+def test_interrupted_replacement_leaves_the_old_set_whole(tmp_path, monkeypatch):
+    tiny = World(scenes=1, val_scenes=0, keyframes=1)
+    make_world(tmp_path / "w", tiny)
+    before = contents(tmp_path / "w")
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_world(tmp_path / "w", replace(tiny, seed=1), overwrite=True)
+    assert contents(tmp_path / "w") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["w"]
+
+
 def test_failure_leaves_nothing(tmp_path, monkeypatch):
     def fail(recording, folder):
         raise OSError("disk full")
@@ -112,15 +133,18 @@ def test_failure_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupt_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_interrupt_leaves_nothing(tmp_path, number, times):
     command = [sys.executable, str(TOOL), "--out", str(tmp_path / "w"), "--scenes", "300"]
     process = subprocess.Popen(
         [*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while not list(tmp_path.glob(".w.*/samples/LIDAR_TOP/*")):
+    while not list(tmp_path.glob(".w.*/new/samples/LIDAR_TOP/*")):
         assert process.poll() is None
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    for _ in range(times):  # a terminal sends the one, run_recipe.py twice the other
+        os.killpg(process.pid, number)
+        time.sleep(0.01)
     _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib
 import numpy as np
 import pytest
 from nuscenes.eval.detection.config import config_factory
@@ -12,6 +13,12 @@ from nuscenes.utils.data_classes import LidarPointCloud
 from nuscenes.utils.geometry_utils import points_in_box
 from nuscenes.utils.splits import get_scenes_of_split
 
+from kd3d.evaluation.nuscenes import evaluate
+from kd3d.evaluation.nuscenes.cache import load_ground_truth
+from kd3d.evaluation.nuscenes.protocol import CVPR_2019
+from kd3d.evaluation.nuscenes.results_reading import read_results
+
+matplotlib.use("Agg")  # drawing needs no screen
 META = {f"use_{name}": name == "lidar" for name in ("camera", "lidar", "radar", "map", "external")}
 
 
@@ -64,6 +71,66 @@ def test_ground_truth_scores_one(database, tmp_path, split, scenes):
         assert metrics.mean_dist_aps[name] == pytest.approx(1.0)
         errors = metrics.get_label_tp(name, "trans_err"), metrics.get_label_tp(name, "scale_err")
         assert errors == pytest.approx((0, 0), abs=1e-6)
+
+
+def shaken(results, seed=0):
+    """Each object missed at times, and found a little beside its place."""
+    rng = np.random.default_rng(seed)
+    return {
+        token: [
+            {
+                **row,
+                "translation": (row["translation"] + rng.normal(0, 0.4, 3)).tolist(),
+                "size": (row["size"] * rng.uniform(0.8, 1.2, 3)).tolist(),
+                "detection_score": round(float(rng.uniform()), 2),
+            }
+            for row in rows
+            if rng.uniform() > 0.2
+        ]
+        for token, rows in results.items()
+    }
+
+
+def judge_of(database, folder):
+    """The devkit's judge of shaken objects; their file is ``results.json``."""
+    path = folder / "results.json"
+    names = set(get_scenes_of_split("synthetic_val", database))
+    results = shaken(predictions(database, names))
+    path.write_text(json.dumps({"meta": META, "results": results}))
+    config = config_factory("detection_cvpr_2019")
+    out = str(folder / "out")
+    return NuScenesEval(database, config, str(path), "synthetic_val", out, verbose=False)
+
+
+def test_our_evaluator_agrees(database, small_root, tmp_path):
+    theirs = judge_of(database, tmp_path).evaluate()[0].serialize()
+    truth = load_ground_truth(small_root, "v1.0-trainval", "synthetic_val")
+    found = read_results(
+        tmp_path / "results.json", truth, split="synthetic_val", protocol=CVPR_2019
+    )
+    ours = evaluate(truth, found.boxes, matched_in=found.matched_in)
+    assert ours.nds == theirs["nd_score"]
+    assert ours.mean_ap == theirs["mean_ap"]
+    assert 0.1 < ours.mean_ap < 0.9
+    assert {name: dict(aps) for name, aps in ours.label_aps.items()} == theirs["label_aps"]
+    for name, errors in ours.label_tp_errors.items():
+        np.testing.assert_array_equal(  # equal, and nan where a class has none
+            [errors[key] for key in errors], [theirs["label_tp_errors"][name][k] for k in errors]
+        )
+
+
+@pytest.mark.slow
+def test_the_devkit_draws_its_evaluation(database, tmp_path):
+    judge_of(database, tmp_path).main(plot_examples=1, render_curves=True)
+    assert len(list((tmp_path / "out" / "examples").glob("*.png"))) == 1
+    # a summary, two a class, one a distance
+    assert len(list((tmp_path / "out" / "plots").glob("*.pdf"))) == 1 + 2 * 10 + 4
+
+
+def test_the_devkit_draws_a_sample(database, tmp_path):
+    path = tmp_path / "sample.png"
+    database.render_sample(database.sample[0]["token"], out_path=str(path), verbose=False)
+    assert path.stat().st_size > 10_000
 
 
 def test_counts_and_velocities(database):

@@ -1,0 +1,91 @@
+"""The distilled configs of the synthetic world: a real step on toy frames, without a cache."""
+
+from functools import wraps
+from pathlib import Path
+
+import pytest
+import torch
+import toys3d
+from lidar_configs import on_one_batch, train_one_step
+
+from kd3d.configs import load_config
+from kd3d.distill.additional_labels import AdditionalLabels
+from kd3d.distill.truth import is_labelled
+from kd3d.losses.masks import RegionMask
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("det3d/*_from_*_synthetic*.py"))
+FEW_LABELS = "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels"
+STUDENT_FROM_TEACHER = {
+    "centerpoint-pillar04-thin_from_pillar04-thin_int8-response_synthetic",
+    "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic",
+    "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long",
+    FEW_LABELS,
+}
+
+
+@pytest.fixture(scope="module")
+def infos(tmp_path_factory):
+    return toys3d.lidar_frames(tmp_path_factory.mktemp("synthetic"))
+
+
+def reads(node, infos):
+    """Lets every data set of a config read the toy frames, in place; all else stays."""
+    for part in [node.get("dataset"), *node.get("datasets", [])]:
+        if part is not None:
+            reads(part, infos)
+    if "ann_file" in node:
+        node.update(data_root="", ann_file=str(infos), filter_empty_gt=False)
+        node["data_prefix"] = {"pts": str(infos.parent), "sweeps": str(infos.parent)}
+        if "indices" in node:  # a tenth of the frames, there
+            node["indices"] = 2
+
+
+def configured(path, infos, work_dir):
+    config = on_one_batch(path, {}, work_dir, student=4, teacher=4)
+    config.train_dataloader = load_config(path).train_dataloader
+    reads(config.train_dataloader.dataset, infos)
+    config.train_cfg = {"type": "IterBasedTrainLoop", "max_iters": 1}
+    config.load_from = None
+    return config
+
+
+def test_all_are_there():
+    assert {path.stem for path in CONFIGS} == STUDENT_FROM_TEACHER
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_one_training_step(path, infos, tmp_path):
+    config = configured(path, infos, tmp_path)
+    wanted = [pair["name"] for pair in config.custom_hooks[-1]["pairs"]]
+    losses, hook, reached = train_one_step(config)
+    assert [report.name for report in hook.reports] == wanted
+    for report in hook.reports:
+        assert torch.isfinite(losses[f"loss_{report.name}"])
+        assert losses[f"loss_{report.name}"] > 0
+        assert report.gradient_share > 0
+    assert torch.isfinite(losses["loss"])
+    for part in ("pts_voxel_encoder", "pts_backbone", "pts_neck", "pts_bbox_head"):
+        assert any(name.startswith(part) for name in reached)
+
+
+def test_with_few_labels_the_teacher_speaks_for_half_of_the_batch(infos, tmp_path, monkeypatch):
+    path = ROOT / "configs" / "det3d" / f"{FEW_LABELS}.py"
+    masked, completed = [], []
+    weigh, complete = RegionMask.forward, AdditionalLabels.__call__
+
+    @wraps(weigh)  # its arguments are chosen by their names
+    def noting_weigh(self, **arguments):
+        masked.append(arguments["labelled"].tolist())
+        return weigh(self, **arguments)
+
+    def noting_complete(self, samples, prediction):
+        new = complete(self, samples, prediction)
+        completed.append([[is_labelled(each) for each in part] for part in (samples, new)])
+        return new
+
+    monkeypatch.setattr(RegionMask, "forward", noting_weigh)
+    monkeypatch.setattr(AdditionalLabels, "__call__", noting_complete)
+    train_one_step(configured(path, infos, tmp_path))
+    assert masked[-1] == [True, True, False, False]
+    assert completed[-1] == [[True, True, False, False], [True] * 4]
