@@ -19,7 +19,6 @@ from kd3d.report.record import Record
 Settings = dict[str, Any]  # Any: dotted key -> JSON value
 ACCURACY = "record-accuracy.json"
 TRAINING = "record-training.json"
-_DATA = "data."  # the settings of the data sets that a run reads
 _SET_FILE = "set.json"  # what kd3d's own data sets say they were made with
 
 
@@ -86,11 +85,7 @@ class RunFolder:
 
     def is_of(self, settings: Settings) -> bool:
         """Whether the folder is that of a run with these settings."""
-        before = self._settings()
-        if before is not None and not any(key.startswith(_DATA) for key in before):
-            # written before data sets were noted: taken for a run on the data that are here
-            return before == _without_data(settings)
-        return before == settings
+        return self._settings() == settings
 
     def stage(self) -> Stage:
         """How far the run in the folder has come."""
@@ -141,8 +136,7 @@ def settings_of(run: Run, needed: Mapping[str, Settings]) -> Settings:
     if run.checkpoint and Path(run.checkpoint).is_file():
         settings["checkpoint_hash"] = sha256_of(run.checkpoint)
     for name in run.needs:
-        content = json.dumps(_without_data(needed[name]), sort_keys=True).encode()
-        settings.update({k: v for k, v in needed[name].items() if k.startswith(_DATA)})
+        content = json.dumps(needed[name], sort_keys=True).encode()
         settings[f"needs.{name}"] = hashlib.sha256(content).hexdigest()[:12]
     for step, config in (("train", run.train), ("test", run.test)):
         if config is not None:
@@ -151,7 +145,7 @@ def settings_of(run: Run, needed: Mapping[str, Settings]) -> Settings:
                 record = Path(root) / _SET_FILE
                 if record.is_file():
                     made_with = json.loads(record.read_text(encoding="utf-8"))
-                    _flatten(f"{_DATA}{root}", made_with, settings)
+                    _flatten(f"data.{root}", made_with, settings)
     result: Settings = json.loads(json.dumps(settings, default=str))  # tuples become lists
     return result
 
@@ -183,10 +177,6 @@ def _data_roots(node: Any) -> Iterator[str]:  # Any: nested config values
     if isinstance(node, list | tuple):
         for item in node:
             yield from _data_roots(item)
-
-
-def _without_data(settings: Settings) -> Settings:
-    return {key: value for key, value in settings.items() if not key.startswith(_DATA)}
 
 
 def _differences(before: Settings, now: Settings, most: int = 5) -> str:

@@ -72,18 +72,6 @@ def test_a_run_on_data_made_anew_with_other_settings_is_another_one(tmp_path):
     assert needing != other_needing
 
 
-def test_a_run_from_before_data_were_noted_stays(tmp_path):
-    (tmp_path / "set.json").write_text('{"seed": 0}')
-    now = settings_of(on_data(tmp_path), {})
-    folder = RunFolder(tmp_path / "run")
-    folder.claim({key: value for key, value in now.items() if not key.startswith("data.")})
-    assert folder.is_of(now)
-    assert not folder.is_of({**now, "seed": 5})
-    folder.claim(now)
-    assert folder.is_of(now)
-    assert not folder.is_of({**now, f"data.{tmp_path}/.seed": 1})
-
-
 def test_a_long_list_of_differences_is_cut(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.claim({str(key): 0 for key in range(9)})
