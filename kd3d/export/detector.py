@@ -43,14 +43,15 @@ def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Modu
 
     Numbers in their place where none of the three has as many names as the detector has classes.
     """
+    if names := _task_names(detector):
+        return names
+    number = _number_of_classes(detector)
     meta = checkpoint.get("meta")
     dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
-    found = _names_in(dataset_meta, _number_of_classes(detector))
     return (
-        _task_names(detector)
-        or found
+        _names_in(dataset_meta, number)
         or config_classes(cfg, detector)
-        or [str(index) for index in range(_number_of_classes(detector))]
+        or [str(index) for index in range(number)]
     )
 
 
@@ -88,7 +89,7 @@ def _task_names(detector: nn.Module) -> list[str]:
 
 def _number_of_classes(detector: nn.Module) -> int:
     head = _head(detector)
-    number = int(getattr(head, "num_classes", 0))
+    number = int(head.num_classes)
     if hasattr(head, "box_code_size") and not head.use_sigmoid_cls:
         number -= 1  # the background of an Anchor3DHead
     return number

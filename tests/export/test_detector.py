@@ -1,5 +1,6 @@
 import pytest
 import torch
+from toys_pillars import pillar_config
 
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector, class_names, load_weights
@@ -45,3 +46,12 @@ def test_class_names_from_checkpoint_config_or_numbers(build):
     cfg = cfg.copy()
     cfg.test_dataloader.dataset.metainfo = {}  # CocoDataset has 80 names, the detector 3 classes
     assert class_names(cfg, {}, detector) == ["0", "1", "2"]
+
+
+def test_class_names_of_a_head_with_tasks():
+    cfg = pillar_config("centerpoint")
+    names = [n for task in cfg.model.pts_bbox_head.tasks for n in task.class_names]
+    assert (
+        class_names(cfg, {"meta": {"dataset_meta": {"classes": ["x"]}}}, build_detector(cfg))
+        == names
+    )
