@@ -59,7 +59,7 @@ def config_classes(cfg: Config, detector: nn.Module) -> list[str]:
     """Class names from the config's metainfo or its dataset class; empty where it has none.
 
     Args:
-        cfg: of the detector, with its default scope entered.
+        cfg: of the detector.
         detector: whose number of classes counts; one with tasks names them itself.
     """
     from mmengine.registry import DATASETS
@@ -68,7 +68,7 @@ def config_classes(cfg: Config, detector: nn.Module) -> list[str]:
         return names
     number = _number_of_classes(detector)
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
-    with DATASETS.switch_scope_and_registry(None) as registry:  # of the config's default scope
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
         kind = registry.get(str(dataset["type"])) if "type" in dataset else None
     given = _names_in(dataset.get("metainfo"), number)
     return given or _names_in(getattr(kind, "METAINFO", None), number)

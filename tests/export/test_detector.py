@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from toys_pillars import pillar_config
@@ -43,7 +45,7 @@ def test_class_names_from_checkpoint_config_or_numbers(build):
     meta = {"meta": {"dataset_meta": {"classes": ("x", "y", "z")}}}
     assert class_names(cfg, meta, detector) == ["x", "y", "z"]
     assert class_names(cfg, {}, detector) == ["car", "person", "bicycle"]
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     cfg.test_dataloader.dataset.metainfo = {}  # CocoDataset has 80 names, the detector 3 classes
     assert class_names(cfg, {}, detector) == ["0", "1", "2"]
 
