@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -102,3 +103,17 @@ def train_one_step(config: Config) -> tuple[dict[str, Any], DistillHook, set[str
     (losses,) = seen
     (hook,) = [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
     return losses, hook, gradients.reached
+
+
+def every_pair_teaches(config: Config, prefix: str = "pts_") -> None:
+    """Asserts that each pair of a step has a loss and a share, and that all parts learn."""
+    wanted = [pair["name"] for pair in config.custom_hooks[-1]["pairs"]]
+    losses, hook, reached = train_one_step(config)
+    assert [report.name for report in hook.reports] == wanted
+    for report in hook.reports:
+        assert torch.isfinite(losses[f"loss_{report.name}"])
+        assert losses[f"loss_{report.name}"] > 0
+        assert report.gradient_share > 0
+    assert torch.isfinite(losses["loss"])
+    for part in ("voxel_encoder", "backbone", "neck", "bbox_head"):
+        assert any(name.startswith(prefix + part) for name in reached)
