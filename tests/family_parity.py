@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -60,26 +60,32 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exports and judges one family after the other, then prints the table."""
+    """Exports and judges one family after the other."""
     args = parse_args(arguments)
     torch.set_num_threads(1)  # on toys, threads wait for each other longer than they work
     start_s = time.monotonic()
-    gates: dict[str, Gate] = {}
+    failed = 0
+    show([COLUMNS, ("---",) * len(COLUMNS)])
     with user_errors():
         for done, name in enumerate(args.families, 1):
             say(f"{name}: exporting fp32, fp16, int8")
             with tempfile.TemporaryDirectory(prefix="kd3d-families-") as folder:
                 bundle = export(FAMILIES[name], Path(folder))
                 gate = parity_gate(bundle, backends=["onnxruntime"], say=say)
-            gates[name] = gate
+            show(rows(name, gate))
+            for reason in gate.left_out:
+                say(f"{name}: left out: {reason}")
+            failed += not gate.passed
             left_s = (time.monotonic() - start_s) / done * (len(args.families) - done)
-            say(
-                f"{name}: {'passed' if gate.passed else 'FAILED'} | {done} of "
-                f"{len(args.families)} families done, about {minutes(left_s)} left"
-            )
-    print(table(gates))
-    if not all(gate.passed for gate in gates.values()):
-        raise SystemExit(1)
+            say(f"{done} of {len(args.families)} families done, about {minutes(left_s)} left")
+    if failed:
+        raise SystemExit(f"parity failed: {failed} of {len(args.families)} families")
+
+
+def show(table: Iterable[Sequence[str]]) -> None:
+    """Rows go out as they are known: what an interrupted run has found is not lost."""
+    for row in table:
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 def say(text: str) -> None:
@@ -98,13 +104,12 @@ def export(toy: str, folder: Path) -> Path:
     return bundle
 
 
-def table(gates: dict[str, Gate]) -> str:
-    """A row for each file, and one for what export.json or sample.npz says wrongly."""
-    rows = [COLUMNS, ("---",) * len(COLUMNS)]
-    for name, gate in gates.items():
-        rows += [(name, *cells(verdict)) for verdict in gate.verdicts]
-        rows += [(name, "all", "", "", "", f"FAILED: {fault}", "") for fault in gate.inputs.faults]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def rows(name: str, gate: Gate) -> Iterator[Sequence[str]]:
+    """One for each file, and one for what export.json or sample.npz says wrongly."""
+    for verdict in gate.verdicts:
+        yield (name, *cells(verdict))
+    for fault in gate.inputs.faults:
+        yield (name, "all", "", "", "", f"FAILED: {fault}", "")
 
 
 def cells(verdict: Verdict) -> Iterator[str]:
