@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -69,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with user_errors():
         for done, name in enumerate(args.families, 1):
             say(f"{name}: exporting fp32, fp16, int8")
-            with tempfile.TemporaryDirectory(prefix="kd3d-families-") as folder:
+            with (
+                tempfile.TemporaryDirectory(prefix="kd3d-families-") as folder,
+                redirect_stdout(sys.stderr),  # pycocotools talks; stdout is the table alone
+            ):
                 bundle = export(FAMILIES[name], Path(folder))
                 gate = parity_gate(bundle, backends=["onnxruntime"], say=say)
             show(rows(name, gate))
