@@ -3,8 +3,8 @@
 python tests/family_parity.py                        # all families: minutes on one core
 python tests/family_parity.py --families FCOS DETR
 
-Each family is exported with the head, necks and decoding of its stock config, as thin as in the
-tests, with random weights whose scores are spread; int8 is calibrated on drawn images or clouds.
+Each family is exported with its head, decoding and test settings, as thin as in the tests, with
+random weights whose scores are spread; int8 is calibrated on drawn images or clouds.
 Then the gate of tools/parity.py compares each file in ONNX Runtime with PyTorch, on the sample and
 on images or clouds that were not calibrated on. Exit code 1 if a file departs.
 """
