@@ -2,7 +2,9 @@
 
 mmdet3d's own forward cannot be traced: it writes into its input (the legacy branch), loops over
 the frames of the batch, and selects pillars by mask. Same weights, same result, other form. Batch
-norm is folded into the linear layer, where the exporter folds it into convolutions only.
+norm is folded into the linear layer, where the exporter folds it into convolutions only. Pillars
+are the last axis throughout: what differs by pillar is then added to long rows, not to rows of
+three values, which makes the encoder several times as fast in ONNX Runtime.
 """
 
 from typing import Any
@@ -46,24 +48,24 @@ def pillar_features(
         (P, D).
     """
     places = int(pillars.shape[1])
-    count = num_points.to(pillars.dtype).clamp(min=1.0).view(-1, 1, 1)
-    features = _decorated(encoder, pillars, count, coordinates)
-    numbers = torch.tensor([list(range(places))], dtype=torch.int32, device=pillars.device)
-    used = numbers < num_points.view(-1, 1).to(torch.int32)
-    features = features * used.unsqueeze(-1).to(features.dtype)
+    count = num_points.to(pillars.dtype).clamp(min=1.0)
+    features = _decorated(encoder, pillars.permute(1, 2, 0), count, coordinates)
+    numbers = torch.tensor(list(range(places)), dtype=torch.int32, device=pillars.device)
+    used = numbers.view(-1, 1) < num_points.to(torch.int32)
+    features = features * used.unsqueeze(1).to(features.dtype)
     for layer in _layers(encoder):
         points = F.relu(_linear_with_norm(layer, features))
         if getattr(layer, "mode", "max") == "avg":
-            pooled = points.sum(1, keepdim=True) / count
+            pooled = points.sum(0, keepdim=True) / count
         else:
-            pooled = points.amax(1, keepdim=True)
+            pooled = points.amax(0, keepdim=True)
         last = layer.last_vfe if hasattr(layer, "last_vfe") else not layer.cat_max
         if last:
             features = pooled
         else:  # repeated by adding zeros: repeat() leaves a 64-bit ConstantOfShape in the file
-            everywhere = pooled + pooled.new_zeros(1, places, 1)
-            features = torch.cat([points, everywhere], 2)
-    return features.flatten(1)
+            everywhere = pooled + pooled.new_zeros(places, 1, 1)
+            features = torch.cat([points, everywhere], 1)
+    return features.flatten(0, 1).transpose(0, 1)
 
 
 def bev_map(
@@ -113,22 +115,22 @@ class _ScatterRows(torch.autograd.Function):
         return graph.op("ScatterND", canvas, rows, values).setType(kind)
 
 
-def _decorated(encoder: Any, pillars: Tensor, count: Tensor, coordinates: Tensor) -> Tensor:
-    """Points with their offsets from the mean of the pillar and from its centre."""
-    xyz, parts = pillars[:, :, :3], [pillars]
+def _decorated(encoder: Any, points: Tensor, count: Tensor, coordinates: Tensor) -> Tensor:
+    """(M, C, P) points with their offsets from the mean of the pillar and from its centre."""
+    xyz, parts = points[:, :3], [points]
     if encoder._with_cluster_center:
-        parts.append(xyz - xyz.sum(1, keepdim=True) / count)
+        parts.append(xyz - xyz.sum(0, keepdim=True) / count)
     if encoder._with_voxel_center:
-        size = pillars.new_tensor([encoder.vx, encoder.vy, encoder.vz])
-        offset = pillars.new_tensor([encoder.x_offset, encoder.y_offset, encoder.z_offset])
-        cell = coordinates.index_select(1, coordinates.new_tensor([3, 2, 1]).long())
-        from_center = xyz - (cell.to(pillars.dtype) * size + offset).unsqueeze(1)
+        size = points.new_tensor([encoder.vx, encoder.vy, encoder.vz]).unsqueeze(1)
+        offset = points.new_tensor([encoder.x_offset, encoder.y_offset, encoder.z_offset])
+        cell = coordinates.index_select(1, coordinates.new_tensor([3, 2, 1]).long()).transpose(0, 1)
+        from_center = xyz - (cell.to(points.dtype) * size + offset.unsqueeze(1))
         if getattr(encoder, "legacy", False):  # there the offset overwrites x y z of the points
-            xyz, parts[0] = from_center, torch.cat([from_center, pillars[:, :, 3:]], 2)
+            xyz, parts[0] = from_center, torch.cat([from_center, points[:, 3:]], 1)
         parts.append(from_center)
     if encoder._with_distance:
-        parts.append((xyz * xyz).sum(2, keepdim=True).sqrt())
-    return torch.cat(parts, 2)
+        parts.append((xyz * xyz).sum(1, keepdim=True).sqrt())
+    return torch.cat(parts, 1)
 
 
 def _layers(encoder: Any) -> list[Any]:
@@ -141,4 +143,4 @@ def _linear_with_norm(layer: Any, features: Tensor) -> Tensor:
     weight = layer.linear.weight * scale.unsqueeze(1)
     if hasattr(layer, "input_scale"):  # ScaledPillarFeatureNet's factors on the layer's inputs
         weight = weight * layer.input_scale
-    return F.linear(features, weight, norm.bias - norm.running_mean * scale)
+    return weight @ features + (norm.bias - norm.running_mean * scale).unsqueeze(1)
