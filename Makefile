@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo demo-full test install format check bench clean help
+.PHONY: demo demo-full test install format check bench parity clean help
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -52,6 +52,9 @@ bench: install
 	$(BIN)/python tools/benchmark_training.py --force
 	$(BIN)/python tools/benchmark_nuscenes.py --force
 
+parity: install
+	@$(BIN)/python tests/family_parity.py
+
 install: $(STAMPS)/mmcv $(STAMPS)/kd3d
 
 # Each step may be repeated: what is already there is left alone. The first one starts anew (--clear)
@@ -96,6 +99,7 @@ help:
 	@echo "make check     ruff and mypy, as CI runs them"
 	@echo "make format    let ruff mend what it can"
 	@echo "make bench     measure a distilled step and the nuScenes evaluator"
+	@echo "make parity    a table: every family in fp32, fp16 and int8 against PyTorch"
 	@echo "make clean     remove $(VENV), caches and $(DEMO_DIR); other work_dirs and data stay"
 	@echo
 	@echo "Variables (make install TORCH=...), read while $(VENV) is made; to change one, make clean first:"

@@ -1,9 +1,13 @@
 """Damage to one channel, level or scale of a quantised ONNX file, as a fault may do it."""
 
 import copy
+import json
 
 import numpy as np
+import onnx
 from onnx import helper, numpy_helper
+
+from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, ModelFile
 
 KINDS = ("scale", "zeroed", "swapped", "collapsed")
 
@@ -19,6 +23,15 @@ def damaged(model, head, kind):
     if kind == "scale":
         return model if _shrink_range(model.graph, node) else None
     return model if _change_channels(model.graph, node, kind) else None
+
+
+def put_in_place(folder, precision, model):
+    """Writes another model over the file of a precision, as if it had been exported so."""
+    path = folder / MODEL_FILES[precision]
+    onnx.save(model, path)
+    content = json.loads((folder / FILE_NAME).read_text())
+    content["models"][precision]["sha256"] = ModelFile.of(path).sha256
+    (folder / FILE_NAME).write_text(json.dumps(content))
 
 
 def _shrink_range(graph, node):

@@ -39,9 +39,9 @@ def image_bundle(folder: Path, detector: nn.Module, cfg: Config) -> Path:
     return _in_all_precisions(exported, cfg, images=files)
 
 
-def pillar_bundle(folder: Path) -> Path:
-    """Of a toy CenterPoint; its data set lies beside it."""
-    cfg = pillar_config("centerpoint")
+def pillar_bundle(folder: Path, name: str = "centerpoint") -> Path:
+    """Of a toy detector of points; its data set lies beside it."""
+    cfg = pillar_config(name)
     infos = lidar_frames(folder / "data", frames=FRAMES)
     load, _, in_range, *_ = pipeline(augmented=False)
     steps = [load, in_range, {"type": "Pack3DDetInputs", "keys": ["points"]}]

@@ -1,5 +1,6 @@
 """A detector with its trained weights, from a config and a checkpoint."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def build_detector(cfg: Config) -> nn.Module:
 
     init_default_scope(cfg.get("default_scope", "mmdet"))
     with building(cfg.filename or "config"):
-        detector: nn.Module = MODELS.build(cfg.model)
+        # a copy: mmdet writes into it (DETR a tensor, which no config file can hold)
+        detector: nn.Module = MODELS.build(copy.deepcopy(cfg.model))
     return detector.eval()
 
 

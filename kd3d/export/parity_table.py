@@ -49,6 +49,20 @@ def tolerance_change(text: str) -> tuple[str, float]:
     raise UserError(f"--set {text}: expected NAME=VALUE with one of {', '.join(names)}")
 
 
+def failed_levels(verdict: Verdict) -> str:
+    """Names of the levels that do not agree, and how many values are not finite."""
+    levels = [
+        (verdict.parity.tensors_agree, "tensors"),
+        (verdict.parity.parts_agree, "levels"),
+        (verdict.parity.heads_agree, "last layers"),
+        (verdict.parity.boxes_agree, "boxes"),
+        (verdict.metric is None or verdict.metric.passed, "task metric"),
+    ]
+    broken = sum(found.non_finite for found in verdict.parity.tensors.values())
+    extra = f", {broken} values not finite" if broken else ""
+    return ", ".join(name for agrees, name in levels if not agrees) + extra
+
+
 def _verdicts(gate: Gate) -> Table:
     reference = "sample.npz" if gate.inputs.module is None else "PyTorch"
     table = Table(title=f"Parity with {reference}" + (f" on {gate.host}" if gate.host else ""))
@@ -65,9 +79,15 @@ def _verdicts(gate: Gate) -> Table:
             + _inner(verdict),
             _boxes(verdict),
             _metric(verdict),
-            Text("passed", style="green") if verdict.passed else Text(_failed(verdict), "red"),
+            _judgement(verdict),
         )
     return table
+
+
+def _judgement(verdict: Verdict) -> Text:
+    if verdict.passed:
+        return Text("passed", style="green")
+    return Text(f"FAILED: {failed_levels(verdict)}", style="red")
 
 
 def _inner(verdict: Verdict) -> str:
@@ -110,19 +130,6 @@ def _metric(verdict: Verdict) -> str:
         f"{change.name} {change.reference:.1f} to {change.candidate:.1f}\n"
         f"on {change.samples} samples (limit -{change.limit:g})"
     )
-
-
-def _failed(verdict: Verdict) -> str:
-    levels = [
-        (verdict.parity.tensors_agree, "tensors"),
-        (verdict.parity.parts_agree, "levels"),
-        (verdict.parity.heads_agree, "last layers"),
-        (verdict.parity.boxes_agree, "boxes"),
-        (verdict.metric is None or verdict.metric.passed, "task metric"),
-    ]
-    broken = sum(found.non_finite for found in verdict.parity.tensors.values())
-    extra = f", {broken} values not finite" if broken else ""
-    return "FAILED: " + ", ".join(name for agrees, name in levels if not agrees) + extra
 
 
 def _departure(verdict: Verdict, departure: Departure) -> Table:

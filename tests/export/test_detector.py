@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from toys_families import tiny_config
 from toys_pillars import pillar_config
 
 from kd3d.errors import UserError
@@ -31,6 +32,13 @@ def test_weights_of_another_detector_are_named(build):
     assert "unexpected: 1 (1 in head), such as head.extra" in text
     expected = tuple(detector.backbone.conv1.weight.shape)
     assert f"shape: backbone.conv1.weight is (1,), expected {expected}" in text
+
+
+def test_config_stays_as_it_was():
+    """DETRHead puts a tensor in its place, which a config file cannot be read back with."""
+    cfg = tiny_config("detr")
+    build_detector(cfg)
+    assert "tensor(" not in cfg.pretty_text
 
 
 def test_unknown_type_in_config_is_a_user_error(build):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import onnx
 import pytest
-from onnx_damage import KINDS, damaged
+from onnx_damage import KINDS, damaged, put_in_place
 from toys import traffic
 from toys_pillars import MODELS as PILLARS
 from toys_pillars import SOURCE, frames, pillar_config, pillar_detector
@@ -54,12 +54,7 @@ class Quantised:
     def changed(self, folder, model):
         """A copy whose INT8 file is another, as if it had been exported so."""
         shutil.copytree(self.exported.folder, folder, dirs_exist_ok=True)
-        content = json.loads((folder / FILE_NAME).read_text())
-        onnx.save(model, folder / MODEL_FILES["int8"])
-        before = content["models"]["int8"]
-        now = ModelFile.of(folder / MODEL_FILES["int8"]).as_json()
-        content["models"]["int8"] = {**before, "sha256": now["sha256"]}
-        (folder / FILE_NAME).write_text(json.dumps(content))
+        put_in_place(folder, "int8", model)
         return Bundle.read(folder)
 
     def model(self):
