@@ -143,4 +143,5 @@ def _linear_with_norm(layer: Any, features: Tensor) -> Tensor:
     weight = layer.linear.weight * scale.unsqueeze(1)
     if hasattr(layer, "input_scale"):  # ScaledPillarFeatureNet's factors on the layer's inputs
         weight = weight * layer.input_scale
-    return weight @ features + (norm.bias - norm.running_mean * scale).unsqueeze(1)
+    bias: Tensor = norm.bias - norm.running_mean * scale
+    return torch.matmul(weight, features) + bias.unsqueeze(1)
