@@ -1,4 +1,4 @@
-# Chapter (a) with six times the training: how much of the teacher a student keeps in the end. It
+# Chapter (a) with eight times the training: how much of the teacher a student keeps in the end. It
 # needs the teacher of synthetic_all_labels.py.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long.py",
