@@ -1,5 +1,5 @@
 # The student on the synthetic world: a quarter of the channels and half the layers. It reads the
-# teacher's pillars and halves the map; 0.8 m pillars are a fifth faster and lose small classes.
+# teacher's pillars and halves the map; 0.8 m pillars are faster and lose small classes.
 _base_ = ["centerpoint-pillar04_synthetic.py"]
 model = dict(
     pts_voxel_encoder=dict(feat_channels=[16]),

@@ -4,7 +4,7 @@ mmdet3d's own forward cannot be traced: it writes into its input (the legacy bra
 the frames of the batch, and selects pillars by mask. Same weights, same result, other form. Batch
 norm is folded into the linear layer, where the exporter folds it into convolutions only. Pillars
 are the last axis throughout: what differs by pillar is then added to long rows, not to rows of
-three values, which makes the encoder several times as fast in ONNX Runtime.
+three values, and ONNX Runtime makes a pillar's features in half the time.
 """
 
 from typing import Any
