@@ -12,7 +12,7 @@ from typing import Any, Mapping, Sequence  # noqa: UP035  (the vehicle runs Pyth
 
 from kd3d.backends.base import Backend, Feeds
 from kd3d.backends.trt import TrtBackend
-from kd3d.profiling.board_state import gpu_processes, read_state, state_entries
+from kd3d.profiling.board_state import BoardState, gpu_processes, read_state, state_entries
 from kd3d.profiling.device_latency import engine_typing, measure_device
 from kd3d.profiling.environment import environment
 from kd3d.profiling.latency import (
@@ -103,6 +103,14 @@ def measure_backends(
     meter = power_meter(system)
     idle_w = meter.watts()
     before = read_state(system)
+    after: list[BoardState] = []
+
+    def told(done: int, total: int) -> None:
+        if done == total:  # before anything else, or an idle GPU has lowered its clock
+            after.append(read_state(system))
+        if progress is not None:
+            progress(done, total)
+
     with ExitStack() as stack:
         for arm in arms:
             stack.enter_context(arm.backend)
@@ -111,14 +119,13 @@ def measure_backends(
             batches=[arm.batch for arm in arms],
             iterations=options.iterations,
             clock=clock,
-            progress=progress,
+            progress=told,
         )
-        after = read_state(system)
         measured = [
             _measured(arm, latency, len(arms), options, meter, idle_w, clock)
             for arm, latency in zip(arms, latencies)  # noqa: B905  (Python 3.8)
         ]
-        found.update(state_entries(before, after, read_state(system)))
+        found.update(state_entries(before, after[-1], read_state(system)))
     return [replace(one, environment=dict(found)) for one in measured]
 
 

@@ -43,13 +43,16 @@ class BoardState:
 
 
 def read_state(system: System) -> BoardState:
-    """Reads all of it; takes milliseconds, or the time of three nvidia-smi calls on a PC."""
+    """Reads all of it; takes milliseconds, or the time of three nvidia-smi calls on a PC.
+
+    The clocks come first: the governor lowers them while the other sensors are read.
+    """
+    clocks = {"gpu_mhz": gpu_mhz(system), "emc_mhz": emc_mhz(system)}
     return BoardState(
-        _temperatures_c(system),
-        gpu_mhz(system),
-        emc_mhz(system),
-        _throttle_counts(system),
-        _throttling(system),
+        **clocks,
+        temperatures_c=_temperatures_c(system),
+        throttle_counts=_throttle_counts(system),
+        throttling=_throttling(system),
     )
 
 

@@ -93,6 +93,28 @@ def test_two_backends_in_turns_on_one_environment(system):
     assert "energy_j" not in found[0].metrics  # nothing measures power
 
 
+def test_clocks_are_those_of_the_last_run_and_not_of_what_follows_it(system):
+    """The progress file of a vehicle is written after the last run: the GPU is idle meanwhile."""
+    clock, rate = Clock(), "/sys/class/devfreq/17000000.gpu/cur_freq"
+    board = system({rate: "306000000"})
+
+    class Busy(Toy):
+        def infer(self, feeds):
+            board.path(rate).write_text("1300500000")
+            return super().infer(feeds)
+
+    told = []
+
+    def idle(done, total):
+        told.append((done, total))
+        board.path(rate).write_text("306000000")
+
+    arms = [arm(Busy(clock, 1.0)), arm(Busy(clock, 2.0))]
+    found = measure_backends(arms, Options(), system=board, clock=clock, progress=idle)
+    assert [one.environment["gpu_mhz"] for one in found] == ["1300.5"] * 2
+    assert told == [(done, 400) for done in range(1, 401)]
+
+
 def test_backends_are_closed_when_one_fails(system):
     clock = Clock()
     good, bad = Toy(clock, 1.0), Toy(clock, 1.0)

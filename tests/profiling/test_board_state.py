@@ -2,6 +2,7 @@ import dataclasses
 import os
 
 from kd3d.profiling.board_state import gpu_processes, read_state, state_entries
+from kd3d.profiling.system import System
 
 ORIN = {
     "/sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
@@ -35,6 +36,32 @@ def test_a_cool_board(system):
         "emc_mhz": "3199",
         "throttled": "no",
     }
+
+
+def test_clocks_are_read_before_anything_that_takes_time(system):
+    """On an Orin without jetson_clocks an idle GPU's clock drops within milliseconds."""
+    read = []
+
+    class Told(System):
+        def read(self, path):
+            read.append(str(path))
+            return super().read(path)
+
+        def glob(self, pattern):
+            read.append(pattern)
+            return super().glob(pattern)
+
+    board = system(ORIN)
+
+    def run(command):
+        read.append(command[0])
+        return ""
+
+    read_state(Told(board.root, run))
+    gpu, emc, *rest = read
+    assert gpu.endswith("17000000.gpu/cur_freq")
+    assert emc.endswith("clk/emc/rate")
+    assert {"nvidia-smi", "/sys/class/thermal/thermal_zone*"} <= set(rest)
 
 
 def test_events_of_the_run_and_an_alert_are_flagged(system):
