@@ -11,6 +11,7 @@ Python 3.8, NumPy and tensorrt only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035  (Python 3.8)
@@ -39,7 +40,7 @@ def engine_from_onnx(
     *,
     profiles: Profiles,
     workspace_mb: int = 1024,
-    timing_cache: str | Path | None = None,
+    timing_dir: str | Path | None = None,
 ) -> Path:
     """Builds an engine, or finds the one that was built from the same file on the same machine.
 
@@ -49,8 +50,9 @@ def engine_from_onnx(
         profiles: shapes of each input with a free size; the engine takes any from "min" to "max"
             and is fastest at "opt".
         workspace_mb: most scratch memory that a layer may use, in MiB.
-        timing_cache: measured kernels, used by and added to by every build on this machine;
-            None keeps them in ``out_dir``. One of another GPU or version is replaced.
+        timing_dir: keeps measured kernels, a file for each machine as ``_timing_cache`` tells
+            them apart, used by and added to by every build there; None is ``out_dir``. Of builds
+            at one time the last to end keeps its measurements; that costs time and nothing else.
 
     Returns:
         The path of the engine.
@@ -65,11 +67,14 @@ def engine_from_onnx(
     trt = tensorrt_module()
     cuda = open_cuda_runtime()
     gpu, capability = cuda.gpu()
-    key = {
+    machine = {
         "tensorrt": trt.__version__,
         "gpu": gpu,
         "compute_capability": capability,
         "sms": cuda.sms(),
+    }
+    key = {
+        **machine,
         "onnx_sha256": sha256_of(onnx_path, _HASH_DIGITS),
         **_external_hashes(onnx_path),
         "profiles": {
@@ -81,7 +86,7 @@ def engine_from_onnx(
     path = out_dir / f"{onnx_path.stem}.engine"
     if key_of(path) == key:
         return path
-    cache = Path(timing_cache) if timing_cache is not None else out_dir / "timing.cache"
+    cache = _timing_cache(out_dir if timing_dir is None else Path(timing_dir), machine)
     messages = Messages()
     engine, typing = _build(trt, messages, onnx_path, profiles, workspace_mb, cache)
     write_bytes(path, engine)
@@ -105,6 +110,15 @@ def key_of(engine_path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return key if whole else None
+
+
+def _timing_cache(folder: Path, machine: Mapping[str, Any]) -> Path:
+    """A file for each TensorRT, GPU and number of SMs: no other's measurements are worth a thing.
+
+    So machines that share a folder, and power modes of one, do not replace each other's.
+    """
+    digest = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()
+    return folder / f"timing-{digest[:12]}.cache"
 
 
 def _external_hashes(onnx_path: Path) -> dict[str, dict[str, str]]:
@@ -207,10 +221,10 @@ def _ordered(shape: Sequence[int], bounds: Sequence[Sequence[int]]) -> bool:
 
 
 def _set_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    """Lets the build use the file's measurements; starts anew where they are of another machine.
+    """Lets the build use the file's measurements; starts anew where TensorRT refuses them.
 
-    TensorRT writes its version and the GPU into the cache and refuses any other, so an outdated
-    file costs building time and nothing else.
+    It writes its version and the GPU into the cache and refuses any other, and what is damaged:
+    such a file costs building time and nothing else.
     """
     content = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(content)

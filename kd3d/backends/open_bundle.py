@@ -22,6 +22,7 @@ def open_bundle(
     engines: Path,
     precision: str = "fp32",
     threads: int | None = None,
+    timing_dir: Path | None = None,
 ) -> Backend:
     """The network of a bundle as a Backend.
 
@@ -32,6 +33,7 @@ def open_bundle(
             is used again.
         precision: "fp32", "fp16" or "int8", if the bundle has it.
         threads: of ONNX Runtime inside one operator; None leaves the choice to it.
+        timing_dir: what TensorRT has measured, for all engines that are built; None is ``engines``.
 
     Raises:
         UserError: for an unknown backend, a precision that the bundle lacks, a changed file, or a
@@ -48,4 +50,7 @@ def open_bundle(
     from kd3d.backends.trt import TrtBackend
 
     folder = engines / bundle.models[precision].sha256[:12]
-    return TrtBackend(engine_from_onnx(model, folder, profiles=bundle.profiles))
+    engine = engine_from_onnx(
+        model, folder, profiles=bundle.profiles, timing_dir=timing_dir or engines
+    )
+    return TrtBackend(engine)

@@ -177,24 +177,42 @@ def test_what_is_damaged_is_built_again(damage, model, tmp_path, monkeypatch):
 
 
 def test_timing_cache_saves_measuring(model, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
+    caches = tmp_path / "caches"
     car = vehicle(monkeypatch, "10.3.0")
-    build(model, tmp_path / "first", timing_cache=cache)
+    build(model, tmp_path / "first", timing_dir=caches)
     measured = car.world.tuned
     assert measured > 0
-    build(model, tmp_path / "second", timing_cache=cache)
+    build(model, tmp_path / "second", timing_dir=caches)
     assert (car.world.builds, car.world.tuned) == (2, measured)
-    assert not (tmp_path / "second/timing.cache").exists()
+    assert not list((tmp_path / "second").glob("timing*"))
+
+
+def test_machines_that_share_a_folder_keep_their_own_timing_cache(model, tmp_path, monkeypatch):
+    orin, thor = ("Orin", (8, 7)), ("Thor", (11, 0))
+    machines = [("10.3.0", orin, 16), ("10.3.0", thor, 16), ("8.6.0", orin, 16)]
+    machines.append(("10.3.0", orin, 8))  # another power mode
+    tuned = []
+    for turn in range(2):
+        for number, (version, gpu, sms) in enumerate(machines):
+            car = vehicle(monkeypatch, version, gpu=gpu)
+            car.cudart.sms = sms
+            build(model, tmp_path / f"{turn}{number}", timing_dir=tmp_path)
+            tuned.append(car.world.tuned)
+    assert all(tuned[:4])
+    assert tuned[4:] == [0] * 4
+    assert len(list(tmp_path.glob("timing-*.cache"))) == 4
 
 
 @pytest.mark.parametrize("content", [b"garbage", b'{"machine": ["9.0", "Orin"], "kernels": 99}'])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_unfit_timing_cache_is_replaced(version, content, model, tmp_path, monkeypatch):
     car = vehicle(monkeypatch, version)
-    cache = tmp_path / "timing.cache"
+    build(model, tmp_path / "first", timing_dir=tmp_path)
+    (cache,) = tmp_path.glob("timing-*.cache")
     cache.write_bytes(content)
-    build(model, tmp_path)
-    assert car.world.tuned > 0
+    measured = car.world.tuned
+    build(model, tmp_path / "second", timing_dir=tmp_path)
+    assert car.world.tuned == 2 * measured
     assert json.loads(cache.read_bytes())["machine"] == [car.trt.__version__, "Orin"]
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from toys_bundle import write_bundle
+from toys_tensorrt import vehicle
 
-from kd3d.backends.bundle import Bundle
+from kd3d.backends.bundle import PRECISIONS, Bundle
 from kd3d.backends.open_bundle import open_bundle
 from kd3d.errors import UserError
 
@@ -17,6 +18,19 @@ def test_each_precision_is_its_own_file(tmp_path):
         with opened as backend:
             y = backend.infer(bundle.sample_feeds())["y"]
         np.testing.assert_allclose(y, factor * expected, rtol=1e-5)
+
+
+def test_precisions_share_what_tensorrt_has_measured(tmp_path, monkeypatch):
+    bundle = Bundle.read(write_bundle(tmp_path, precisions=PRECISIONS, batch=1))
+    car = vehicle(monkeypatch, "10.3.0")
+    engines, tuned = tmp_path / "engines", []
+    for precision in PRECISIONS:
+        open_bundle(bundle, "tensorrt", engines=engines, precision=precision)
+        tuned.append(car.world.tuned)
+    assert car.world.builds == 3
+    assert tuned == [tuned[0]] * 3  # files of the same layers, which the first has measured
+    assert tuned[0] > 0
+    assert [path.parent for path in engines.rglob("timing*.cache")] == [engines]
 
 
 def test_mistakes_say_what_there_is(tmp_path):
