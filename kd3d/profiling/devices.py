@@ -5,6 +5,7 @@ named "orin-agx-64gb", or with a power mode "orin-agx-64gb:30w".
 """
 
 import difflib
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -68,13 +69,17 @@ class Device:
         """The same board with other SMs or clocks.
 
         Raises:
-            UserError: for a number that is not above zero.
+            UserError: for a number that is not finite and above zero, or more SMs than the board
+                has in any mode.
         """
         given = {"sms": sms, "gpu_mhz": gpu_mhz, "emc_mhz": emc_mhz}
         changes = {key: value for key, value in given.items() if value is not None}
         for key, value in changes.items():
-            if value <= 0:
+            if not 0 < value < math.inf:  # nor is nan
                 raise UserError(f"{self.name}: {key} {value:g}; expected a number above 0")
+        most = max(mode["sms"] for mode in _read(self.name)["modes"].values())
+        if sms is not None and sms > most:
+            raise UserError(f"{self.name}: sms {sms}; expected 1 to {most}, the board has no more")
         return replace(self, mode="custom", **changes) if changes else self  # type: ignore[arg-type]
 
 

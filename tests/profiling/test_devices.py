@@ -65,5 +65,21 @@ def test_near_names_are_offered():
 def test_other_clocks_make_a_custom_mode():
     device = load_device("orin-agx-64gb").at(sms=8, gpu_mhz=900)
     assert (device.mode, device.sms, device.gpu_mhz, device.emc_mhz) == ("custom", 8, 900, 3199)
-    with pytest.raises(UserError, match="gpu_mhz 0; expected a number above 0"):
-        device.at(gpu_mhz=0)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), -float("inf")])
+def test_a_clock_is_a_finite_number_above_0(value):
+    device = load_device("orin-agx-64gb")
+    for clock in ("gpu_mhz", "emc_mhz"):
+        with pytest.raises(UserError, match=f"{clock} {value:g}; expected a number above 0"):
+            device.at(**{clock: value})
+
+
+def test_a_board_has_no_more_sms_than_its_largest_mode():
+    device = load_device("orin-agx-64gb:30w")  # 8 on line, of 16
+    assert device.at(sms=16).sms == 16
+    for sms in (17, 10**9):
+        with pytest.raises(UserError, match=f"sms {sms}; expected 1 to 16"):
+            device.at(sms=sms)
+    with pytest.raises(UserError, match="sms 0; expected a number above 0"):
+        device.at(sms=0)

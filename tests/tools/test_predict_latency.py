@@ -120,6 +120,8 @@ def test_json_is_all_that_is_printed(run, model):
         (["--device", "agx-orin:80w"], "no power mode"),
         (["--device", "agx-orin", "--size", "rows=4"], "no free axis"),
         (["--device", "agx-orin", "--gpu-mhz", "-3"], "expected a number above 0"),
+        (["--device", "agx-orin", "--gpu-mhz", "nan", "--json"], "gpu_mhz nan; expected"),
+        (["--device", "agx-orin", "--sms", "1000000000"], "expected 1 to 16"),
         (["--device", "agx-orin", "--batch", "0"], "batch 0"),
     ],
 )
