@@ -6,6 +6,7 @@ shell unquoted. See ``kd3d.backends.vehicle_side`` for what is asked.
 
 import base64
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ Say = Callable[[str], object]
 OPTIONS = (
     "BatchMode=yes",  # no question, so no password and no unknown host
     "StrictHostKeyChecking=yes",
+    "PreferredAuthentications=publickey",  # alone: no GSSAPI, no host-based, no password
+    "HostbasedAuthentication=no",
     "PasswordAuthentication=no",
     "KbdInteractiveAuthentication=no",
     "ForwardAgent=no",
@@ -183,9 +186,10 @@ def check_end(host: Host, code: int, errors: bytes) -> None:
         if code in (126, 127):  # a shell's codes for "cannot be run" and "not found"
             raise UserError(f"{where}: no '{host.python}' there; name one with --remote-python")
         raise UserError(f"{where}: {_last_line(text) or f'ended with exit code {code}'}")
+    own = _without_closing(text)
     for words, advice in _ADVICE.items():
-        if words.lower() in text.lower():
-            raise UserError(f"{where}: {advice.format(host=host.address, text=_last_line(text))}")
+        if re.search(rf"(?mi:{words})\Z", own):
+            raise UserError(f"{where}: {advice.format(host=host.address, text=_last_line(own))}")
     raise ConnectionLostError(f"{where}: {_last_line(text) or 'the connection ended'}")
 
 
@@ -214,25 +218,33 @@ def with_retries(
     return with_retries(action, pauses_s[1:], say=say, sleep=sleep)
 
 
-# What ssh writes -> what to do; the first that fits.
+# What ssh writes last -> what to do; the first that fits. Before it may stand anything: what login
+# shell and program there wrote until the connection was lost, also words like these.
 _ADVICE = {
-    "REMOTE HOST IDENTIFICATION HAS CHANGED": (
+    r"REMOTE HOST IDENTIFICATION HAS CHANGED(?s:.*)^Host key verification failed\.": (
         "its host key is not the one in known_hosts: either it was set up anew, or another machine "
         "answers. Compare the fingerprint (on the vehicle: ssh-keygen -lf "
         "/etc/ssh/ssh_host_ed25519_key.pub); then ssh-keygen -R HOST and ssh {host}"
     ),
-    "Host key verification failed": (
+    r"^Host key verification failed\.": (
         "its host key is not known. Run 'ssh {host}' once, compare the fingerprint with the "
         "vehicle's (there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and accept it"
     ),
-    "Permission denied": (
+    r"^.+@.+: Permission denied \(.*\)\.": (
         "it accepts none of your keys ({text}). Only keys and the agent are used: name a key with "
         "--identity, add it to the agent with ssh-add, or bring it there with ssh-copy-id"
     ),
-    "Could not resolve hostname": "no such host; expected user@host, or a name of ~/.ssh/config",
-    "Bad configuration option": "ssh's configuration is wrong: {text}",
-    "Can't open user config file": "{text}",
+    r"^ssh: Could not resolve hostname .*": (
+        "no such host; expected user@host, or a name of ~/.ssh/config"
+    ),
+    r"^.*: Bad configuration option: .*": "ssh's configuration is wrong: {text}",
+    r"^Can't open user config file .*": "{text}",
 }
+# What ssh adds to a reason: of a host on the way (ProxyJump), or of its configuration.
+_CLOSING = re.compile(
+    r"(kex|ssh)_exchange_identification: .*|Connection closed by UNKNOWN port .*"
+    r"|.*: terminating, \d+ bad configuration options"
+)
 
 
 @contextmanager
@@ -251,6 +263,14 @@ def _process(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+
+
+def _without_closing(text: str) -> str:
+    """The text up to the reason, which is its last line."""
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and _CLOSING.fullmatch(lines[-1]):
+        lines.pop()
+    return "\n".join(lines)
 
 
 def _last_line(text: str) -> str:

@@ -122,6 +122,76 @@ def test_ends_are_told_apart():
         check_end(host, 255, b"ssh: Could not resolve hostname orin: Name not known\n")
 
 
+LOST = b"client_loop: send disconnect: Broken pipe\r\n"
+CHANGED = (
+    b"@@@@@@@@@@\r\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n"
+    b"Host key verification failed.\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        b"bash: /etc/profile.d/x.sh: Permission denied\n",
+        b"git@fleet: Permission denied (publickey).\n",
+        b"ssh: Could not resolve hostname mirror: Name not known\n",
+        b"/etc/x: line 1: Bad configuration option: y\n",
+        CHANGED,
+    ],
+)
+@pytest.mark.parametrize("end", [LOST, b"Timeout, server orin not responding.\r\n"])
+def test_words_of_the_far_end_before_a_lost_connection_are_no_refusal(there, end):
+    with pytest.raises(ConnectionLostError, match=r"orin: (client_loop|Timeout)"):
+        check_end(Host("orin"), 255, there + end)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"me@orin: Permission denied (publickey,password).\r\n", r"\(me@orin: Permission denied"),
+        (b"Host key verification failed.\r\n", "its host key is not known"),
+        (CHANGED, "another machine answers"),
+    ],
+)
+@pytest.mark.parametrize(
+    "closing",
+    [
+        b"",  # the rest: of a host on the way, whose end the outer ssh sees
+        b"kex_exchange_identification: Connection closed by remote host\r\n",
+        b"kex_exchange_identification: Connection closed by remote host\r\n"
+        b"Connection closed by UNKNOWN port 65535\r\n",
+    ],
+)
+def test_ssh_gives_its_reason_last_or_before_the_end_of_a_jump(text, said, closing):
+    with pytest.raises(UserError, match=said):
+        check_end(Host("orin"), 255, b"a banner: Permission denied\n" + text + closing)
+
+
+def test_a_wrong_setting_is_quoted():
+    lines = b"c: line 1: Bad configuration option: foo\r\n"
+    closing = b"c: terminating, 1 bad configuration options\r\n"
+    with pytest.raises(UserError, match=r"configuration is wrong: c: line 1: Bad .*: foo$"):
+        check_end(Host("orin"), 255, lines + closing)
+
+
+def test_only_keys_are_offered_whatever_the_configuration_says(tmp_path):
+    settings = tmp_path / "config"
+    settings.write_text(
+        "PreferredAuthentications gssapi-with-mic,hostbased,keyboard-interactive,password\n"
+        "HostbasedAuthentication yes\nPasswordAuthentication yes\n"
+        "KbdInteractiveAuthentication yes\nBatchMode no\n"
+    )
+    ssh, *rest = Host("orin", config=settings).command(["true"])
+    shown = subprocess.run([ssh, "-G", *rest], capture_output=True, text=True, check=True).stdout
+    assert {
+        "preferredauthentications publickey",
+        "hostbasedauthentication no",
+        "passwordauthentication no",
+        "kbdinteractiveauthentication no",
+        "batchmode yes",
+    } <= set(shown.splitlines())
+
+
 class Flaky:
     """Loses the connection so many times, then answers."""
 
