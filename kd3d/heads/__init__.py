@@ -40,5 +40,5 @@ def prediction_of(
     if "CenterHead" in families:
         return center_prediction(head, value, grid=grid)
     if "Anchor3DHead" in families:
-        return anchor3d_prediction(head, value)
+        return anchor3d_prediction(head, value, grid=grid)
     return dense_prediction(head, value)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kd3d.bev_grid import BevGrid
+from kd3d.bev_sampling import covered, resample
 from kd3d.errors import UserError
 
 
@@ -26,6 +27,9 @@ class Anchor3DPrediction:
         ranges: of the anchors' places, in metres, likewise.
         levels: rows and columns of each level, where anchors stand row by row, column by column,
             then template by template; None for heads that order them otherwise.
+        maps: where the head's maps lie, one a level; of heads without levels one a template, whose
+            anchors stand together. The anchors are theirs in turn, row by row, column by column;
+            empty for a choice of anchors.
         direction_offset: yaw, in rad, from which the half turn is counted.
         direction_limit: share of the half turn by which it reaches below.
     """
@@ -37,6 +41,7 @@ class Anchor3DPrediction:
     templates: tuple[tuple[float, ...], ...]
     ranges: tuple[tuple[float, ...], ...]
     levels: tuple[tuple[int, int], ...] | None
+    maps: tuple[BevGrid, ...] = ()
     direction_offset: float = 0.0
     direction_limit: float = 0.0
 
@@ -55,6 +60,7 @@ class Anchor3DPrediction:
             directions=directions,
             anchors=self.anchors[pick],
             levels=self.levels if index is None else None,
+            maps=self.maps if index is None else (),
         )
 
     def codes_at(self, frames: Tensor, places: Tensor) -> Tensor:
@@ -112,22 +118,33 @@ class Anchor3DPrediction:
         return boxes.view(batch, -1, 9), labels.gather(1, places), scores
 
     def score_map(self, grid: BevGrid) -> Tensor:
-        """(B, 1, rows, columns): the highest score of the anchors that stand in each cell."""
-        cells = grid.cell_of(self.anchors[:, :2]).floor().long()
-        place = (cells[:, 0] * grid.columns + cells[:, 1]).clamp(0, grid.rows * grid.columns - 1)
-        best = self.scores().amax(-1) * grid.contains(self.anchors[:, :2])
-        drawn = best.new_zeros(len(best), grid.rows * grid.columns)
-        drawn = drawn.scatter_reduce(1, place.expand_as(best), best, reduce="amax")
-        return drawn.view(-1, 1, grid.rows, grid.columns)
+        """(B, 1, rows, columns) of any grid: the highest score of any anchor, 0 beyond our own.
+
+        An anchor counts in the cell of the head's map that predicts it, wherever it stands:
+        mmdet3d's Anchor3DRangeGenerator spreads them from edge to edge, the last on the far edge.
+        """
+        assert self.maps, "a choice of anchors makes no map"
+        best = self.logits.amax(-1)
+        templates = best.shape[1] // sum(own.rows * own.columns for own in self.maps)
+        parts = best.split([own.rows * own.columns * templates for own in self.maps], dim=1)
+        drawn = []
+        for own, part in zip(self.maps, parts, strict=True):
+            level = part.view(len(part), 1, own.rows, own.columns, templates).amax(-1)
+            score = resample(level, own, grid, reduce="max").sigmoid()
+            drawn.append(score * covered(own, grid, score.device))
+        return torch.stack(drawn).amax(0)
 
 
-def anchor3d_prediction(head: nn.Module, outputs: Sequence[Any]) -> Anchor3DPrediction:
+def anchor3d_prediction(
+    head: nn.Module, outputs: Sequence[Any], *, grid: BevGrid | None = None
+) -> Anchor3DPrediction:
     """Reads what the forward of an Anchor3DHead or of SSN's ShapeAwareHead returned.
 
     Args:
         head: mmdet3d's Anchor3DHead or a subclass that does not change the decoding.
         outputs: scores, deltas and directions, each a list of levels: (B, channels, H, W) maps,
             or (B, N, channels) of a ShapeAwareHead.
+        grid: of any of the head's maps, to tell what they cover; None for the anchors' range.
 
     Returns:
         In float32, anchors in mmdet3d's order.
@@ -147,6 +164,7 @@ def anchor3d_prediction(head: nn.Module, outputs: Sequence[Any]) -> Anchor3DPred
     code = int(module.box_code_size)
     flat = scores[0].dim() == 3  # a ShapeAwareHead has already joined its tasks
     sizes = module.featmap_sizes if flat else [tuple(level.shape[-2:]) for level in scores]
+    sizes = [(int(rows), int(columns)) for rows, columns in sizes]
     known = directions is not None and directions[0] is not None
     return Anchor3DPrediction(
         _positions(scores, int(module.num_classes)),
@@ -155,7 +173,8 @@ def anchor3d_prediction(head: nn.Module, outputs: Sequence[Any]) -> Anchor3DPred
         _anchors(module.prior_generator, sizes, scores[0].device, code),
         templates=_templates(module.prior_generator),
         ranges=tuple(tuple(float(edge) for edge in r) for r in module.prior_generator.ranges),
-        levels=None if flat else tuple((int(rows), int(columns)) for rows, columns in sizes),
+        levels=None if flat else tuple(sizes),
+        maps=_maps(module.prior_generator, sizes, grid, flat=flat),
         direction_offset=float(module.dir_offset),
         direction_limit=float(module.dir_limit_offset),
     )
@@ -176,6 +195,15 @@ def _anchors(generator: Any, sizes: Any, device: torch.device, code: int) -> Ten
         parts = level if isinstance(level, list) else [level]  # one a class, or all of them
         anchors += [part.reshape(-1, code) for part in parts]
     return torch.cat(anchors).float()
+
+
+def _maps(
+    generator: Any, sizes: Sequence[tuple[int, int]], grid: BevGrid | None, *, flat: bool
+) -> tuple[BevGrid, ...]:
+    """Of each level, or of each class and rotation of a ShapeAwareHead, what its map covers."""
+    over = BevGrid.over(generator.ranges[0], sizes[0]) if grid is None else grid
+    times = len(generator.rotations) if flat else 1
+    return tuple(replace(over, rows=r, columns=c) for r, c in sizes for _ in range(times))
 
 
 def _templates(generator: Any) -> tuple[tuple[float, ...], ...]:

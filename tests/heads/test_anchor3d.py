@@ -167,21 +167,63 @@ def test_detections_are_the_best_anchors_best_first():
     torch.testing.assert_close(boxes[1], prediction.boxes_at(torch.ones_like(order), order))
 
 
-def test_score_map_holds_the_best_score_of_each_cell():
-    name = "kitti"
+def score_map_of(name, grid, *, over=None):
     head = build(name)
-    prediction = prediction_of(head, outputs_of(head, name))
-    grid = BevGrid(-1.0, -5.0, 9.0, 3.0, rows=4, columns=5)
-    drawn = prediction.score_map(grid)
-    expected = torch.zeros(2, 1, 4, 5)
-    for frame in range(2):
-        for place, (x_m, y_m) in enumerate(prediction.anchors[:, :2].tolist()):
-            row, column = math.floor((y_m + 5) / 2), math.floor((x_m + 1) / 2)
-            if 0 <= row < 4 and 0 <= column < 5:
-                score = prediction.scores()[frame, place].max()
-                expected[frame, 0, row, column] = max(expected[frame, 0, row, column], score)
+    outputs = outputs_of(head, name)
+    prediction = prediction_of(head, outputs, grid=over)
+    best = prediction.scores().amax(-1)
+    return prediction.score_map(grid), best
+
+
+@pytest.mark.parametrize("name", ["kitti", "nuscenes", "free anchors"])
+def test_every_cell_of_the_heads_map_has_its_best_score(name):
+    """Cells of an anchor head are told by index: KITTI's last anchors stand on the far edge."""
+    grid = BevGrid(0.0, -4.0, 8.0, 4.0, rows=4, columns=6)
+    drawn, best = score_map_of(name, grid)
+    expected = torch.zeros(2, 1, 4, 6)
+    for place in range(best.shape[1]):
+        row, column = divmod(place // 6, 6)  # six templates: three sizes, two rotations
+        expected[:, 0, row, column] = torch.maximum(expected[:, 0, row, column], best[:, place])
     torch.testing.assert_close(drawn, expected)
-    assert (drawn == 0).any()
+
+
+def test_several_levels_share_one_score_map():
+    grid = BevGrid(0.0, -4.0, 8.0, 4.0, rows=2, columns=3)
+    drawn, best = score_map_of("two levels", grid)
+    fine, coarse = best[:, :144].view(2, 4, 6, 6).amax(-1), best[:, 144:].view(2, 2, 3, 6).amax(-1)
+    expected = torch.maximum(torch.nn.functional.max_pool2d(fine, 2), coarse)
+    torch.testing.assert_close(drawn[:, 0], expected)
+
+
+def test_shape_aware_heads_tell_their_maps_class_by_class():
+    """The first class on 2 x 3 cells, the others on 4 x 6, each rotation's anchors together."""
+    grid = BevGrid(0.0, -4.0, 8.0, 4.0, rows=2, columns=3)
+    drawn, best = score_map_of("ssn", grid)
+    assert best.shape[1] == 2 * 6 + 4 * 24
+    coarse, fine = best[:, :12].view(2, 2, 2, 3).amax(1), best[:, 12:].view(2, 4, 4, 6).amax(1)
+    expected = torch.maximum(torch.nn.functional.max_pool2d(fine, 2), coarse)
+    torch.testing.assert_close(drawn[:, 0], expected)
+
+
+def test_a_finer_score_map_has_no_holes():
+    fine = BevGrid(0.0, -4.0, 8.0, 4.0, rows=8, columns=12)
+    drawn, best = score_map_of("kitti", fine)
+    assert drawn.min() > 0
+    cells = best.view(2, 4, 6, 6).amax(-1)
+    corners = drawn[:, 0, ::7, ::11]  # beyond the outer centres they are continued
+    torch.testing.assert_close(corners, cells[:, ::3, ::5])
+
+
+def test_the_score_map_lies_where_the_models_maps_do():
+    """A model that sees 1 m more on each side than its anchors; beyond it nothing is found."""
+    model = BevGrid(-1.0, -5.0, 9.0, 5.0, rows=4, columns=6)
+    drawn, best = score_map_of("nuscenes", model, over=model)
+    torch.testing.assert_close(drawn[:, 0], best.view(2, 4, 6, 6).amax(-1))
+    wide = BevGrid(-11.0, -15.0, 19.0, 15.0, rows=12, columns=18)  # three times as far
+    drawn, _ = score_map_of("nuscenes", wide, over=model)
+    inner = torch.zeros(2, 1, 12, 18)
+    inner[:, 0, 4:8, 6:12] = best.view(2, 4, 6, 6).amax(-1)
+    torch.testing.assert_close(drawn, inner)
 
 
 def test_detached_keeps_the_chosen_anchors_without_gradient():
@@ -194,12 +236,16 @@ def test_detached_keeps_the_chosen_anchors_without_gradient():
         templates=(),
         ranges=(),
         levels=((1, 3),),
+        maps=(BevGrid(0.0, 0.0, 3.0, 1.0, rows=1, columns=3),),
     )
     chosen = grown.detached(torch.tensor([2, 0]))
     assert chosen.anchors[:, 0].tolist() == [14.0, 0.0]
     assert chosen.logits.shape == (1, 2, 1)
     assert not chosen.logits.requires_grad
     assert grown.detached().levels == ((1, 3),)
+    assert grown.detached().maps == grown.maps != ()
+    assert chosen.levels is None
+    assert chosen.maps == ()
 
 
 def test_softmax_classes_and_other_coders_are_refused():

@@ -139,19 +139,22 @@ def test_without_labels_the_teacher_is_not_called_false():
 
 
 def test_anchor_heads_tell_regions_too():
-    """Two anchors, at 0.5 m and 4.5 m; the best of their classes is above and below 0.1."""
-    anchors = torch.tensor([[0.5, 0.5, 0, 2, 1, 1, 0], [4.5, 0.5, 0, 2, 1, 1, 0]])
+    """Anchors from edge to edge; of the first and the last cell the best class is above 0.1."""
+    anchors = torch.tensor([[1.2 * x, 0.5, 0, 2, 1, 1, 0] for x in range(6)])
+    logits = torch.full((1, 6, 2), -9.0)
+    logits[0, 0, 1], logits[0, 3, 0], logits[0, 5, 0] = 2.0, -8.0, 1.0
     prediction = Anchor3DPrediction(
-        torch.tensor([[[-9.0, 2.0], [-9.0, -8.0]]]),
-        torch.zeros(1, 2, 7),
+        logits,
+        torch.zeros(1, 6, 7),
         None,
         anchors,
         templates=(),
         ranges=(),
-        levels=((1, 2),),
+        levels=((1, 6),),
+        maps=(REGIONS,),
     )
     received = regions(prediction, torch.zeros(0, 9))
-    assert received == pytest.approx([0.5, *[0.125 / 5] * 5])
+    assert received == pytest.approx([0.25, *[0.125 / 4] * 4, 0.25])
 
 
 @pytest.mark.parametrize(
