@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd3d.distill.cache_entry import DTYPES, filled, flattened, from_bytes, to_bytes
+from kd3d.distill.cache_entry import DTYPES, Skeleton, filled, flattened, from_bytes, to_bytes
 from kd3d.distill.cache_store import FeatureStore
 from kd3d.distill.flips import Flip, flip_of, flipped
 from kd3d.distill.recorder import Tap
@@ -82,7 +82,7 @@ class CachedTeacher:
         self.taps = tuple(dict.fromkeys(taps))
         self.hits = self.misses = self.not_kept = 0
         self.fill_s = 0.0  # spent on missing frames: the teacher's forward and writing
-        self._skeleton = store.skeleton()
+        self._skeleton: Skeleton = None
 
     @property
     def model(self) -> nn.Module:
@@ -141,6 +141,10 @@ class CachedTeacher:
         return self.settings.reuse_flips and flip.exact
 
     def _read(self, keys: Sequence[str]) -> list[list[Tensor] | None]:
+        if self._skeleton is None:  # another process may have written it, before any entry
+            self._skeleton = self.store.skeleton()
+        if self._skeleton is None:
+            return [None] * len(keys)  # nobody knows the nesting of what lies there
         dtype = DTYPES[self.settings.dtype]
         found = (self.store.read(key) for key in keys)
         return [None if entry is None else from_bytes(*entry, dtype) for entry in found]

@@ -98,6 +98,24 @@ def test_a_corrupt_entry_is_computed_again(tmp_path):
     assert again.summary().endswith("1 of them because their entries were corrupt")
 
 
+def test_two_processes_on_a_fresh_folder_read_one_another(tmp_path):
+    """Both opened it while it was empty; the second finds all frames without computing any."""
+    first, second = (cached(tmp_path, Detector()) for _ in range(2))
+    first.features(images(1), [sample("a")])
+    assert torch.equal(second.features(images(1), [sample("a")])[TAP], images(2))
+    assert second.model.frames == 0
+
+
+def test_entries_without_their_skeleton_are_computed_again(tmp_path):
+    """Somebody deleted it, or a copy of the folder left it out: entries alone cannot be read."""
+    cached(tmp_path, Detector()).features(images(1), [sample("a")])
+    (tmp_path / "skeleton.json").unlink()
+    again = cached(tmp_path, Detector())
+    for _ in range(2):
+        assert torch.equal(again.features(images(1), [sample("a")])[TAP], images(2))
+    assert again.model.frames == 1
+
+
 def test_what_finds_no_room_is_not_kept(tmp_path):
     teacher = cached(tmp_path, Detector(), max_gb=20e-9)  # one entry of 8 halves is 16 bytes
     for _ in range(2):
