@@ -24,6 +24,8 @@ from kd3d.recipes.student_search import Budget, Candidate, SearchResult, search_
 from kd3d.report.pareto import pareto_front, pareto_picture
 
 STUDENT_FILE, STUDY_FILE, RESULT_FILE = "student.py", "study.db", "candidates.json"
+# Beside student.py, for what a config names is relative to its folder.
+_UNCHECKED_FILE, _REJECTED_FILE = "student.unchecked.py", "student.rejected.py"
 _LISTED = 5  # of the largest, for people
 
 
@@ -52,21 +54,23 @@ class FitSettings:
 def fit_student(
     source: str, settings: FitSettings, folder: Path, *, force: bool, say: Callable[[str], None]
 ) -> Path:
-    """Searches, writes student.py, candidates.json, pareto.png and pareto.svg, and checks.
+    """Searches, writes candidates.json, pareto.png and pareto.svg, checks, writes student.py.
+
+    A student.py is one that has passed, so that a call after an interrupt goes on.
 
     Args:
         source: a distillation config, or one of a student, a path or ``mmdet::...``.
         settings: what is asked for.
         folder: for all files; study.db in it keeps the search.
-        force: replace a student.py that says something else.
+        force: replace an earlier student.py; it stays if the new one does not pass.
         say: takes lines of progress.
 
     Returns:
         Path of student.py.
 
     Raises:
-        UserError: see ``search_student``; a student.py of another search is there; the student's
-            pairs do not pass the preflight.
+        UserError: see ``search_student``; a student.py is there; the student's pairs do not pass
+            the preflight.
     """
     base = load_config(source)
     family = family_of(base).with_fixed(settings.fixed)
@@ -92,14 +96,14 @@ def fit_student(
     say(_ranking(result))
     student = with_matched_pairs(family.config(base, best.choice))
     comment = _comment(source, best, settings, device)
-    write_student(path, source, student, comment=comment)
-    for inspection in _checked(path, say):
+    unchecked = write_student(folder / _UNCHECKED_FILE, source, student, comment=comment)
+    for inspection in _checked(unchecked, say):
         pairs = [
             f"Pair {pair.name}: connector {pair.connector.partition('(')[0]}."
             for pair in inspection.pairs
         ]
         comment = [*comment, *pairs]
-    return write_student(path, source, student, comment=comment)
+    return write_student(unchecked, source, student, comment=comment).replace(path)
 
 
 def _checked(path: Path, say: Callable[[str], None]) -> list[Inspection]:
@@ -107,7 +111,7 @@ def _checked(path: Path, say: Callable[[str], None]) -> list[Inspection]:
     try:
         inspections = check_student(path)
     except UserError as error:
-        rejected = path.replace(path.with_suffix(".rejected.py"))
+        rejected = path.replace(path.with_name(_REJECTED_FILE))
         raise UserError(
             f"the student's pairs do not fit its teacher: {error}\nThe config is in {rejected}; "
             "change its pairs, or leave the knob alone that broke them: --fix NAME=VALUE"

@@ -106,6 +106,38 @@ def test_an_earlier_student_is_not_replaced(tmp_path):
     assert fit(tmp_path, source, trials=2, force=True).read_text() == first
 
 
+def test_the_same_command_goes_on_after_an_interrupt_in_the_preflight(tmp_path, monkeypatch):
+    source, out = distilled(tmp_path), tmp_path / "out"
+
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(student_fit, "check_student", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path, source, trials=2)
+    assert not (out / "student.py").exists()
+    assert fit(tmp_path, source, trials=2) == out / "student.py"
+    assert [path.name for path in out.glob("student*")] == ["student.py"]
+
+
+def test_an_earlier_student_stays_when_the_next_is_rejected(tmp_path, monkeypatch):
+    source, out = distilled(tmp_path), tmp_path / "out"
+    first = fit(tmp_path, source, trials=2).read_text()
+
+    def reject(path):
+        raise UserError("no")
+
+    monkeypatch.setattr(student_fit, "check_student", reject)
+    with pytest.raises(UserError, match="do not fit its teacher"):
+        fit(tmp_path, source, trials=2, force=True)
+    assert (out / "student.py").read_text() == first
+    assert [path.name for path in sorted(out.glob("student.*"))] == [
+        "student.py",
+        "student.rejected.py",
+    ]
+
+
 def test_another_predictor_starts_another_study(tmp_path, monkeypatch):
     """The same command adds no trial to its study; with another predictor it starts anew."""
     source = distilled(tmp_path)
