@@ -57,8 +57,8 @@ class HeadDifference:
 
     @property
     def ratio(self) -> float:
-        """Noise over what was accepted."""
-        return self.noise / self.accepted if self.accepted else float("inf")
+        """Noise over what was accepted; 0 where there is none, whatever was accepted."""
+        return float(_ratios(np.array(self.noise), np.array(self.accepted)))
 
 
 def accepted_from_json(details: Mapping[str, Any]) -> dict[str, AcceptedNoise]:
@@ -168,8 +168,14 @@ def _difference(
     noise[~np.isfinite(each).all(0)] = np.inf
     accepted = np.array(limits.rms)
     assert noise.shape == accepted.shape, f"{head}: {noise.shape} channels, {accepted.shape} limits"
-    channel = int(np.argmax(noise / accepted))
+    channel = int(np.argmax(_ratios(noise, accepted)))
     return HeadDifference(head, channel, float(noise[channel]), float(accepted[channel]))
+
+
+def _ratios(noise: Noise, accepted: Noise) -> Noise:
+    """Noise over what was accepted: 0 / 0 is 0, so that a channel of zeros that stay passes."""
+    unaccepted = np.where(noise > 0, np.inf, 0.0)
+    return np.divide(noise, accepted, out=unaccepted, where=accepted > 0)
 
 
 def _pooled(each: Sequence[Noise]) -> Noise:

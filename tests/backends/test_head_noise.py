@@ -104,6 +104,19 @@ def test_the_worst_channel_counts_by_its_median_over_the_inputs():
     assert (b.head, b.channel, b.ratio) == ("b", 0, 1)
 
 
+def test_a_head_of_zeros_that_stays_so_passes_and_any_noise_in_it_is_too_much():
+    zeros = {"a": maps([0, 0], [0, 0])}
+    accepted = accepted_noise([(zeros, zeros)], least=0.1)
+    assert accepted == {"a": AcceptedNoise((0.0, 0.0))}
+    (a,) = compare([zeros], accepted)
+    assert (a.noise, a.accepted, a.ratio) == (0, 0, 0)
+    (a,) = compare([{"a": maps([0, 0], [1e-9, 1e-9])}], accepted)
+    assert (a.channel, a.ratio) == (1, math.inf)
+    # one of zeros beside one with noise: the noisy one is the worst
+    (a,) = compare([{"a": maps([0, 0], [2, 2])}], {"a": AcceptedNoise((0.0, 1.0))})
+    assert (a.channel, a.ratio) == (1, pytest.approx(2))
+
+
 def test_one_value_that_is_not_finite_is_no_outlier():
     received = [{"a": maps([0, 0])}, {"a": maps([0, 0])}, {"a": maps([0, np.nan])}]
     (a,) = compare(received, {"a": AcceptedNoise((1.0,))})
