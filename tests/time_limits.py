@@ -14,6 +14,7 @@ LIMITS_S = {
     "connectors": 60.0,
     "datasets": 120.0,  # some start processes that import the devkit
     "distill": 300.0,  # trains with MMEngine's Runner; some in two processes
+    "docker": 60.0,
     "evaluation": 180.0,  # numba compiles mmdet3d's KITTI evaluation in one test
     "export": 120.0,
     "heads": 60.0,
