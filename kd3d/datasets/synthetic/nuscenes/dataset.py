@@ -6,20 +6,19 @@ The set grows in a temporary folder beside its place and is renamed when it is c
 import json
 import multiprocessing
 import pickle
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.coco import COCO, write_coco
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
+from kd3d.datasets.synthetic.nuscenes.place import check_place, takes_the_place_of
 from kd3d.datasets.synthetic.nuscenes.ray_casting import RANGE_M
 from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
@@ -139,7 +138,7 @@ def make_world(
     """Makes a set, unless it is there.
 
     Args:
-        out: folder of the set.
+        out: folder of the set; where it is a link, the folder that it leads to.
         world: what to make; the files do not depend on ``workers``.
         overwrite: replace what is at ``out``.
         workers: processes.
@@ -149,13 +148,18 @@ def make_world(
         Whether anything had to be written.
 
     Raises:
-        UserError: if something else is at ``out``, or the settings are impossible.
+        UserError: if something else is at ``out``, nothing can be written there, or the settings
+            are impossible.
     """
     world.check()
-    if _stands(out, world, overwrite):
+    out = out.resolve()
+    found = _settings_at(out)
+    if found == asdict(world):
         return False
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _takes_the_place_of(out) as folder:
+    check_place(out)
+    if out.exists() and any(out.iterdir()):
+        _check_replacement(out, found, world, overwrite)
+    with takes_the_place_of(out) as folder:
         _make_folders(folder, world.cameras)
         splits = world.splits()
         tables = common_rows(token_maker(world.seed), world.cameras)
@@ -170,43 +174,24 @@ def make_world(
     return True
 
 
-def _stands(out: Path, world: World, overwrite: bool) -> bool:
-    """Whether exactly this set is at ``out`` already."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    record = out / SETTINGS_FILE
-    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else "no such set"
-    if found == asdict(world):
-        return True
+def _settings_at(out: Path) -> Any:  # Any: whatever JSON is there
+    """What the set at ``out`` was made with; None without a readable set."""
+    try:
+        return json.loads((out / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _check_replacement(out: Path, found: Any, world: World, overwrite: bool) -> None:
+    """Raises UserError unless what is at ``out`` is a set that may go."""
     if not overwrite:
         raise UserError(
-            f"{out} holds {found}, asked for {asdict(world)}; delete the folder and run the same "
-            "command again, choose another --out, or replace it with python tools/datasets/"
-            f"make_synthetic_nuscenes.py --out {out}{world.flags()} --force"
+            f"{out} holds {found or 'no such set'}, asked for {asdict(world)}; delete the folder "
+            "and run the same command again, choose another --out, or replace it with python "
+            f"tools/datasets/make_synthetic_nuscenes.py --out {out}{world.flags()} --force"
         )
-    if not record.is_file():
+    if not (out / SETTINGS_FILE).is_file():
         raise UserError(f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced")
-    return False
-
-
-@contextmanager
-def _takes_the_place_of(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that becomes ``out`` at the end; after an error it is gone.
-
-    Whatever interrupts, ``out`` is the old set or the new one, whole.
-    """
-    holder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    new, old = holder / "new", holder / "old"
-    try:
-        new.mkdir()
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _make_folders(folder: Path, cameras: bool) -> None:
