@@ -1,13 +1,15 @@
 """Replays a Dockerfile in a bare Debian or Ubuntu root, where there is neither Docker nor a GPU.
 
 sudo python3 docker/replay.py docker/Dockerfile.orin --root /srv/replay --suite bullseye
+    --host-file /dev/null=/usr/lib/python3/dist-packages/tensorrt.py
 sudo python3 docker/replay.py docker/Dockerfile --root /srv/replay --build-arg
     TORCH=torch==2.13.0 --build-arg SPCONV=spconv==2.3.8 --build-arg FORCE_CUDA=0
 
 FROM becomes a fresh root made by debootstrap (needs root), so what NVIDIA's base holds is missing:
-give another torch by --build-arg. COPY takes the files that git tracks. Everything else is done as
-written: ARG, ENV, WORKDIR, USER and each RUN, in a chroot, until the first that fails. It shows
-that the steps are whole and that nothing of this machine is needed; NVIDIA's base it cannot show.
+give another torch by --build-arg, and an empty tensorrt.py by --host-file. COPY takes the files
+that git tracks. Everything else is done as written: ARG, ENV, WORKDIR, USER and each RUN, in a
+chroot, until the first that fails. It shows that the steps are whole and that nothing of this
+machine is needed; NVIDIA's base it cannot show.
 """
 
 import argparse
