@@ -3,7 +3,8 @@
 A folder holds, for every process that ever wrote, one data file and one index file that only this
 process appends to. An entry's bytes are written first and its line of the index afterwards, in one
 call. So whatever is interrupted leaves at most bytes that no line names, or half a last line, and
-both are passed over.
+both are passed over. A key may have been written several times, by processes that did not see one
+another or after its bytes were damaged; every place counts, the newest first.
 """
 
 import json
@@ -37,7 +38,7 @@ class FeatureStore:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.corrupt = 0
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, list[_Place]] = {}  # the newest last; no list is empty
         self._read_up_to: dict[Path, int] = {}
         self._maps: dict[Path, mmap.mmap] = {}
         self._checked: set[str] = set()
@@ -58,7 +59,7 @@ class FeatureStore:
 
     def refresh(self) -> None:
         """Takes note of what other processes have written since."""
-        for path in self.folder.glob("index-*.jsonl"):
+        for path in sorted(self.folder.glob("index-*.jsonl"), key=_written_ns):
             start = self._read_up_to.get(path, 0)
             if path.stat().st_size <= start:
                 continue
@@ -74,18 +75,23 @@ class FeatureStore:
     def read(self, key: str) -> tuple[Any, Layout] | None:
         """A view of an entry's bytes and its layout; None where it is absent or corrupt.
 
-        A corrupt entry is forgotten, so that it is computed and written again.
+        What is corrupt at one place is forgotten there; a key without any place left is computed
+        and written again.
         """
-        place = self._places.get(key)
-        if place is None:
+        places = self._places.get(key)
+        if places is None:
             return None
-        data = self._view(place)
-        if data is None or (key not in self._checked and zlib.crc32(data) != place.checksum):
-            self.corrupt += 1
-            del self._places[key]
-            return None
-        self._checked.add(key)
-        return data, place.layout
+        while places:
+            place = places[-1]
+            data = self._view(place)
+            if data is not None and (key in self._checked or zlib.crc32(data) == place.checksum):
+                self._checked.add(key)
+                return data, place.layout
+            self._checked.discard(key)  # it was of this place
+            places.pop()
+        self.corrupt += 1
+        del self._places[key]
+        return None
 
     def write(self, key: str, data: bytes, layout: Layout) -> None:
         """Appends an entry: first its bytes, then the line that names them."""
@@ -136,7 +142,7 @@ class FeatureStore:
         except (ValueError, KeyError, TypeError):  # a damaged line: its entry is made again
             self.corrupt += 1
             return
-        self._places[found["key"]] = place
+        self._places.setdefault(found["key"], []).append(place)
         self._checked.discard(found["key"])
 
     def _view(self, place: _Place) -> memoryview | None:
@@ -149,6 +155,10 @@ class FeatureStore:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._maps[place.file] = mapped
         return memoryview(mapped)[place.offset : end]
+
+
+def _written_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

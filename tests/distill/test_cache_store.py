@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 
 import pytest
 import torch
@@ -77,6 +78,58 @@ def test_a_corrupt_entry_is_absent_and_can_be_written_again(tmp_path):
     assert again.corrupt == 1
     again.write("a", *entry(3))
     assert content(again, "a") == expected(3)
+
+
+def damaged(folder):
+    """Writes "a" in a process of its own and spoils its bytes; the name of that process's files."""
+    store = FeatureStore(folder)
+    before = set(folder.glob("data-*.bin"))
+    store.write("a", *entry(1))
+    store.close()
+    (data,) = set(folder.glob("data-*.bin")) - before
+    data.write_bytes(b"\xff" * data.stat().st_size)
+    return data.stem.removeprefix("data-")
+
+
+@pytest.mark.parametrize("damaged_last", [False, True])
+def test_a_corrupt_entry_does_not_hide_the_one_made_again(tmp_path, damaged_last):
+    """Whatever order the index files are read in; here that of their times, either way round."""
+    name = damaged(tmp_path)
+    mender = FeatureStore(tmp_path)
+    assert mender.read("a") is None
+    mender.write("a", *entry(3))
+    mender.close()
+    index = tmp_path / f"index-{name}.jsonl"
+    times_ns = (other.stat().st_mtime_ns for other in tmp_path.glob("index-*.jsonl"))
+    time_ns = max(times_ns) + 10**9 if damaged_last else 0
+    os.utime(index, ns=(time_ns, time_ns))
+    again = FeatureStore(tmp_path)
+    assert content(again, "a") == expected(3)
+    assert content(again, "a") == expected(3)
+    assert (len(again), again.corrupt) == (1, 0)
+
+
+def test_an_older_entry_stands_in_for_a_corrupt_newer_one(tmp_path):
+    store = FeatureStore(tmp_path)
+    for value in (1, 2):
+        store.write("a", *entry(value))
+    assert content(store, "a") == expected(2)
+    store.close()
+    (data,) = tmp_path.glob("data-*.bin")
+    content_bytes = bytearray(data.read_bytes())
+    content_bytes[-1] ^= 0xFF
+    data.write_bytes(content_bytes)
+    again = FeatureStore(tmp_path)
+    assert content(again, "a") == expected(1)
+    assert (len(again), again.corrupt) == (1, 0)
+
+
+def test_a_key_whose_places_are_all_corrupt_is_one_lost_entry(tmp_path):
+    for _ in range(2):
+        damaged(tmp_path)
+    again = FeatureStore(tmp_path)
+    assert again.read("a") is None
+    assert ("a" in again, again.corrupt) == (False, 1)
 
 
 def test_data_cut_off_behind_the_index_is_corrupt(tmp_path):
