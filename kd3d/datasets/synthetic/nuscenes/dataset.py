@@ -84,6 +84,8 @@ class World:
                 )
         if self.scenes + self.val_scenes + self.test_scenes < 1 or self.keyframes < 1:
             raise UserError("expected at least one scene and one keyframe (--scenes, --keyframes)")
+        if self.seed < 0:
+            raise UserError(f"expected --seed of 0 or more, got {self.seed}")
         if not 0 <= self.sweeps <= 9:
             raise UserError(
                 f"expected --sweeps between 0 and 9 (a keyframe comes every tenth turn of the "

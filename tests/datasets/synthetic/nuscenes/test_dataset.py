@@ -158,6 +158,7 @@ def test_interrupt_leaves_nothing(tmp_path, number, times):
         ({"val_scenes": 100, "test_scenes": 51}, "between 0 and 150"),
         ({"keyframes": 0}, "at least one"),
         ({"sweeps": 10}, "between 0 and 9"),
+        ({"seed": -1}, "--seed of 0 or more, got -1"),
     ],
 )
 def test_impossible_worlds(tmp_path, change, message):
