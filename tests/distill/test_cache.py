@@ -234,6 +234,27 @@ def test_equivariance_is_measured():
         check_equivariance(teacher, batch, mirror)
 
 
+class Head(nn.Module):
+    """A large heatmap that flips with its input, and beside it a small map that does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs):
+        ramp = torch.tensor([-3.0, -1.0, 1.0, 3.0]).expand_as(inputs)
+        return {"heatmap": 1000 * inputs, "rot": self.weight * ramp}
+
+
+def test_a_small_tensor_that_does_not_flip_is_refused_beside_a_large_one():
+    """The ramp's mirror image is its negative: the distance is twice its size."""
+    detector = Detector()
+    detector.net = Head()
+    batch = {"inputs": RAMP, "data_samples": [sample("a")]}
+    with pytest.raises(UserError, match=r"'net' of a flipped batch differs by 200\.0 %"):
+        check_equivariance(Teacher(detector, [TAP]), batch, [Flip(columns=True)])
+
+
 def pipeline(*inside, before=(), **changes):
     replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": list(inside)}
     steps = [{"type": "LoadPointsFromFile"}, *before, {**replayed, **changes}]
