@@ -202,14 +202,6 @@ class Pair:
             losses.append(self._compared(s, t, {**given, **named}, scene, inside))
         return torch.stack(losses).mean()
 
-    def _grids_compared(
-        self, level: int, student: Tensor, teacher: Tensor, named: dict[str, BevGrid], scene: Scene
-    ) -> dict[str, BevGrid]:
-        """The grids of the maps a loss receives: a connector has brought the student to cells."""
-        if named and len(self.connectors) and hasattr(self.connectors[level], "inside"):
-            return {**named, "student_grid": named["teacher_grid"]}
-        return grids(student, teacher, scene)
-
     def _of_predictions(
         self,
         student: Any,
