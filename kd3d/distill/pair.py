@@ -57,7 +57,10 @@ class Pair:
     A tap that gives a list (the levels of an FPN) is one pair: the loss is the mean over levels.
     Connectors are made by :meth:`build_connectors` once the shapes are known. What the ``forward``
     of loss and connector names is passed to them: ``temperature, mask, boxes, labels, labelled,
-    student_grid, teacher_grid``; the student's grid is that of the map the loss is given.
+    student_grid, teacher_grid, student_range``. The student's grid is that of the map the loss is
+    given, which a connector may have brought to the teacher's cells; its range is the grid it had
+    before, so what the student sees. A loss that names the range leaves out what lies beyond it;
+    to all others that take a mask, it is 0 there.
 
     Raises:
         UserError: a mask for a loss that takes none.
@@ -97,6 +100,11 @@ class Pair:
     def takes_mask(self) -> bool:
         """Whether the loss can leave positions out."""
         return "mask" in self._wanted
+
+    @property
+    def leaves_out_beyond(self) -> bool:
+        """Whether places that the student does not see have no say in the loss."""
+        return self.takes_mask or "student_range" in self._wanted
 
     def inside(self, level: int, named: Mapping[str, BevGrid]) -> Tensor | None:
         """(1, 1, H, W): 1 where the student's map reaches; None where no grid is aligned."""
@@ -193,12 +201,15 @@ class Pair:
         for level, (s, t) in enumerate(zip(students, teachers, strict=True)):
             named = grids(s, t, scene)
             inside = self.inside(level, named) if self.takes_mask else None
+            seen = named.get("student_grid")
             if connectors and not isinstance(self.connectors[level], nn.Identity):
                 own = self.connectors[level]
                 s = connectors[level](s, t, **_chosen(named, parameters_of(own)))
                 named = grids(s, t, scene)
                 if named and hasattr(own, "inside"):  # it has brought the map to the other grid
                     named["student_grid"] = named["teacher_grid"]
+            if seen is not None:
+                named["student_range"] = seen
             losses.append(self._compared(s, t, {**given, **named}, scene, inside))
         return torch.stack(losses).mean()
 
@@ -233,7 +244,8 @@ class Pair:
         mask = None
         if self.mask is not None:
             mask = self.mask(teacher if like is None else like, named, scene.guide)
-        if inside is not None:
+        # a loss that knows the range chooses its places itself, where no mask says which
+        if inside is not None and (mask is not None or "student_range" not in self._wanted):
             inside = inside.to(student.device).expand(len(student), -1, -1, -1)
             mask = inside if mask is None else mask * inside
         if mask is not None:

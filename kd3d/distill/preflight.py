@@ -104,7 +104,7 @@ def _grids(
     inside = pair.inside(0, found) if found else None
     if inside is not None and bool((inside == 0).any()):
         share = 100 * float((inside == 0).float().mean())
-        treated = "left out" if pair.takes_mask else "compared with the student's border"
+        treated = "left out" if pair.leaves_out_beyond else "compared with the student's border"
         text.append(f"{share:.0f} % of the teacher's map is beyond the student's and {treated}")
     return "; ".join(text)
 

@@ -81,7 +81,8 @@ class Affinity(nn.Module):
             the features at its corners, midpoints of edges and centre.
         positions: a frame at most; the matrices grow with its square.
 
-    Maps are read by metres where they have grids, so set the pair's ``connector=None``.
+    Maps are read by metres where they have grids, so the pair's ``connector=None`` will do, and
+    spares resampling the student's. Positions beyond the student's range are left out.
     """
 
     def __init__(
@@ -105,8 +106,19 @@ class Affinity(nn.Module):
         mask: Tensor | None = None,
         student_grid: BevGrid | None = None,
         teacher_grid: BevGrid | None = None,
+        student_range: BevGrid | None = None,
     ) -> Tensor:
-        """Scalar loss of two maps (B, C, H, W) and (B, C', H', W')."""
+        """Scalar loss of two maps (B, C, H, W) and (B, C', H', W').
+
+        Args:
+            student: on ``student_grid``.
+            teacher: on ``teacher_grid``.
+            boxes: of each frame, for those between boxes.
+            mask: (B, 1, H', W'), weights of the teacher's cells.
+            student_grid: None for images.
+            teacher_grid: None for images.
+            student_range: what the student sees; None for ``student_grid``.
+        """
         if len(student) != len(teacher):
             raise UserError(
                 f"expected maps of the same frames, got student {tuple(student.shape)} and teacher "
@@ -115,13 +127,13 @@ class Affinity(nn.Module):
         if self.between == "boxes":
             if boxes is None:
                 raise UserError("Affinity between boxes needs labels; use between='cells'")
-            grids = expect_grids(student_grid, teacher_grid, "Affinity between boxes")
-            return self._between_boxes(student, teacher, boxes, *grids)
+            own, other = expect_grids(student_grid, teacher_grid, "Affinity between boxes")
+            return self._between_boxes(student, teacher, boxes, own, other, student_range or own)
         places, valid = self._cells(teacher, mask)
         t = _picked(teacher, places)
         if student_grid is not None and teacher_grid is not None:
             xy_m = _centres(teacher_grid, places)
-            valid = valid & student_grid.contains(xy_m)
+            valid = valid & (student_range or student_grid).contains(xy_m)
             return affinity_distance(sample_at(student, student_grid, xy_m), t, valid)
         if student.shape[2:] != teacher.shape[2:]:
             raise UserError(
@@ -145,11 +157,12 @@ class Affinity(nn.Module):
         boxes: list[Tensor],
         student_grid: BevGrid,
         teacher_grid: BevGrid,
+        student_range: BevGrid,
     ) -> Tensor:
         frames = []
         for index, frame in enumerate(boxes):
             points = box_points(frame[: self.positions].float())[None]
-            valid = student_grid.contains(points) & teacher_grid.contains(points)
+            valid = student_range.contains(points) & teacher_grid.contains(points)
             s = _pooled(student[index : index + 1], student_grid, points, valid)
             t = _pooled(teacher[index : index + 1], teacher_grid, points, valid)
             frames.append(affinity_distance(s, t, valid.any(-1)))

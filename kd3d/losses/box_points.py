@@ -23,13 +23,14 @@ def box_point_distance(
     student_grid: BevGrid,
     teacher_grid: BevGrid,
     relation_weight: float = 1.0,
+    student_range: BevGrid | None = None,
 ) -> Tensor:
     """L1 at nine points of each ground-truth box, with a relation term (Zhou et al., 2023).
 
     UniDistill reads a low-level BEV map at corners, midpoints of edges and centre of each box and
     takes the L1 distance; for a high-level map it compares the matrices of similarity between the
     points of a box. We do both on one map. Points are read by metres from either grid, so no
-    alignment is needed, only equal channels. We average over the points within both grids, and
+    alignment is needed, only equal channels. We average over the points that both models see, and
     similarities are cosines.
 
     Args:
@@ -39,6 +40,8 @@ def box_point_distance(
         student_grid: of ``student``.
         teacher_grid: of ``teacher``.
         relation_weight: of the relation, which is in [0, 2] before.
+        student_range: what the student sees, where a connector has brought its map to a larger
+            grid; None for ``student_grid``.
 
     Returns:
         Scalar, averaged over C and points (pairs of points in a box) of a frame, then over B; a
@@ -52,12 +55,13 @@ def box_point_distance(
             f"expected equal frames and channels, got student {tuple(student.shape)} and teacher "
             f"{tuple(teacher.shape)}; add a connector to the pair"
         )
+    seen = student_range or student_grid
     frames = []
     for index, frame in enumerate(boxes):
         points = box_points(frame)
         s = sample_at(student[index : index + 1], student_grid, points[None])[0]  # (C, N, 9)
         t = sample_at(teacher[index : index + 1].detach(), teacher_grid, points[None])[0]
-        valid = (student_grid.contains(points) & teacher_grid.contains(points)).float()
+        valid = (seen.contains(points) & teacher_grid.contains(points)).float()
         apart = ((s - t).abs().mean(0) * valid).sum() / valid.sum().clamp(min=1)
         pairs = valid[:, :, None] * valid[:, None, :]
         related = ((_cosines(s) - _cosines(t)).abs() * pairs).sum() / pairs.sum().clamp(min=1)
@@ -91,7 +95,10 @@ class BoxPoints(nn.Module):
         boxes: list[Tensor],
         student_grid: BevGrid | None,
         teacher_grid: BevGrid | None,
+        student_range: BevGrid | None = None,
     ) -> Tensor:
         """Scalar loss of two maps (B, C, H, W) on their grids, and the boxes of each frame."""
         grids = expect_grids(student_grid, teacher_grid, "BoxPoints")
-        return box_point_distance(student, teacher, boxes, *grids, self.relation_weight)
+        return box_point_distance(
+            student, teacher, boxes, *grids, self.relation_weight, student_range
+        )
