@@ -96,7 +96,8 @@ def _distance(straight: Any, turned: Any, flip: Flip) -> float:
     for s, t in zip(tensors_in(straight), tensors_in(turned), strict=True):
         difference = (flipped(s, flip).float() - t.float()).norm()
         distances.append(difference / s.float().norm().clamp_min(1e-12))
-    return float(torch.stack(distances).max())
+    # Python's max passes NaN over, where nothing was compared
+    return float(torch.stack(distances).nan_to_num(nan=torch.inf).max())
 
 
 def _unvoxelized(inputs: Inputs) -> Inputs:

@@ -255,6 +255,13 @@ def test_a_small_tensor_that_does_not_flip_is_refused_beside_a_large_one():
         check_equivariance(Teacher(detector, [TAP]), batch, [Flip(columns=True)])
 
 
+def test_features_that_are_not_numbers_are_refused():
+    batch = {"inputs": RAMP, "data_samples": [sample("a")]}
+    teacher = Teacher(Detector((0.0, float("nan"), 0.0)), [TAP])
+    with pytest.raises(UserError, match="differs by inf %"):
+        check_equivariance(teacher, batch, [Flip(columns=True)])
+
+
 def pipeline(*inside, before=(), **changes):
     replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": list(inside)}
     steps = [{"type": "LoadPointsFromFile"}, *before, {**replayed, **changes}]
