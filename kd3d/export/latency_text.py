@@ -38,24 +38,46 @@ def latency_text(jobs: Sequence[Job], records: Sequence[Record]) -> str:
     return "\n".join([*lines, _machine(records[0])])
 
 
-def over_budget(
+def budget_misses(
     jobs: Sequence[Job], records: Sequence[Record], budget_ms: float, by: str
 ) -> list[str]:
-    """One sentence for each job that takes longer; ``by`` is one of ``BUDGET_METRICS``.
+    """One sentence for each job that does not keep the budget; ``by``: of ``BUDGET_METRICS``.
 
-    A budget that is no number is kept by none.
+    A budget that is no number is kept by none, and none is kept by a run that is flagged: what it
+    measured with clocks held down, or before its times had settled, another run need not repeat.
     """
-    metric = BUDGET_METRICS[by]
-    return [
-        f"{job}: {by} {record.metrics[metric]:.2f} ms is over the budget of {budget_ms:g} ms"
-        for job, record in zip(jobs, records, strict=True)
-        if not record.metrics[metric] <= budget_ms
-    ]
+    misses = []
+    for job, record in zip(jobs, records, strict=True):
+        time_ms = record.metrics[BUDGET_METRICS[by]]
+        found = f"{job}: {by} {time_ms:.2f} ms is"
+        if not time_ms <= budget_ms:
+            misses.append(f"{found} over the budget of {budget_ms:g} ms")
+        elif flags := _flags(record):
+            misses.append(
+                f"{found} within the budget of {budget_ms:g} ms, but does not count: the run was "
+                f"{' and '.join(flags)}; measure again when the board is cool and idle"
+            )
+    return misses
+
+
+def _flags(record: Record) -> list[str]:
+    """Why a run is not to be relied upon."""
+    throttled = _throttled(record)
+    flags = [f"THROTTLED ({throttled})"] if throttled else []
+    if not record.conditions["steady"]:
+        flags.append(f"NOT steady after {record.conditions['warmup_runs']} runs")
+    return flags
+
+
+def _throttled(record: Record) -> str:
+    """What held the clocks down; empty where nothing did, or nothing there can tell."""
+    found = record.environment.get("throttled", "")
+    return "" if found == "no" else found
 
 
 def _notes(record: Record) -> list[str]:
     """What a reader of the row has to know."""
-    found, said, where = record.metrics, record.conditions, record.environment
+    found, said = record.metrics, record.conditions
     steady = "steady" if said["steady"] else "NOT steady"
     notes = [
         f"on {said['device']}, input {said['input']}, batch {said['batch']}, threads "
@@ -79,8 +101,8 @@ def _notes(record: Record) -> list[str]:
             f"{found['voxelization_p99_ms']:.2f} ms, {said['points']} points to "
             f"{said['pillars']} pillars"
         )
-    if where.get("throttled") not in (None, "", "no"):
-        notes.append(f"THROTTLED: {where['throttled']}")
+    if throttled := _throttled(record):
+        notes.append(f"THROTTLED: {throttled}")
     return notes
 
 

@@ -1,7 +1,10 @@
+import re
 from pathlib import Path
 
+import pytest
+
 from kd3d.export.benchmark import Job
-from kd3d.export.latency_text import latency_text, over_budget
+from kd3d.export.latency_text import budget_misses, latency_text
 from kd3d.report.record import Record
 
 JOBS = [Job(Path("teacher"), "tensorrt", "fp16"), Job(Path("student"), "tensorrt", "int8")]
@@ -100,10 +103,40 @@ def test_what_a_reader_has_to_know_is_said():
 
 def test_budget_is_judged_by_the_chosen_metric():
     records = [record(10.0), record(4.0)]  # p99 20 and 8 ms
-    assert over_budget(JOBS, records, 20.0, "p99") == []
-    assert over_budget(JOBS, records, 9.0, "p99") == [
+    assert budget_misses(JOBS, records, 20.0, "p99") == []
+    assert budget_misses(JOBS, records, 9.0, "p99") == [
         "teacher: tensorrt fp16: p99 20.00 ms is over the budget of 9 ms"
     ]
-    assert len(over_budget(JOBS, records, 9.0, "max")) == 2
-    assert over_budget(JOBS, records, 11.0, "p50") == []
-    assert len(over_budget(JOBS, records, float("nan"), "p99")) == 2
+    assert len(budget_misses(JOBS, records, 9.0, "max")) == 2
+    assert budget_misses(JOBS, records, 11.0, "p50") == []
+    assert len(budget_misses(JOBS, records, float("nan"), "p99")) == 2
+
+
+THROTTLED = {"throttled": "oc3 +2 events"}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "environment", "flags"),
+    [
+        ({}, THROTTLED, r"THROTTLED \(oc3 \+2 events\)"),
+        ({"steady": False, "warmup_runs": 200}, {}, "NOT steady after 200 runs"),
+        ({"steady": False}, THROTTLED, r"THROTTLED \(.*\) and NOT steady after 20 runs"),
+    ],
+)
+def test_a_run_that_is_flagged_keeps_no_budget(conditions, environment, flags):
+    good, bad = record(10.0), record(4.0, conditions=conditions, environment=environment)
+    (miss,) = budget_misses(JOBS, [good, bad], 20.0, "p99")
+    words = (
+        r"student: tensorrt int8: p99 8\.00 ms is within the budget of 20 ms, but does not count"
+    )
+    assert re.match(rf"{words}: the run was {flags}; measure again", miss)
+    (miss,) = budget_misses(JOBS[1:], [bad], 5.0, "p99")
+    assert miss.endswith("over the budget of 5 ms")
+
+
+@pytest.mark.parametrize("unknown", [{}, {"throttled": ""}])
+def test_a_machine_that_cannot_tell_of_throttling_may_keep_a_budget(unknown):
+    found = record(10.0, environment=unknown)
+    if not unknown:
+        del found.environment["throttled"]
+    assert budget_misses(JOBS[:1], [found], 20.0, "p99") == []

@@ -77,3 +77,31 @@ def test_a_batch_that_a_file_does_not_take_is_told_before_anything_is_copied(
     assert done.returncode == 2
     assert "takes 1; export it with --batch 2" in done.stderr
     assert not vehicle.cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "flag"),
+    [
+        ("steady", False, "NOT steady"),
+        ("throttled", "oc3 +1 events", "THROTTLED (oc3 +1 events)"),
+    ],
+)
+def test_a_flagged_run_does_not_pass_a_budget(run, tmp_path, monkeypatch, name, value, flag):
+    """The exit code is what a fleet's CI reads; an unflagged run passes."""
+    measure = kd3d.export.benchmark.measure_backends
+    state = {"steady": True, "throttled": "no", name: value}
+
+    def flagged(*arguments, **settings):
+        found = measure(*arguments, **settings)
+        for one in found:
+            one.conditions["steady"] = state["steady"]
+            one.environment["throttled"] = state["throttled"]
+        return found
+
+    monkeypatch.setattr(kd3d.export.benchmark, "measure_backends", flagged)
+    tool = ("benchmark.py", write_bundle(tmp_path / "one"), "--backend", "onnxruntime")
+    done = run(*tool, "--budget-ms", 1e6)
+    assert "within the budget of 1e+06 ms, but does not count" in done.returncode
+    assert flag in done.returncode  # text: Python prints it and exits with 1
+    state.update(steady=True, throttled="no")
+    assert run(*tool, "--budget-ms", 1e6, "--force").returncode == 0
