@@ -134,7 +134,7 @@ class CachedTeacher:
                 "the packing of every train pipeline into ReplayedAugmentation(transforms=[...], "
                 "variants=...)"
             )
-        size = tuple(inputs.shape[-2:]) if isinstance(inputs, Tensor) else ()
+        size = padded_size(inputs)
         return f"{base}|{size}" if self._reuses(flip) else f"{base}|{size}|{flip}"
 
     def _reuses(self, flip: Flip) -> bool:
@@ -239,6 +239,12 @@ def expect_by_frame(tensors: Sequence[Tensor], frames: int) -> None:
                 f"teacher cache: a tap reads a tensor {tuple(tensor.shape)} for {frames} frames, "
                 "which does not come frame by frame; tap maps or heads, or leave cache out"
             )
+
+
+def padded_size(inputs: Inputs) -> tuple[int, ...]:
+    """Rows and columns that a batch's images are padded to; none where there are points alone."""
+    images = inputs if isinstance(inputs, Tensor) else inputs.get("imgs")
+    return () if images is None else tuple(images.shape[-2:])
 
 
 def frames_of(inputs: Inputs, places: Sequence[int], count: int) -> Inputs:

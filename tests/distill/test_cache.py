@@ -86,6 +86,16 @@ def test_another_size_of_the_padded_batch_is_another_entry(tmp_path):
     assert torch.equal(teacher.features(wide, [padded])[TAP], 2 * wide)
 
 
+def test_images_beside_points_are_padded_to_a_size_too(tmp_path):
+    detector = Detector()
+    detector.forward = lambda inputs, samples, mode: detector.net(inputs["imgs"])
+    teacher = cached(tmp_path, detector)
+    for columns in (4, 8):
+        imgs = torch.ones(1, 1, 2, columns)
+        inputs = {"points": toys3d.points(1), "imgs": imgs}
+        assert torch.equal(teacher.features(inputs, [sample("a")])[TAP], 2 * imgs)
+
+
 def test_a_corrupt_entry_is_computed_again(tmp_path):
     teacher = cached(tmp_path, Detector())
     teacher.features(images(1), [sample("a")])
