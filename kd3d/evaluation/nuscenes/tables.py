@@ -4,7 +4,7 @@ Of the thirteen tables ten are read; visibility, log and map say nothing about a
 with millions of rows are streamed, and only the LiDAR's keyframes are kept of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,22 @@ from kd3d.evaluation.nuscenes.protocol import (
 )
 from kd3d.evaluation.nuscenes.table_rows import Row, table_rows
 
-TABLES = (
-    "attribute",
-    "calibrated_sensor",
-    "category",
-    "ego_pose",
-    "instance",
-    "sample",
-    "sample_annotation",
-    "sample_data",
-    "scene",
-    "sensor",
-)
+# Of each table the fields that are read.
+TABLES = {
+    "attribute": ("token", "name"),
+    "calibrated_sensor": ("token", "sensor_token"),
+    "category": ("token", "name"),
+    "ego_pose": ("token", "translation"),
+    "instance": ("token", "category_token"),
+    "sample": ("token", "timestamp", "scene_token"),
+    "sample_annotation": (
+        *("token", "sample_token", "instance_token", "attribute_tokens"),
+        *("translation", "size", "rotation", "prev", "next", "num_lidar_pts", "num_radar_pts"),
+    ),
+    "sample_data": ("sample_token", "ego_pose_token", "calibrated_sensor_token", "is_key_frame"),
+    "scene": ("token", "name"),
+    "sensor": ("token", "channel"),
+}
 _LIDAR = "LIDAR_TOP"
 _LONGEST_GAP_S = 1.5  # between the frames that a velocity is taken from; twice that if centred
 
@@ -47,7 +51,7 @@ def ground_truth_from_tables(folder: Path, scenes: Sequence[str]) -> GroundTruth
         scenes: names; those that the scene table does not have are ignored.
 
     Raises:
-        UserError: if tables are missing or contradict each other.
+        UserError: if tables or fields are missing, or tables contradict each other.
     """
     missing = [name for name in TABLES if not (folder / f"{name}.json").is_file()]
     if missing:
@@ -63,9 +67,21 @@ def ground_truth_from_tables(folder: Path, scenes: Sequence[str]) -> GroundTruth
         ) from None
 
 
+def _rows(folder: Path, table: str) -> Iterator[Row]:
+    """Rows of a table that have the fields that are read of it."""
+    fields = frozenset(TABLES[table])
+    for number, row in enumerate(table_rows(folder, table)):
+        if not fields.issubset(row):
+            raise UserError(
+                f"{folder / table}.json: row {number} (token {row.get('token')!r}) lacks "
+                f"{sorted(fields - row.keys())}; download the tables again"
+            )
+        yield row
+
+
 def _read(folder: Path, scenes: set[str]) -> GroundTruth:
-    wanted = {row["token"] for row in table_rows(folder, "scene") if row["name"] in scenes}
-    samples = [row for row in table_rows(folder, "sample") if row["scene_token"] in wanted]
+    wanted = {row["token"] for row in _rows(folder, "scene") if row["name"] in scenes}
+    samples = [row for row in _rows(folder, "sample") if row["scene_token"] in wanted]
     frames = {row["token"]: number for number, row in enumerate(samples)}
     if not frames:
         raise UserError(
@@ -85,21 +101,19 @@ def _read(folder: Path, scenes: set[str]) -> GroundTruth:
 
 def _ego_positions(folder: Path, frames: dict[str, int]) -> Floats:
     """(F, 3) where the ego vehicle was when the LiDAR took each keyframe."""
-    sensors = {row["token"] for row in table_rows(folder, "sensor") if row["channel"] == _LIDAR}
+    sensors = {row["token"] for row in _rows(folder, "sensor") if row["channel"] == _LIDAR}
     mounted = {
-        row["token"]
-        for row in table_rows(folder, "calibrated_sensor")
-        if row["sensor_token"] in sensors
+        row["token"] for row in _rows(folder, "calibrated_sensor") if row["sensor_token"] in sensors
     }
     pose_of = {}
-    for row in table_rows(folder, "sample_data"):
+    for row in _rows(folder, "sample_data"):
         by_lidar = row["is_key_frame"] and row["calibrated_sensor_token"] in mounted
         if by_lidar and row["sample_token"] in frames:
             pose_of[row["sample_token"]] = row["ego_pose_token"]
     wanted = set(pose_of.values())
     positions = {
         row["token"]: row["translation"]
-        for row in table_rows(folder, "ego_pose")
+        for row in _rows(folder, "ego_pose")
         if row["token"] in wanted
     }
     return np.array([positions[pose_of[token]] for token in frames], dtype=np.float64)
@@ -131,15 +145,15 @@ class _Columns:
 
 def _annotations(folder: Path, samples: list[Row], frames: dict[str, int]) -> tuple[Boxes, Boxes]:
     """The boxes of the ten classes, and the bicycle racks (as boxes of label 0)."""
-    category_of = {row["token"]: row["name"] for row in table_rows(folder, "category")}
+    category_of = {row["token"]: row["name"] for row in _rows(folder, "category")}
     category_of = {
-        row["token"]: category_of[row["category_token"]] for row in table_rows(folder, "instance")
+        row["token"]: category_of[row["category_token"]] for row in _rows(folder, "instance")
     }
-    attributes = {row["token"]: row["name"] for row in table_rows(folder, "attribute")}
+    attributes = {row["token"]: row["name"] for row in _rows(folder, "attribute")}
     times_s = {row["token"]: 1e-6 * row["timestamp"] for row in samples}
     objects, racks = _Columns(), _Columns()
     where: dict[str, tuple[list[float], float]] = {}  # of every annotation: centre and time
-    for row in table_rows(folder, "sample_annotation"):
+    for row in _rows(folder, "sample_annotation"):
         frame = frames.get(row["sample_token"])
         if frame is None:
             continue

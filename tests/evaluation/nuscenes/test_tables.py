@@ -8,7 +8,7 @@ from kd3d.errors import UserError
 from kd3d.evaluation.nuscenes import CLASSES, load_ground_truth
 from kd3d.evaluation.nuscenes.splits import scenes_of_split
 from kd3d.evaluation.nuscenes.table_rows import table_rows
-from kd3d.evaluation.nuscenes.tables import ground_truth_from_tables
+from kd3d.evaluation.nuscenes.tables import TABLES, ground_truth_from_tables
 
 
 @pytest.fixture
@@ -74,6 +74,33 @@ def test_missing_and_broken_tables_are_named(data, dataroot):
     (folder / "ego_pose.json").unlink()
     with pytest.raises(UserError, match=r"but \['ego_pose'\] are missing"):
         load_ground_truth(dataroot, data.version, "mini_val")
+
+
+FIELDS = [
+    (table, field)
+    for table in TABLES
+    for field in nuscenes_tables.random_data_set(1).tables[table][0]
+]
+
+
+@pytest.mark.parametrize(("table", "field"), FIELDS)
+def test_a_missing_field_is_named_if_it_is_read(data, tmp_path, table, field):
+    rows = data.tables[table]
+    for row in rows[1:]:
+        del row[field]
+    folder = data.write(tmp_path) / data.version
+    if field not in TABLES[table]:
+        assert len(ground_truth_from_tables(folder, ["scene-0103"]).boxes) > 10
+        return
+    token = rf"\(token {rows[1].get('token')!r}\)"
+    message = rf"{table}\.json: row 1 {token} lacks \['{field}'\]; download the tables again"
+    with pytest.raises(UserError, match=message):
+        ground_truth_from_tables(folder, ["scene-0103"])
+
+
+def test_every_field_that_is_read_was_left_out_once():
+    read = {(table, field) for table, fields in TABLES.items() for field in fields}
+    assert read < set(FIELDS)
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
