@@ -1,6 +1,6 @@
 """Latency records as text for a terminal, and whether they keep a budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kd3d.export.benchmark import Job
 from kd3d.report.record import Record
@@ -91,6 +91,7 @@ def _notes(record: Record) -> list[str]:
             f"host without copies p50 {found['no_copies_p50_ms']:.2f} ms"
             + (", as a CUDA graph" if said.get("cuda_graph") else "")
         )
+        notes += _bound_by_host(found)
     if "energy_j" in found:
         notes.append(
             f"{found['power_w']:.1f} W, {found['energy_j']:.3f} J a run ({said['power_source']})"
@@ -104,6 +105,17 @@ def _notes(record: Record) -> list[str]:
     if throttled := _throttled(record):
         notes.append(f"THROTTLED: {throttled}")
     return notes
+
+
+def _bound_by_host(found: Mapping[str, float]) -> list[str]:
+    """Whether the GPU waits for the host; nothing where a record has no time of it."""
+    enqueue_ms, device_ms = found.get("enqueue_p50_ms"), found["device_p50_ms"]
+    if enqueue_ms is None or enqueue_ms < device_ms:
+        return []
+    return [
+        f"BOUND BY THE HOST: it takes {enqueue_ms:.2f} ms (p50) to hand the work over, the GPU no "
+        "longer to do it; device times hold waiting (try --cuda-graph)"
+    ]
 
 
 def _machine(record: Record) -> str:

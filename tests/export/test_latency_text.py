@@ -140,3 +140,14 @@ def test_a_machine_that_cannot_tell_of_throttling_may_keep_a_budget(unknown):
     if not unknown:
         del found.environment["throttled"]
     assert budget_misses(JOBS[:1], [found], 20.0, "p99") == []
+
+
+@pytest.mark.parametrize(
+    ("enqueue", "bound"),
+    [({}, False), ({"enqueue_p50_ms": 0.9}, False), ({"enqueue_p50_ms": 1.0}, True)],
+)
+def test_a_gpu_that_waits_for_the_host_is_told(enqueue, bound):
+    device = {f"{part}_p50_ms": 1.0 for part in ("device", "h2d", "d2h", "no_copies")}
+    metrics = {**device, "device_p99_ms": 2.0, **enqueue}
+    text = latency_text(JOBS[:1], [record(10.0, metrics=metrics)])
+    assert ("BOUND BY THE HOST: it takes 1.00 ms (p50)" in text) == bound
