@@ -74,7 +74,8 @@ class OnnxGraph:
         tensors: by name.
         inputs: names of the graph's inputs, weights left out.
         outputs: names of the graph's outputs.
-        batch: images or frames of one run that the shapes stand for.
+        batch: images or frames of one run that the shapes stand for; None where neither an image
+            nor a first axis that all outputs share tells it.
         free_batch: the file leaves it open.
         warnings: what had to be assumed.
     """
@@ -83,7 +84,7 @@ class OnnxGraph:
     tensors: Mapping[str, GraphTensor]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    batch: int = 1
+    batch: int | None = 1
     free_batch: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -142,6 +143,7 @@ def graph_from_onnx(
     nodes = _active_nodes(model.graph, tensors, shapes.values)
     inputs = tuple(value.name for value in model.graph.input if value.name not in weights)
     outputs = tuple(value.name for value in model.graph.output)
+    found_batch = found_batch or _batch_of_outputs([tensors[name].shape for name in outputs])
     return OnnxGraph(nodes, tensors, inputs, outputs, found_batch, free_batch, tuple(warnings))
 
 
@@ -181,8 +183,12 @@ def _weight_inputs(graph: Any) -> set[str]:  # Any: onnx's GraphProto
 
 def _fix_sizes(
     graph: Any, weights: set[str], batch: int | None, sizes: dict[str, int]
-) -> tuple[int, bool]:
-    """Writes numbers into free axes of the inputs; returns the batch and whether it was free."""
+) -> tuple[int | None, bool]:
+    """Writes numbers into free axes of the inputs.
+
+    Returns:
+        The batch, None if no input tells it, and whether it was free.
+    """
     unused = set(sizes)
     free = sorted({name for names in _names(graph) for name in names})
     batches: list[int] = []
@@ -214,7 +220,15 @@ def _fix_sizes(
             f"--size {sorted(unused)[0]}: no free axis of an input has that name; "
             f"free are: {', '.join(free) or 'none'}"
         )
-    return (batches[0] if batches else batch or 1), free_batch
+    if batches:
+        return batches[0], free_batch
+    return (batch or 1 if free_batch else None), free_batch
+
+
+def _batch_of_outputs(shapes: Sequence[tuple[int, ...]]) -> int | None:
+    """Of pillars and other rows without a batch axis: boxes and scores come by the frame."""
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    return max(sizes) or None if len(sizes) == 1 else None
 
 
 def _names(graph: Any) -> list[list[str]]:

@@ -154,7 +154,14 @@ def predict_latency(
     stated = has_quantizers(fused)
     float_type = float_type or ("fp32" if stated or protocol == "python" else "fp16")
     _check("float_type", float_type, ("fp16", "fp32"))
-    ratio = batch / graph.batch if batch and not graph.free_batch else 1.0
+    ratio = 1.0
+    if batch and not graph.free_batch:
+        if graph.batch is None:
+            raise UserError(
+                f"batch {batch}: neither inputs nor outputs of the file tell how many images or "
+                "frames it takes; leave the batch out, or export it for that batch"
+            )
+        ratio = batch / graph.batch
     layers = layer_work(fused, "int8" if stated else precision, float_type)
     work = [layer.scaled(ratio) for layer in layers]
     warnings = [
@@ -174,7 +181,7 @@ def predict_latency(
         board,
         precision=precision,
         protocol=protocol,
-        batch=batch or graph.batch,
+        batch=batch or graph.batch or 1,
         warnings=warnings,
     )
 

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import load_device
@@ -133,6 +133,32 @@ def test_a_fixed_batch_is_scaled_as_a_free_one_is_set():
     fixed = predict_latency(_network(batch=1), ORIN, batch=4)
     assert (free.batch, fixed.batch) == (4, 4)
     assert fixed.total_ms == pytest.approx(free.total_ms)
+
+
+def _rows(*shapes):
+    """Pillars without a batch axis in, and an output of each shape."""
+    weight = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["pillars", "w"], ["features"], "mix")]
+    constants, outputs = [weight], []
+    for place, shape in enumerate(shapes):
+        constants.append(numpy_helper.from_array(np.array(shape), f"shape{place}"))
+        nodes.append(helper.make_node("Reshape", ["features", f"shape{place}"], [f"out{place}"]))
+        outputs.append(helper.make_tensor_value_info(f"out{place}", TensorProto.FLOAT, shape))
+    pillars = helper.make_tensor_value_info("pillars", TensorProto.FLOAT, [60, 64])
+    graph = helper.make_graph(nodes, "rows", [pillars], outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_the_batch_of_pillars_is_that_of_the_boxes():
+    file = _rows([2, 30, 64], [2, 1920])
+    own, double, half = (predict_latency(file, ORIN, batch=batch) for batch in (None, 4, 1))
+    assert (own.batch, double.batch, half.batch) == (2, 4, 1)
+    assert double.gflops == pytest.approx(2 * own.gflops)
+    assert half.gflops == pytest.approx(own.gflops / 2)
+    unknown = _rows([2, 1920], [60, 64])
+    assert predict_latency(unknown, ORIN).batch == 1
+    with pytest.raises(UserError, match="batch 4: neither inputs nor outputs"):
+        predict_latency(unknown, ORIN, batch=4)
 
 
 @pytest.mark.parametrize(
