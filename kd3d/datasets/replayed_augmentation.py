@@ -5,13 +5,18 @@ import random
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
 
+from kd3d.datasets.frame_content import (
+    content_digest,
+    file_state,
+    may_read_labels,
+    sweeps_digest,
+)
 from kd3d.errors import UserError
 from kd3d.registry import TRANSFORMS
 
@@ -28,8 +33,11 @@ class ReplayedAugmentation:
     whenever it comes, in whatever process. Generators around it go on as if one number had been
     drawn. The packed data sample says which form it is (``metainfo["replay_key"]``), which is
     what a teacher's cache is keyed by: it holds the size and the time of the frame's file, too, so
-    that a file replaced under the same name is another frame. The seed does not: a form is the
-    same on every machine.
+    that a file replaced under the same name is another frame; and what else enters and may decide
+    the form (:func:`kd3d.datasets.frame_content.content_digest`): labels count only where a
+    transform may read them, so the labelled and the unlabelled copy of a frame are one otherwise.
+    The seed holds none of it: a form is the same on every machine. Earlier turns of a LiDAR are
+    told apart in ``metainfo["replay_sweeps"]``, for pipelines that load them.
 
     Args:
         transforms: from the first random one up to and with ``PackDetInputs`` or
@@ -57,11 +65,16 @@ class ReplayedAugmentation:
         self.digest = f"{zlib.crc32(json.dumps(list(transforms), default=str).encode()):08x}"
         self.transforms = [ALL_TRANSFORMS.build(dict(step)) for step in transforms]
         self._free = [free_flips and kind in _FLIPS for kind in kinds]
+        self._may_read_labels = may_read_labels(transforms)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Draws a variant and runs the transforms; None where one of them drops the frame."""
         name = frame_name(results)
         key = f"{name}|{np.random.randint(self.variants)}|{self.digest}"
+        # now, since transforms change boxes and matrices in place
+        content = content_digest(results, labels=self._may_read_labels)
+        state = f"{file_state(name)}|{content}" if content else file_state(name)
+        sweeps = sweeps_digest(results)
         value: Any = results
         seed = zlib.crc32(key.encode())
         for place, (transform, free) in enumerate(zip(self.transforms, self._free, strict=True)):
@@ -77,7 +90,8 @@ class ReplayedAugmentation:
                 "ReplayedAugmentation: the last of its transforms has to be PackDetInputs or "
                 f"Pack3DDetInputs, got {type(self.transforms[-1]).__name__}; move it inside"
             )
-        value["data_samples"].set_metainfo({"replay_key": f"{key}|{file_state(name)}"})
+        info = {"replay_key": f"{key}|{state}", "replay_sweeps": sweeps}
+        value["data_samples"].set_metainfo(info)
         return value
 
 
@@ -95,15 +109,6 @@ def frame_name(results: Mapping[str, Any]) -> str:
             f"{sorted(results)}); put it into the pipeline of a data set of mmdet or mmdet3d"
         )
     return str(found)
-
-
-def file_state(path: str) -> str:
-    """Size in bytes and time in ns of a local file; empty where there is none (a remote store)."""
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
-        return ""
-    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 @contextmanager

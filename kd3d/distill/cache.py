@@ -73,12 +73,20 @@ class CachedTeacher:
         store: of this teacher, its taps and this pipeline; see :func:`fingerprint`.
         settings: of the cache.
         taps: what is read from the teacher.
+        sweeps: whether frames are joined with earlier turns of the LiDAR, which count then.
     """
 
     def __init__(
-        self, teacher: Teacher, store: FeatureStore, settings: CacheSettings, taps: Sequence[Tap]
+        self,
+        teacher: Teacher,
+        store: FeatureStore,
+        settings: CacheSettings,
+        taps: Sequence[Tap],
+        *,
+        sweeps: bool = False,
     ) -> None:
         self.teacher, self.store, self.settings = teacher, store, settings
+        self.sweeps = sweeps
         self.taps = tuple(dict.fromkeys(taps))
         self.hits = self.misses = self.not_kept = 0
         self.fill_s = 0.0  # spent on missing frames: the teacher's forward and writing
@@ -134,6 +142,8 @@ class CachedTeacher:
                 "the packing of every train pipeline into ReplayedAugmentation(transforms=[...], "
                 "variants=...)"
             )
+        if self.sweeps:
+            base = f"{base}|{sample.metainfo.get('replay_sweeps', '')}"
         size = padded_size(inputs)
         return f"{base}|{size}" if self._reuses(flip) else f"{base}|{size}|{flip}"
 

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor
 
+from kd3d.datasets.frame_content import kinds_in
 from kd3d.distill.cache import (
     CachedTeacher,
     CacheSettings,
@@ -34,6 +35,7 @@ DETERMINISTIC = {
         "PointSegClassMapping",
     ),
 }
+_SWEEPS = "LoadPointsFromMultiSweeps"
 _ANNOTATIONS = {"LoadAnnotations", "LoadAnnotations3D"}
 _AFTER_FLIPS = {
     *("PointsRangeFilter", "ObjectRangeFilter", "ObjectNameFilter", "FilterAnnotations"),
@@ -49,11 +51,13 @@ class Replay:
         variants: of a frame at most, flips that are drawn freely left out.
         flips: those drawn freely, the straight frame left out.
         before: the steps before ReplayedAugmentation, annotations left out.
+        sweeps: whether a frame is joined with earlier turns of the LiDAR.
     """
 
     variants: int
     flips: tuple[Flip, ...]
     before: list[Mapping[str, Any]]
+    sweeps: bool
 
 
 def cached_teacher(
@@ -110,7 +114,8 @@ def cached_teacher(
     images = None if "voxel" in student.model.data_preprocessor else student.model.data_preprocessor
     name = fingerprint(teacher.model, model, taps, settings, [replay.before, images])
     store = open_store(settings, name)
-    return CachedTeacher(teacher, store, settings, taps), f"{text}; {len(store)} are there"
+    cached = CachedTeacher(teacher, store, settings, taps, sweeps=replay.sweeps)
+    return cached, f"{text}; {len(store)} are there"
 
 
 def replay_of(config: Config) -> Replay:
@@ -131,7 +136,7 @@ def replay_of(config: Config) -> Replay:
         )
     variants = max(replay.variants for replay in found)
     flips = tuple(dict.fromkeys(flip for replay in found for flip in replay.flips))
-    return Replay(variants, flips, found[0].before)
+    return Replay(variants, flips, found[0].before, any(replay.sweeps for replay in found))
 
 
 def entry_bytes(
@@ -155,8 +160,7 @@ def _pipeline(steps: Sequence[Mapping[str, Any]]) -> Replay:
     kinds = [_kind(step) for step in steps]
     places = [place for place, kind in enumerate(kinds) if kind == "ReplayedAugmentation"]
     loose = [kind for kind in kinds if kind not in {*DETERMINISTIC, "ReplayedAugmentation"}]
-    sweeps = "LoadPointsFromMultiSweeps"
-    if loose == [sweeps] and steps[kinds.index(sweeps)].get("test_mode"):
+    if loose == [_SWEEPS] and steps[kinds.index(_SWEEPS)].get("test_mode"):
         loose = []  # it takes the latest sweeps instead of random ones
     if places != [len(steps) - 1] or loose:
         outside = ", ".join(loose) or "no ReplayedAugmentation at its end, its packing"
@@ -169,7 +173,7 @@ def _pipeline(steps: Sequence[Mapping[str, Any]]) -> Replay:
     step = steps[places[0]]
     flips = _free_flips(list(flat_steps(step["transforms"]))) if step.get("free_flips") else ()
     before = [s for s in steps[:-1] if _kind(s) not in _ANNOTATIONS]
-    return Replay(int(step["variants"]), flips, before)
+    return Replay(int(step["variants"]), flips, before, _SWEEPS in kinds_in(steps))
 
 
 def _free_flips(steps: Sequence[Mapping[str, Any]]) -> tuple[Flip, ...]:

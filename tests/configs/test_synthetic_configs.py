@@ -4,10 +4,13 @@ from functools import wraps
 from pathlib import Path
 
 import pytest
+import torch
 import toys3d
 from lidar_configs import every_pair_teaches, on_one_batch, train_one_step
+from mmengine.registry import DATASETS, DefaultScope
 
 from kd3d.configs import load_config
+from kd3d.datasets.replayed_augmentation import seeded
 from kd3d.distill.additional_labels import AdditionalLabels
 from kd3d.distill.truth import is_labelled
 from kd3d.losses.masks import RegionMask
@@ -57,6 +60,24 @@ def test_all_are_there():
 def test_one_training_step(path, infos, tmp_path):
     config = configured(path, infos, tmp_path)
     every_pair_teaches(config)
+
+
+def test_a_frame_with_and_without_its_labels_has_one_entry_in_the_cache(infos):
+    """The part with labels is a part of the one without: its frames come from either."""
+    frames = load_config(ROOT / "configs" / "det3d" / f"{FEW_LABELS}.py").train_dataloader.dataset
+    reads(frames, infos)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        joined = DATASETS.build(frames)
+    for place in range(2):  # the frames with labels; all six follow
+        packed = []
+        for copy in (place, 2 + place):
+            with seeded(0):  # draws the form
+                packed.append(joined[copy])
+        labelled, unlabelled = (each["data_samples"] for each in packed)
+        assert len(labelled.gt_instances_3d.labels_3d) > 0
+        assert len(unlabelled.gt_instances_3d.labels_3d) == 0
+        assert labelled.metainfo["replay_key"] == unlabelled.metainfo["replay_key"]
+        assert torch.equal(*(each["inputs"]["points"] for each in packed))
 
 
 def test_with_few_labels_the_teacher_speaks_for_half_of_the_batch(infos, tmp_path, monkeypatch):

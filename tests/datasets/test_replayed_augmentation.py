@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import os
 import random
 
@@ -130,6 +131,55 @@ def test_in_a_lidar_pipeline(tmp_path):
     assert torch.equal(one["inputs"]["points"], two["inputs"]["points"])
     key = one["data_samples"].metainfo["replay_key"]
     assert key.startswith(f"{tmp_path}/0.bin|0|")
+
+
+def image_frame(name, boxes):
+    from mmdet.structures.bbox import HorizontalBoxes
+
+    return {
+        "img": np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8),
+        "img_shape": (64, 96),
+        "img_path": name,
+        "gt_bboxes": HorizontalBoxes(torch.tensor(boxes).view(-1, 4)),
+        "gt_bboxes_labels": np.zeros(len(boxes), np.int64),
+        "gt_ignore_flags": np.zeros(len(boxes), bool),
+    }
+
+
+@pytest.mark.parametrize(("kind", "same"), [("MinIoURandomCrop", False), ("RandomAffine", True)])
+def test_a_frame_without_its_labels_is_another_only_where_they_are_read(kind, same):
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        crops = ReplayedAugmentation(
+            [{"type": kind}, {"type": "PackDetInputs", "meta_keys": ()}], 1
+        )
+    labels = [[[8.0, 8.0, 40.0, 40.0]]] * 2 + [[], [[8.0, 8.0, 40.0, 41.0]]]
+    seen = []
+    for name in "abcdefgh":
+        packed = [crops(image_frame(name, boxes)) for boxes in labels]
+        keys = [each["data_samples"].metainfo["replay_key"] for each in packed]
+        assert keys[0] == keys[1]
+        assert len(set(keys)) == (1 if same else 3)
+        images = [each["inputs"] for each in packed]
+        assert torch.equal(images[0], images[1])
+        seen.append(torch.equal(images[0], images[2]))
+    assert all(seen) is same  # some crops are the whole image
+
+
+def test_sweeps_are_told_apart_beside_the_key(tmp_path):
+    load, annotate, *rest = toys3d.pipeline(augmented=False)
+    steps = [load, annotate, {"type": "ReplayedAugmentation", "variants": 1, "transforms": rest}]
+    infos = toys3d.lidar_frames(tmp_path, frames=1)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        frames = DATASETS.build(toys3d.dataset(infos, pipeline=steps))
+    sweeps = [{"timestamp": -0.5, "lidar_points": {"lidar_path": "b.bin"}}]
+    info = frames.get_data_info(0)
+    plain, joined, later = (
+        frames.pipeline({**copy.deepcopy(info), **more})["data_samples"].metainfo
+        for more in ({}, {"lidar_sweeps": sweeps}, {"lidar_sweeps": sweeps, "timestamp": 1.0})
+    )
+    assert plain["replay_key"] == joined["replay_key"] == later["replay_key"]
+    assert plain["replay_sweeps"] == ""
+    assert len({each["replay_sweeps"] for each in (plain, joined, later)}) == 3
 
 
 def test_a_file_replaced_under_its_name_has_another_key_and_the_same_seed(tmp_path):

@@ -96,6 +96,15 @@ def test_images_beside_points_are_padded_to_a_size_too(tmp_path):
         assert torch.equal(teacher.features(inputs, [sample("a")])[TAP], 2 * imgs)
 
 
+@pytest.mark.parametrize("sweeps", [False, True])
+def test_other_sweeps_are_another_frame_where_they_are_loaded(tmp_path, sweeps):
+    teacher = cached(tmp_path, Detector())
+    teacher.sweeps = sweeps
+    for digest in ("1", "2", "2"):
+        teacher.features(images(1), [sample("a", replay_sweeps=digest)])
+    assert teacher.model.frames == (2 if sweeps else 1)
+
+
 def test_a_corrupt_entry_is_computed_again(tmp_path):
     teacher = cached(tmp_path, Detector())
     teacher.features(images(1), [sample("a")])
@@ -322,7 +331,10 @@ def test_what_would_not_come_again_is_refused(config, says):
 
 def test_latest_sweeps_are_not_random():
     sweeps = {"type": "LoadPointsFromMultiSweeps", "test_mode": True}
-    assert replay_of(pipeline(PACK, before=[sweeps])).variants == 2
+    replay = replay_of(pipeline(PACK, before=[sweeps]))
+    assert (replay.variants, replay.sweeps) == (2, True)
+    assert replay_of(pipeline({"type": "mmdet3d.LoadPointsFromMultiSweeps"}, PACK)).sweeps
+    assert not replay_of(pipeline(PACK)).sweeps
 
 
 def test_the_size_of_an_entry():
