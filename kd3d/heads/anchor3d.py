@@ -126,7 +126,8 @@ class Anchor3DPrediction:
         assert self.maps, "a choice of anchors makes no map"
         best = self.logits.amax(-1)
         templates = best.shape[1] // sum(own.rows * own.columns for own in self.maps)
-        parts = best.split([own.rows * own.columns * templates for own in self.maps], dim=1)
+        anchors = [own.rows * own.columns * templates for own in self.maps]
+        parts = torch.split(best, anchors, dim=1)
         drawn = []
         for own, part in zip(self.maps, parts, strict=True):
             level = part.view(len(part), 1, own.rows, own.columns, templates).amax(-1)
