@@ -13,8 +13,9 @@ from kd3d.distill.bev import grid_of, point_cloud_range
 from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.labelled_frames import LabelledFrames
-from kd3d.distill.pair import Pair, Scene
+from kd3d.distill.pair import Pair
 from kd3d.distill.recorder import FeatureRecorder, Tap
+from kd3d.distill.scene import Scene
 from kd3d.distill.teacher import Teacher
 from kd3d.distill.teacher_input import Inputs
 from kd3d.distill.truth import Truth
@@ -90,10 +91,11 @@ class Distiller:
         weighted = any(pair.weight.at(self.progress) for pair in self.pairs)
         if self.teacher is None or not (weighted or self.labels):
             return samples
-        self._truth = self.truth_of(samples)
         self._teacher_values = self.teacher.features(inputs, samples)
+        taught = self.with_labels(samples, self._teacher_values)
+        self._truth = self.truth_of(samples, taught)
         self._recorder.start()
-        return self._with_labels(samples, self._teacher_values)
+        return taught
 
     def after_forward(self, losses: Losses | None) -> Losses | None:
         """Adds the pairs' losses; None leaves the student's output as it is."""
@@ -123,7 +125,7 @@ class Distiller:
         assert self.teacher is not None
         taught = self.teacher.features(batch["inputs"], batch["data_samples"])
         self._recorder.start()
-        samples = self._with_labels(batch["data_samples"], taught)
+        samples = self.with_labels(batch["data_samples"], taught)
         with LabelledFrames(self.student):
             losses = self.student(batch["inputs"], samples, mode="loss")
         return losses, self._recorder.finish(), taught
@@ -153,9 +155,15 @@ class Distiller:
                 losses[f"loss_{pair.name}"] = value * weight
         return losses
 
-    def _with_labels(
+    def with_labels(
         self, samples: Sequence[Any], teacher_values: Mapping[Tap, Any]
     ) -> Sequence[Any]:
+        """The samples that the student's task loss reads: with the teacher's boxes, if it adds any.
+
+        Args:
+            samples: as the data set gives them.
+            teacher_values: what the teacher's taps read of the same frames.
+        """
         if self.labels is None:
             return samples
         return self.labels(samples, self._decoded(self.labels.teacher, teacher_values))
@@ -168,11 +176,17 @@ class Distiller:
         grid = grid_of(value, point_cloud_range(self.teacher.model))
         return prediction_of(head, value, grid=grid)
 
-    def truth_of(self, samples: Sequence[Any]) -> Truth | None:
-        """Boxes and labels of a batch, where any pair reads them."""
+    def truth_of(self, samples: Sequence[Any], taught: Sequence[Any]) -> Truth | None:
+        """Boxes and labels of a batch, where any pair reads them.
+
+        Args:
+            samples: as the data set gives them.
+            taught: as :meth:`with_labels` makes them.
+        """
         if not any(pair.needs_truth for pair in self.pairs):
             return None
-        return Truth.of(samples, next(self.student.parameters()).device)
+        device = next(self.student.parameters()).device
+        return Truth.of(samples, device, taught=taught)
 
     def scene(
         self, pair: Pair, teacher_values: Mapping[Tap, Any], truth: Truth | None = None

@@ -127,7 +127,7 @@ class LabelledFrames:
 
             def cut(module: nn.Module, args: Any, output: Any, name: str = name) -> Any:
                 ran.add(name)
-                return _selected(output, index, frames, name)
+                return selected_frames(output, index, frames, name)
 
             self._inner.append(self._student.get_submodule(name).register_forward_hook(cut))
 
@@ -167,8 +167,18 @@ def _heads(student: nn.Module) -> list[str]:
     return [name for name in _HEADS if isinstance(getattr(student, name, None), nn.Module)]
 
 
-def _selected(value: Any, index: Tensor, frames: int, name: str) -> Any:
-    """The labelled frames of every tensor, in new containers."""
+def selected_frames(value: Any, index: Tensor, frames: int, name: str) -> Any:
+    """Some frames of every tensor, in new containers.
+
+    Args:
+        value: what a module returned, nested.
+        index: (P,) of the frames to keep.
+        frames: of the batch.
+        name: of the module, for messages.
+
+    Raises:
+        UserError: a tensor is not by frame.
+    """
     if isinstance(value, Tensor):
         if value.ndim == 0 or value.shape[0] != frames:
             raise UserError(
@@ -178,9 +188,9 @@ def _selected(value: Any, index: Tensor, frames: int, name: str) -> Any:
             )
         return value[index]
     if isinstance(value, dict):
-        return {key: _selected(item, index, frames, name) for key, item in value.items()}
+        return {key: selected_frames(item, index, frames, name) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)([_selected(item, index, frames, name) for item in value])
+        return type(value)([selected_frames(item, index, frames, name) for item in value])
     return value
 
 

@@ -3,7 +3,6 @@
 import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,34 +11,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kd3d.bev_grid import BevGrid
 from kd3d.connectors import connector_for
-from kd3d.distill.bev import Extent, grid_of
 from kd3d.distill.build_part import build_part
+from kd3d.distill.known_frames import KnownFrames
 from kd3d.distill.pair_mask import PairMask
 from kd3d.distill.recorder import Tap, describe, tensors_in
+from kd3d.distill.scene import Scene, grids
 from kd3d.distill.schedules import Schedule
-from kd3d.distill.truth import Truth
+from kd3d.distill.truth import NAMES
 from kd3d.errors import UserError
 from kd3d.heads import prediction_of
 from kd3d.registry import CONNECTORS
 
 ConnectorConfig = str | Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What a pair's parts may ask for by name, besides the two taps.
-
-    Attributes:
-        truth: boxes and labels of the batch; None where no part of any pair reads them.
-        student_extent: what the student's BEV maps cover; None for images.
-        teacher_extent: likewise of the teacher's.
-        guide: the teacher's decoded head for a mask that wants it.
-    """
-
-    truth: Truth | None = None
-    student_extent: Extent | None = None
-    teacher_extent: Extent | None = None
-    guide: Any = None  # Any: a prediction of the head's kind
 
 
 class Pair:
@@ -61,6 +44,10 @@ class Pair:
     given, which a connector may have brought to the teacher's cells; its range is the grid it had
     before, so what the student sees. A loss that names the range leaves out what lies beyond it;
     to all others that take a mask, it is 0 there.
+
+    Where loss or mask say ``needs_boxes``, only frames are compared of which somebody says what is
+    there: labelled ones, however empty, and those that got the teacher's boxes as labels. The loss
+    is the mean over these; 0 where a batch has none, with a graph, as DDP wants it.
 
     Raises:
         UserError: a mask for a loss that takes none.
@@ -115,7 +102,13 @@ class Pair:
     def needs_truth(self) -> bool:
         """Whether the loss or the mask reads boxes, labels, or which frames are labelled."""
         wanted = self._wanted | (set() if self.mask is None else self.mask.wanted)
-        return bool(wanted & TRUTH)
+        return bool(wanted & NAMES)
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether frames of unknown boxes cannot be compared, by what loss or mask say."""
+        parts = [self.loss] if self.mask is None else [self.loss, self.mask.module]
+        return any(getattr(part, "needs_boxes", False) for part in parts)
 
     @property
     def needs_prediction(self) -> bool:
@@ -192,9 +185,10 @@ class Pair:
             Scalar.
         """
         scene = scene or Scene()
+        frames = KnownFrames(scene.truth if self.needs_boxes else None, f"pair {self.name!r}")
         given = {} if self.temperature is None else {"temperature": self.temperature.at(progress)}
         if self.needs_prediction:
-            return self._of_predictions(student, teacher, heads, given, scene)
+            return self._of_predictions(student, teacher, heads, given, scene, frames)
         students, teachers = self._levels(student, teacher)
         connectors = self._distributed if self._distributed and not local else self.connectors
         losses = []
@@ -210,7 +204,8 @@ class Pair:
                     named["student_grid"] = named["teacher_grid"]
             if seen is not None:
                 named["student_range"] = seen
-            losses.append(self._compared(s, t, {**given, **named}, scene, inside))
+            s, t = frames.of(s), frames.of(t)
+            losses.append(self._compared(s, t, {**given, **named}, scene, frames, inside))
         return torch.stack(losses).mean()
 
     def _of_predictions(
@@ -220,13 +215,15 @@ class Pair:
         heads: tuple[nn.Module, nn.Module],
         given: dict[str, Any],
         scene: Scene,
+        frames: KnownFrames,
     ) -> Tensor:
         named = grids(student, teacher, scene)
+        student, teacher = frames.of(student), frames.of(teacher)
         with torch.no_grad():
             target = prediction_of(heads[1], teacher, grid=named.get("teacher_grid"))
         own = prediction_of(heads[0], student, grid=named.get("student_grid"))
         like = tensors_in(teacher)[0]
-        return self._compared(own, target, {**given, **named}, scene, None, like=like)
+        return self._compared(own, target, {**given, **named}, scene, frames, None, like=like)
 
     def _compared(
         self,
@@ -234,16 +231,18 @@ class Pair:
         teacher: Any,
         named: dict[str, Any],
         scene: Scene,
+        frames: KnownFrames,
         inside: Tensor | None,
         like: Tensor | None = None,
     ) -> Tensor:
         """One level, with what the loss asks for; ``like`` has the shape a mask covers."""
-        if scene.truth is not None:
-            truth = scene.truth
-            named = {**named, **{name: getattr(truth, name) for name in TRUTH}}
         mask = None
-        if self.mask is not None:
-            mask = self.mask(teacher if like is None else like, named, scene.guide)
+        if scene.truth is not None:
+            named = {**named, **scene.truth.named()}
+        if self.mask is not None:  # of all frames, as the guide is
+            mask = frames.of(self.mask(teacher if like is None else like, named, scene.guide))
+        if scene.truth is not None:
+            named = {**named, **frames.named(scene.truth)}
         # a loss that knows the range chooses its places itself, where no mask says which
         if inside is not None and (mask is not None or "student_range" not in self._wanted):
             inside = inside.to(student.device).expand(len(student), -1, -1, -1)
@@ -251,7 +250,7 @@ class Pair:
         if mask is not None:
             named = {**named, "mask": mask}
         loss: Tensor = self.loss(student, teacher, **_chosen(named, self._wanted))
-        return loss
+        return loss * 0.0 if frames.none else loss
 
     def _levels(self, student: Any, teacher: Any) -> tuple[list[Tensor], list[Tensor]]:
         students, teachers = (
@@ -302,18 +301,6 @@ class Pair:
             return connector_for(tuple(s.shape), tuple(t.shape), **named)
         except ValueError as error:
             raise UserError(f"pair {self.name!r}: {error}") from None
-
-
-TRUTH = {"boxes", "labels", "labelled"}
-
-
-def grids(student: Any, teacher: Any, scene: Scene) -> dict[str, BevGrid]:
-    """``student_grid`` and ``teacher_grid`` of two taps; empty unless both are BEV maps."""
-    own = grid_of(student, scene.student_extent)
-    other = grid_of(teacher, scene.teacher_extent)
-    if own is None or other is None:
-        return {}
-    return {"student_grid": own, "teacher_grid": other}
 
 
 def parameters_of(module: nn.Module) -> set[str]:

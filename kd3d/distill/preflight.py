@@ -12,9 +12,10 @@ from torch import nn
 from kd3d.bev_grid import BevGrid
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
-from kd3d.distill.pair import Pair, grids
+from kd3d.distill.pair import Pair
 from kd3d.distill.probe import recorded_copy
 from kd3d.distill.recorder import Tap, describe
+from kd3d.distill.scene import grids
 from kd3d.errors import UserError
 
 
@@ -64,7 +65,8 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
     with recorded_copy(distiller) as twin:
         task_losses, student_values, teacher_values = twin.run_once(batch)
         check_names(twin.pairs, task_losses)
-        truth = twin.truth_of(batch["data_samples"])
+        samples = batch["data_samples"]
+        truth = twin.truth_of(samples, twin.with_labels(samples, teacher_values))
         losses = twin.pair_losses(student_values, teacher_values, truth, local=True, weighted=False)
         parameters = trainable(twin.student)
         task = gradients(total_loss(task_losses), parameters)

@@ -7,28 +7,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NAMES = {"boxes", "labels", "labelled"}
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Boxes of B frames; frames without labels have none.
+    """Boxes of B frames; of a frame without labels, those that the teacher added to it.
 
     Attributes:
         boxes: B tensors. Of points (N, 9): x y z dx dy dz yaw vx vy in metres of the LiDAR frame
             as augmented, z at the bottom, velocity 0 where unknown. Of images (N, 4): x1 y1 x2 y2
             in pixels of the network's input.
         labels: B tensors (N,), int64.
-        labelled: (B,), bool.
+        labelled: (B,), bool: whether the labels are the frame's own.
+        unknown: index of the frames of which nobody says what is there: without labels, and
+            without the teacher's boxes in their place. Numbers, so that no step waits for a GPU.
     """
 
     boxes: list[Tensor]
     labels: list[Tensor]
     labelled: Tensor
+    unknown: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, samples: Sequence[Any], device: torch.device) -> "Truth":  # Any: data samples
-        """Reads data samples of mmdet or mmdet3d; points come before images where both exist."""
+    def of(
+        cls,
+        samples: Sequence[Any],  # Any: data samples
+        device: torch.device,
+        *,
+        taught: Sequence[Any] | None = None,
+    ) -> "Truth":
+        """Reads data samples of mmdet or mmdet3d; points come before images where both exist.
+
+        Args:
+            samples: as the data set gives them.
+            device: of the tensors.
+            taught: the same with the teacher's boxes, which count in frames without labels only.
+        """
+        read = [
+            sample if is_labelled(sample) else other
+            for sample, other in zip(samples, taught or samples, strict=True)
+        ]
         boxes, labels = [], []
-        for sample in samples:
+        for sample in read:
             if getattr(sample, "gt_instances_3d", None) is not None:
                 found = _metric_boxes(sample.gt_instances_3d), sample.gt_instances_3d.labels_3d
             else:
@@ -36,7 +57,26 @@ class Truth:
             boxes.append(found[0].to(device))
             labels.append(found[1].to(device).long())
         flags = [is_labelled(sample) for sample in samples]
-        return cls(boxes, labels, torch.tensor(flags, device=device))
+        unknown = tuple(place for place, sample in enumerate(read) if not is_labelled(sample))
+        return cls(boxes, labels, torch.tensor(flags, device=device), unknown)
+
+    @property
+    def known(self) -> list[int]:
+        """Index of all other frames than ``unknown``."""
+        return [place for place in range(len(self.boxes)) if place not in self.unknown]
+
+    def named(self) -> dict[str, list[Tensor] | Tensor]:
+        """What losses and masks may ask for; see ``NAMES``."""
+        return {"boxes": self.boxes, "labels": self.labels, "labelled": self.labelled}
+
+    def of_known(self) -> "Truth":
+        """Of those frames alone."""
+        known = self.known
+        return Truth(
+            [self.boxes[place] for place in known],
+            [self.labels[place] for place in known],
+            self.labelled[known],
+        )
 
 
 def is_labelled(sample: Any) -> bool:  # Any: a data sample

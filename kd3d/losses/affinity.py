@@ -97,6 +97,11 @@ class Affinity(nn.Module):
         self.between = between
         self.positions = positions
 
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether frames of unknown boxes cannot be compared."""
+        return self.between == "boxes"
+
     def forward(
         self,
         student: Tensor,

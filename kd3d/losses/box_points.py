@@ -83,6 +83,8 @@ class BoxPoints(nn.Module):
         relation_weight: of the relation between a box's points.
     """
 
+    needs_boxes = True
+
     def __init__(self, *, relation_weight: float = 1.0) -> None:
         super().__init__()
         self.relation_weight = relation_weight

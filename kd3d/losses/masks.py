@@ -94,8 +94,11 @@ class GaussianForeground(nn.Module):
         overlap: of the radius, in (0, 1).
         min_radius: in cells.
 
-    Frames without labels give ``background`` everywhere.
+    Frames of unknown boxes are left out of the pair, whatever ``background`` is: all of them would
+    be background.
     """
+
+    needs_boxes = True
 
     def __init__(
         self, *, background: float = 0.0, overlap: float = 0.1, min_radius: int = 2

@@ -5,6 +5,7 @@ import toys3d
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from torch import nn
 
 import kd3d.datasets.unlabelled
 import kd3d.models  # noqa: F401  (both register what the configs name)
@@ -12,6 +13,7 @@ from kd3d.bev_grid import BevGrid
 from kd3d.distill.additional_labels import additional_labels
 from kd3d.errors import UserError
 from kd3d.heads import CenterPrediction, DensePrediction
+from kd3d.registry import LOSSES
 
 NAMES = ("car", "pedestrian")
 
@@ -109,3 +111,40 @@ def test_a_student_trained_on_them_alone(tmp_path):
     assert len(counts[-1]) == 2  # both frames of the batch
     assert all(count > 0 for count in counts[-1])
     assert float(losses[-1]["loss"].detach()) > 0
+
+
+@LOSSES.register_module(force=True)
+class BoxCounts(nn.Module):
+    """Keeps of how many boxes it was told, frame by frame, and whether they are labels."""
+
+    needs_boxes = True
+    seen: list = []  # noqa: RUF012
+
+    def forward(self, student, teacher, *, boxes, labelled):
+        self.seen.append((len(student), [len(frame) > 0 for frame in boxes], labelled.tolist()))
+        return student.square().mean()
+
+
+@pytest.mark.parametrize("unlabelled", [True, False])
+def test_pairs_that_need_boxes_take_the_teachers_where_there_are_no_labels(tmp_path, unlabelled):
+    BoxCounts.seen.clear()
+    teacher = toys3d.teacher_config(tmp_path / "teacher.py", toys3d.centerpoint(8))
+    pair = {"name": "bev", "student": "pts_neck[0]", "teacher": "pts_neck[0]"}
+    hook = toys.distill_hook(
+        teacher,
+        [{**pair, "loss": {"type": "BoxCounts"}}],
+        additional_labels={"score_threshold": 0.01, "count": 2, "unlabelled": unlabelled},
+    )
+    config = toys3d.training(
+        tmp_path, toys3d.centerpoint(), hooks=[{"type": "InitSeparateHeads"}, hook]
+    )
+    frames = config.train_dataloader.dataset
+    bare = {"type": "Unlabelled", "dataset": frames}
+    config.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": [frames, bare]}
+    config.train_dataloader.sampler = {
+        "type": "mmdet.MultiSourceSampler", "batch_size": 2, "source_ratio": [1, 1]
+    }  # fmt: skip
+    runner = Runner.from_cfg(config)
+    runner.train()
+    expected = (2, [True, True], [True, False]) if unlabelled else (1, [True], [True])
+    assert BoxCounts.seen == [expected] * 3  # of preflight, and of two steps

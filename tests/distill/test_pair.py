@@ -1,13 +1,16 @@
-"""A pair by itself: what it hands to its loss of maps that differ in what they cover."""
+"""A pair by itself: what it hands to its loss, of maps and of frames."""
 
 import pytest
 import torch
+from torch import nn
 
 import kd3d.losses.affinity
-from kd3d.distill.pair import Scene
 from kd3d.distill.pair_config import pair_from_config
+from kd3d.distill.scene import Scene
 from kd3d.distill.truth import Truth
+from kd3d.errors import UserError
 from kd3d.losses.affinity import spread_cells
+from kd3d.registry import LOSSES
 
 NEAR = (-8.0, -8.0, -5.0, 8.0, 8.0, 3.0)  # in cells of 1 m: 16 x 16
 FAR = (-16.0, -16.0, -5.0, 16.0, 16.0, 3.0)  # 32 x 32, NEAR's in their midst
@@ -17,10 +20,10 @@ def box(x, y, dx=4.0, dy=2.0):
     return torch.tensor([[x, y, -1.0, dx, dy, 1.5, 0.0, 0.0, 0.0]])
 
 
-def truth_of(*boxes, labelled=None):
+def truth_of(*boxes, unlabelled=(), unknown=()):
     labels = [torch.zeros(len(each), dtype=torch.long) for each in boxes]
-    flags = torch.ones(len(boxes), dtype=torch.bool) if labelled is None else labelled
-    return Truth(list(boxes), labels, flags)
+    flags = torch.tensor([place not in {*unlabelled, *unknown} for place in range(len(boxes))])
+    return Truth(list(boxes), labels, flags, unknown)
 
 
 def compared(loss, student, teacher, truth=None, *, connector="auto", mask=None):
@@ -111,3 +114,131 @@ def test_a_pair_knows_whether_it_leaves_out_what_the_student_does_not_see(loss, 
         {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": loss}}
     )
     assert pair.leaves_out_beyond is expected
+
+
+NONE = torch.zeros(0, 9)
+TWO = torch.cat([box(-3.0, 2.0), box(4.0, -4.0)])
+GAUSSIAN = {"type": "GaussianForeground"}
+NEEDING = {
+    "feature": ({"type": "BevFeature"}, GAUSSIAN),
+    "background": ({"type": "BevFeature"}, {**GAUSSIAN, "background": 0.05}),
+    "points": ({"type": "BoxPoints"}, None),
+    "boxes": ({"type": "Affinity", "between": "boxes"}, None),
+    "cells": ({"type": "Affinity"}, GAUSSIAN),
+}
+needing = pytest.mark.parametrize("name", NEEDING)
+
+
+def four_frames(seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    student = torch.randn(4, 4, 16, 16, generator=generator)
+    return student.requires_grad_(), torch.randn(4, 4, 32, 32, generator=generator)
+
+
+@needing
+def test_frames_of_unknown_boxes_weigh_nothing(name):
+    """Added to two labelled frames they would halve the loss, if they counted as 0."""
+    loss, mask = NEEDING[name]
+    student, teacher = four_frames()
+    both = truth_of(TWO, TWO - 1.0)
+    expected = compared(loss, student[::2], teacher[::2], both, mask=mask)
+    mixed = truth_of(TWO, NONE, TWO - 1.0, NONE, unknown=(1, 3))
+    received = compared(loss, student, teacher, mixed, mask=mask)
+    assert received > 0.01
+    torch.testing.assert_close(received, expected)
+    received.backward()
+    assert (student.grad[1::2] == 0).all()
+    assert (student.grad[::2] != 0).any()
+
+
+@needing
+def test_labelled_frames_without_objects_count(name):
+    loss, mask = NEEDING[name]
+    student, teacher = four_frames()
+    mixed = truth_of(TWO, NONE, NONE, NONE, unknown=(2, 3))
+    received = compared(loss, student, teacher, mixed, mask=mask)
+    expected = compared(loss, student[:2], teacher[:2], truth_of(TWO, NONE), mask=mask)
+    torch.testing.assert_close(received, expected)
+    if name != "background":  # there, cells without objects weigh something
+        alone = compared(loss, student[:1], teacher[:1], truth_of(TWO), mask=mask)
+        torch.testing.assert_close(received, alone / 2)
+
+
+@needing
+def test_the_teachers_boxes_make_a_frame_known(name):
+    """It stays unlabelled, to those that ask, but its boxes are there."""
+    loss, mask = NEEDING[name]
+    student, teacher = four_frames()
+    boxes = (TWO, TWO - 1.0, TWO + 1.0, NONE)
+    received = compared(loss, student, teacher, truth_of(*boxes, unlabelled=(1, 3)), mask=mask)
+    expected = compared(loss, student, teacher, truth_of(*boxes), mask=mask)
+    torch.testing.assert_close(received, expected, rtol=0, atol=0)
+
+
+@needing
+def test_a_batch_of_unknown_frames_alone_is_zero_with_a_graph(name):
+    loss, mask = NEEDING[name]
+    student, teacher = four_frames()
+    received = compared(loss, student, teacher, truth_of(*[NONE] * 4, unknown=range(4)), mask=mask)
+    assert received.item() == 0
+    received.backward()
+    assert (student.grad == 0).all()
+
+
+def test_connectors_are_in_the_graph_of_a_batch_of_unknown_frames():
+    """DDP waits for the gradient of every parameter."""
+    config = {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": "BoxPoints"}}
+    pair = pair_from_config(config)
+    student, teacher = four_frames()
+    scene = Scene(truth_of(*[NONE] * 4, unknown=range(4)), NEAR, FAR)
+    pair.build_connectors("auto", student[:, :3], teacher, torch.device("cpu"), scene)
+    pair(student[:, :3], teacher, heads=(None, None), progress=0.0, scene=scene).backward()
+    gradients = [parameter.grad for parameter in pair.connectors.parameters()]
+    assert gradients
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("loss", ["BevFeature", "Affinity", "FeatureL2"])
+def test_losses_that_need_no_boxes_are_the_mean_over_all_frames(loss):
+    student, teacher = four_frames()
+    mixed = truth_of(TWO, NONE, TWO, NONE, unknown=(1, 3))
+    received = compared({"type": loss}, student, teacher, mixed)
+    singles = [compared({"type": loss}, student[i : i + 1], teacher[i : i + 1]) for i in range(4)]
+    assert len({single.item() for single in singles}) == 4
+    torch.testing.assert_close(received, torch.stack(singles).mean())
+
+
+@LOSSES.register_module(force=True)
+class NeedsBoxes(nn.Module):
+    """Of images as of points: keeps what it is given, and asks for known boxes alone."""
+
+    needs_boxes = True
+    given: list = []  # noqa: RUF012
+
+    def forward(self, student, teacher, *, boxes, labels, labelled):
+        self.given.append((len(student), len(teacher), len(boxes), len(labels), labelled.tolist()))
+        return (student - teacher).square().mean()
+
+
+def test_images_keep_the_same_rule_on_every_level():
+    NeedsBoxes.given.clear()
+    config = {"name": "fpn", "student": "neck", "teacher": "neck", "loss": {"type": "NeedsBoxes"}}
+    pair = pair_from_config(config)
+    students = [torch.randn(3, 2, size, size) for size in (8, 4)]
+    teachers = [torch.randn(3, 2, size, size) for size in (8, 4)]
+    corners = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+    truth = truth_of(corners, corners[:0], corners[:0], unknown=(1,))
+    scene = Scene(truth)
+    received = pair(students, teachers, heads=(None, None), progress=0.0, scene=scene)
+    assert NeedsBoxes.given == [(2, 2, 2, 2, [True, True])] * 2
+    pairs = zip(students, teachers, strict=True)
+    expected = [(s - t)[::2].square().mean() for s, t in pairs]
+    torch.testing.assert_close(received, torch.stack(expected).mean())
+
+
+def test_maps_that_are_not_by_frame_cannot_leave_frames_out():
+    config = {"name": "fpn", "student": "neck", "teacher": "neck", "loss": {"type": "NeedsBoxes"}}
+    views = torch.randn(6, 2, 4, 4)  # two of each frame
+    truth = truth_of(NONE, NONE, NONE, unknown=(1,))
+    with pytest.raises(UserError, match=r"pair 'fpn' .* tensor \(6, 2, 4, 4\) for 3 frames"):
+        pair_from_config(config)(views, views, heads=(None, None), progress=0.0, scene=Scene(truth))

@@ -34,7 +34,25 @@ def test_an_unlabelled_frame_says_so_and_is_empty():
     truth = Truth.of([empty], CPU)
     assert truth.boxes[0].shape == (0, 9)
     assert truth.labelled.tolist() == [False]
+    assert truth.unknown == (0,)
     assert not is_labelled(empty)
+
+
+def test_the_teachers_boxes_count_in_frames_without_labels_alone():
+    box, other = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5], [9.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5]
+    bare = Det3DDataSample(metainfo={"labelled": False})
+    bare.gt_instances_3d = InstanceData(labels_3d=torch.zeros(0, dtype=torch.int64))
+    samples = [lidar([box], [2]), bare, bare]
+    taught = [lidar([box, other], [2, 1]), lidar([other], [1], labelled=True), bare]
+    truth = Truth.of(samples, CPU, taught=taught)
+    assert [boxes[:, 0].tolist() for boxes in truth.boxes] == [[1.0], [9.0], []]
+    assert [labels.tolist() for labels in truth.labels] == [[2], [1], []]
+    assert truth.labelled.tolist() == [True, False, False]
+    assert truth.unknown == (2,)
+    known = truth.of_known()
+    assert [boxes[:, 0].tolist() for boxes in known.boxes] == [[1.0], [9.0]]
+    assert known.labelled.tolist() == [True, False]
+    assert known.unknown == ()
 
 
 def test_images_have_corners_in_pixels():
