@@ -1,10 +1,14 @@
 """Frames without their labels, as most of a fleet's are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kd3d.errors import UserError
 from kd3d.registry import DATASETS
+
+# Frames in a row that a pipeline may turn down by chance, as an image that cannot be read. The
+# libraries try a thousand before they give up.
+_TRIES = 10
 
 
 @DATASETS.register_module()
@@ -34,6 +38,7 @@ class Unlabelled:
             )
         if hasattr(self.dataset, "filter_empty_gt"):
             self.dataset.filter_empty_gt = False
+        self.dataset.max_refetch = min(self.dataset.max_refetch, _TRIES)
         self._strip()
 
     @property
@@ -57,9 +62,9 @@ class Unlabelled:
         """The frame after its pipeline.
 
         Raises:
-            UserError: the pipeline brought objects in.
+            UserError: the pipeline brought objects in, or turns down frames without any.
         """
-        data: dict[str, Any] = self.dataset[index]
+        data = self._processed(index)
         sample = data["data_samples"]
         for key, labels in (("gt_instances", "labels"), ("gt_instances_3d", "labels_3d")):
             instances = getattr(sample, key, None)
@@ -71,6 +76,32 @@ class Unlabelled:
         sample.set_metainfo({"labelled": False})
         return data
 
+    def _processed(self, index: int) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = self.dataset[index]
+        except Exception:
+            transform = self._rejecting(index)
+            if transform is None:  # it fails for another reason
+                raise
+            raise UserError(
+                f"Unlabelled: {transform} in the pipeline of {type(self.dataset).__name__} "
+                f"{self.dataset.ann_file} turns down frames without boxes: none of "
+                f"{self.dataset.max_refetch + 1} came through; let it take them (RandomCrop: "
+                "allow_negative_crop=True), or leave it out of the unlabelled frames' pipeline"
+            ) from None
+        return data
+
+    def _rejecting(self, index: int) -> str | None:
+        """The transform that makes nothing of a frame, by its class; None if all make something."""
+        pipeline = self.dataset.pipeline
+        noting = _NotingPipeline(pipeline.transforms)
+        self.dataset.pipeline = noting
+        try:
+            self.dataset.prepare_data(index)
+        finally:
+            self.dataset.pipeline = pipeline
+        return noting.rejecting
+
     def _strip(self) -> None:
         """Rewrites what the dataset holds, so that no label is left in memory either."""
         dataset = self.dataset
@@ -79,6 +110,22 @@ class Unlabelled:
         dataset.data_list = infos
         if dataset.serialize_data:
             dataset.data_bytes, dataset.data_address = dataset._serialize_data()
+
+
+class _NotingPipeline:
+    """Runs transforms as the libraries' Compose does, and notes the one that returned nothing."""
+
+    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
+        self.transforms = transforms
+        self.rejecting: str | None = None
+
+    def __call__(self, data: Any) -> Any:  # Any: as transforms take it
+        for transform in self.transforms:
+            data = transform(data)
+            if data is None:
+                self.rejecting = type(transform).__name__
+                return None
+        return data
 
 
 def without_labels(info: Mapping[str, Any]) -> dict[str, Any]:

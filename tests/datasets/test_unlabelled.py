@@ -65,6 +65,42 @@ def test_a_wrapper_inside_is_refused(tmp_path):
         built({"type": "Unlabelled", "dataset": repeated}, "mmdet")
 
 
+def crops(folder, **settings):
+    """Images of 64 px whose pipeline cuts out 32 px, before it packs them."""
+    inner = images(folder)
+    crop = {"type": "RandomCrop", "crop_size": (32, 32), **settings}
+    return {**inner, "pipeline": [*inner["pipeline"][:-1], crop, inner["pipeline"][-1]]}
+
+
+def test_a_transform_that_turns_down_frames_without_boxes_is_named(tmp_path):
+    inner = crops(tmp_path)  # its default is allow_negative_crop=False
+    bare = built({"type": "Unlabelled", "dataset": inner}, "mmdet")
+    loads = []
+    load = bare.dataset.pipeline.transforms[0]
+    bare.dataset.pipeline.transforms[0] = lambda data: (loads.append(1), load(data))[1]
+    with pytest.raises(UserError) as refused:
+        bare[0]
+    text = str(refused.value)
+    assert f"RandomCrop in the pipeline of CocoDataset {inner['ann_file']} turns down" in text
+    assert "none of 11 came through" in text
+    assert "allow_negative_crop=True" in text
+    assert len(loads) == 12  # and not a thousand: one more finds the transform
+    assert isinstance(built(inner, "mmdet")[0], dict)  # labelled frames pass
+
+
+def test_a_transform_that_takes_frames_without_boxes_passes(tmp_path):
+    inner = crops(tmp_path, allow_negative_crop=True)
+    bare = built({"type": "Unlabelled", "dataset": inner}, "mmdet")
+    assert bare[0]["inputs"].shape[1:] == (32, 32)
+
+
+def test_an_error_within_a_transform_stays_what_it_is(tmp_path):
+    inner = images(tmp_path, data_prefix={"img": "nowhere"})
+    bare = built({"type": "Unlabelled", "dataset": inner}, "mmdet")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        bare[0]
+
+
 def test_pasted_objects_are_refused(tmp_path):
     from mmengine.registry import TRANSFORMS
 
