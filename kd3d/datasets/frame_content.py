@@ -32,6 +32,7 @@ LABEL_FREE = frozenset(
 # and a frame's place in its data set, which the labelled part of a set numbers otherwise.
 _NOT_READ = {"img", "points", "sample_idx", "img_id"}
 _CAMERAS = ("images", "cam2img", "lidar2cam", "lidar2img", "depth2img")  # mmdet3d's
+_SWEEP_POINTS = ("lidar_path", "lidar2sensor")  # what LoadPointsFromMultiSweeps reads
 _PLAIN = (str, bool, int, float, type(None))
 
 
@@ -72,10 +73,16 @@ def content_digest(results: Mapping[str, Any], *, labels: bool) -> str:
 def sweeps_digest(results: Mapping[str, Any]) -> str:
     """Of the earlier turns that a LiDAR frame may be joined with; empty where it has none.
 
-    They lie in the frame's info whether or not a pipeline loads them.
+    They lie in the frame's info whether or not a pipeline loads them, so this has to be cheap.
     """
     sweeps = results.get("lidar_sweeps")
-    return digest([results.get("timestamp"), sweeps]) if sweeps else ""
+    if not sweeps:
+        return ""
+    read = []
+    for sweep in sweeps:
+        points = sweep.get("lidar_points", {})
+        read.append([sweep.get("timestamp"), {key: points.get(key) for key in _SWEEP_POINTS}])
+    return digest([results.get("timestamp"), read])
 
 
 def digest(value: Any) -> str:  # Any: whatever a pipeline's results hold
@@ -97,8 +104,10 @@ def file_state(path: str) -> str:
 def _feed(into: blake2b, value: Any) -> None:
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
-    if isinstance(value, _PLAIN):  # first: matrices are lists of these
+    if isinstance(value, _PLAIN):
         into.update(f"{value!r};".encode())
+    elif isinstance(value, list) and all(type(item) in _PLAIN for item in value):
+        into.update(repr(value).encode())  # a matrix's row, at once
     elif isinstance(value, np.ndarray) and value.dtype != object:
         into.update(f"{value.dtype}{value.shape}".encode())
         into.update(value.tobytes())
