@@ -29,9 +29,10 @@ class CacheSettings:
     Attributes:
         dir: folder; teachers, taps and pipelines get folders of their own below it.
         dtype: that floats are rounded to, "float16" or "bfloat16".
-        max_gb: a run is refused whose entries would take more. It counts the folder of one
-            teacher; those of earlier teachers, and entries of frames that were replaced since,
-            stay until they are deleted by hand, at any time no run uses them.
+        max_gb: a run is refused whose entries are expected to take more, and nothing is written
+            beyond. It counts the folder of one teacher; those of earlier teachers, and entries of
+            frames that were replaced since, stay until they are deleted by hand, at any time no
+            run uses them.
         reuse_flips: whether a flipped frame reads the flipped features of the frame as it is.
     """
 

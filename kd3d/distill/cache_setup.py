@@ -14,6 +14,7 @@ from kd3d.distill.cache import (
     expect_by_frame,
     fingerprint,
     open_store,
+    padded_size,
 )
 from kd3d.distill.cache_entry import DTYPES, flattened
 from kd3d.distill.flips import Flip, check_equivariance
@@ -84,7 +85,9 @@ def cached_teacher(
         draws: frames that the whole training reads, with repetition.
 
     Returns:
-        The cached teacher, and a line that says how large its cache becomes.
+        The cached teacher, and a line that says how much this training adds to its cache: a bound
+        for points, an estimate for images, which have an entry for each size they are padded to
+        (and for each flip, also where flips are reused, if they do not fill it).
 
     Raises:
         UserError: augmentation cannot be replayed, flips cannot be reused, or the cache would
@@ -104,7 +107,8 @@ def cached_teacher(
     size_gb = entries * each / 1e9
     text = (
         f"teacher cache in {settings.dir}: {entries} entries ({frames} frames, {forms} forms each, "
-        f"{draws} drawn) of {each / 1e6:.2f} MB, {size_gb:.2f} GB at most"
+        f"{draws} drawn) of {each / 1e6:.2f} MB, {size_gb:.2f} GB "
+        f"{_holds_for(padded_size(batch['inputs']))}"
     )
     if size_gb > settings.max_gb:
         raise UserError(
@@ -115,7 +119,7 @@ def cached_teacher(
     name = fingerprint(teacher.model, model, taps, settings, [replay.before, images])
     store = open_store(settings, name)
     cached = CachedTeacher(teacher, store, settings, taps, sweeps=replay.sweeps)
-    return cached, f"{text}; {len(store)} are there"
+    return cached, f"{text}; {len(store)} are there, and max_gb={settings.max_gb:g} bounds them all"
 
 
 def replay_of(config: Config) -> Replay:
@@ -153,6 +157,15 @@ def entry_bytes(
     return sum(
         t.numel() // frames * (dtype.itemsize if t.is_floating_point() else t.itemsize)
         for t in tensors
+    )
+
+
+def _holds_for(size: tuple[int, ...]) -> str:
+    if not size:
+        return "at most"
+    rows, columns = size
+    return (
+        f"if every image fills {rows} x {columns}, as the first batch's; other padding adds to it"
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import kd3d.datasets.replayed_augmentation
 import kd3d.models  # noqa: F401  (both register what the configs name)
 from kd3d.distill.cache import CachedTeacher, CacheSettings, fingerprint, frames_of
-from kd3d.distill.cache_setup import entry_bytes, replay_of
+from kd3d.distill.cache_setup import cached_teacher, entry_bytes, replay_of
 from kd3d.distill.cache_store import FeatureStore
 from kd3d.distill.flips import Flip, check_equivariance, flip_of, flipped
 from kd3d.distill.recorder import Tap
@@ -341,6 +341,36 @@ def test_the_size_of_an_entry():
     batch = {"inputs": images(1, 2), "data_samples": [sample("a"), sample("b")]}
     teacher = Teacher(Detector(), [TAP])
     assert entry_bytes(teacher, [TAP, TAP], CacheSettings("x"), batch) == 2 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (
+            images(1, 2),
+            "6 entries (3 frames, 2 forms each, 9 drawn) of 0.00 MB, 0.00 GB if every image fills "
+            "2 x 4, as the first batch's; other padding adds to it; 0 are there, and max_gb=10 ",
+        ),
+        ({"points": toys3d.points(2)}, "0.00 GB at most; 0 are there"),
+    ],
+)
+def test_the_size_of_a_cache_is_a_bound_for_points_alone(tmp_path, inputs, says):
+    """An image has one more entry for each size that a batch is padded to, however many."""
+    detector = Detector()
+    detector.forward = lambda inputs, samples, mode: detector.net(images(1, 2))
+    student = pipeline(PACK)
+    student.model.data_preprocessor = {}
+    _, text = cached_teacher(
+        Teacher(detector, [TAP]),
+        [TAP],
+        CacheSettings(str(tmp_path)),
+        student=student,
+        model={},
+        batch={"inputs": inputs, "data_samples": [sample("a"), sample("b")]},
+        frames=3,
+        draws=9,
+    )
+    assert says in text
 
 
 def test_settings_are_checked():
