@@ -95,6 +95,21 @@ def require_entries(config: Config, names: Iterable[str], source: str | Path) ->
         )
 
 
+def type_name(settings: Any) -> str:  # Any: config values
+    """The class that a config's dict names, without its scope; empty for anything else."""
+    kind = settings.get("type") if isinstance(settings, Mapping) else None
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.split(".")[-1]
+
+
+def has_unlabelled(dataset: Any) -> bool:  # Any: config values
+    """Whether a data set's dict has ``Unlabelled`` frames, however it is wrapped or joined."""
+    if not isinstance(dataset, Mapping):
+        return False
+    inside = [dataset.get("dataset"), *(dataset.get("datasets") or [])]
+    return type_name(dataset) == "Unlabelled" or any(map(has_unlabelled, inside))
+
+
 def default_work_dir(config: Config, source: str | Path, given: str | None) -> str:
     """The work dir as mmdet decides it: the flag, the config's own, or its name's."""
     own = config.get("work_dir")

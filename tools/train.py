@@ -15,7 +15,7 @@ import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.building import building
 from kd3d.checkpoints import check_weights_fit, load_checkpoint, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
-from kd3d.distill.preflight import check_custom_hooks
+from kd3d.distill.preflight import check_custom_hooks, check_unlabelled
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.training import write_training_record
 
@@ -53,6 +53,7 @@ def configured(args: argparse.Namespace) -> Config:
         config, ["model", "train_dataloader", "train_cfg", "optim_wrapper"], args.config
     )
     check_custom_hooks(config)
+    check_unlabelled(config)
     if args.launcher == "pytorch" and "RANK" not in os.environ:
         raise UserError("--launcher pytorch: start with torchrun --nproc_per_node N tools/train.py")
     config.launcher = args.launcher

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kd3d.bev_grid import BevGrid
+from kd3d.configs import has_unlabelled, type_name
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.pair import Pair
@@ -193,6 +194,25 @@ def check_custom_hooks(config: Config) -> None:
         raise UserError(
             f"{path}: its custom_hooks replace those of its base and drop {', '.join(dropped)}; "
             "write\n  custom_hooks = [*_base_.custom_hooks, dict(type=...)]\nto keep them"
+        )
+
+
+def check_unlabelled(config: Config) -> None:
+    """Refuses a training on frames without labels that no teacher speaks for.
+
+    It is the DistillHook that keeps them out of the task loss; to a detector by itself they are
+    frames without objects.
+
+    Raises:
+        UserError: the training set has Unlabelled frames, and no DistillHook is there.
+    """
+    loader = config.get("train_dataloader") or {}
+    hooks = map(type_name, config.get("custom_hooks") or [])
+    if has_unlabelled(loader.get("dataset")) and "DistillHook" not in hooks:
+        raise UserError(
+            f"{config.filename}: train_dataloader has Unlabelled frames, but custom_hooks has no "
+            "DistillHook: the detector would learn that nothing is there; add the hook with a "
+            "teacher, or leave the Unlabelled part out of the data set"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from kd3d.configs import merge_options
+from kd3d.configs import has_unlabelled, merge_options, type_name
 from kd3d.errors import UserError
 
 # What evaluation needs of a student's config; the rest belongs to its training.
@@ -64,7 +64,7 @@ def baseline_config(distilled: Config) -> Config:
     hooks = teacher_free.get("custom_hooks") or []
     teacher_free.custom_hooks = [hook for hook in hooks if not _is_distill_hook(hook)]
     loader = teacher_free.get("train_dataloader")
-    if loader and _has_unlabelled(loader.get("dataset")):
+    if loader and has_unlabelled(loader.get("dataset")):
         dataset = _labelled(loader.dataset)
         if dataset is None:
             raise UserError(
@@ -72,7 +72,7 @@ def baseline_config(distilled: Config) -> Config:
                 "has nothing to learn from; join labelled frames by ConcatDataset"
             )
         loader.dataset = dataset
-        if _kind(loader.sampler) == "MultiSourceSampler":
+        if type_name(loader.sampler) == "MultiSourceSampler":
             loader.sampler = ConfigDict(type="InfiniteSampler", shuffle=True)
     return teacher_free
 
@@ -182,26 +182,12 @@ def _classes(config: Config) -> list[str]:
 
 
 def _is_distill_hook(hook: Mapping[str, Any]) -> bool:  # Any: config values
-    return _kind(hook) == "DistillHook"
-
-
-def _kind(settings: Mapping[str, Any]) -> str:
-    """The class that a config names, without its scope."""
-    kind = settings.get("type")
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.split(".")[-1]
-
-
-def _has_unlabelled(dataset: Any) -> bool:  # Any: config values
-    if isinstance(dataset, Mapping):
-        inside = [dataset.get("dataset"), *(dataset.get("datasets") or [])]
-        return _kind(dataset) == "Unlabelled" or any(map(_has_unlabelled, inside))
-    return False
+    return type_name(hook) == "DistillHook"
 
 
 def _labelled(dataset: Any) -> Any:  # Any: config values
     """The dataset without Unlabelled parts; None if nothing is left."""
-    if _kind(dataset) == "Unlabelled":
+    if type_name(dataset) == "Unlabelled":
         return None
     if dataset.get("datasets"):
         parts = [part for part in map(_labelled, dataset.datasets) if part is not None]

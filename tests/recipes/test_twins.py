@@ -3,6 +3,7 @@ import copy
 import pytest
 from mmengine.config import Config
 
+from kd3d.distill.preflight import check_unlabelled
 from kd3d.errors import UserError
 from kd3d.recipes.twins import (
     baseline_config,
@@ -50,6 +51,16 @@ def test_twins_learn_from_labelled_frames_alone(distilled):
             "dataset": part("few.json"),
         }
     assert given.to_dict() == before
+
+
+def test_the_twins_of_frames_without_labels_may_be_trained(distilled):
+    bare = {"type": "kd3d.Unlabelled", "dataset": part("rest.json")}
+    given = mixed(distilled, part("few.json"), {"type": "RepeatDataset", "dataset": bare})
+    check_unlabelled(given)
+    check_unlabelled(baseline_config(given))
+    given.custom_hooks = baseline_config(given).custom_hooks
+    with pytest.raises(UserError, match="has Unlabelled frames, but custom_hooks has no Distill"):
+        check_unlabelled(given)
 
 
 def test_several_labelled_parts_stay_joined_below_a_wrapper(distilled):

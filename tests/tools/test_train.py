@@ -140,6 +140,13 @@ def test_mistakes_in_a_config(refused, config, tools, tmp_path, option, says, mo
     assert len(text.splitlines()) <= 4
 
 
+def test_frames_without_labels_need_a_teacher(refused, config, tmp_path):
+    options = ["train_dataloader.dataset.type=Unlabelled", "custom_hooks=[]"]
+    text = refused("train.py", config, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert text.startswith(f"{config}: train_dataloader has Unlabelled frames, but custom_hooks")
+    assert "learn that nothing is there; add the hook with a teacher, or leave" in text
+
+
 def test_an_image_missing_in_a_worker_process(refused, config, tmp_path):
     options = ["train_dataloader.dataset.data_prefix.img=no", "train_dataloader.num_workers=1"]
     plain = [*options, "custom_hooks=[]"]
