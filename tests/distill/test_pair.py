@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 import kd3d.losses.affinity
+from kd3d.bev_grid import BevGrid
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.scene import Scene
 from kd3d.distill.truth import Truth
 from kd3d.errors import UserError
+from kd3d.heads import CenterPrediction
 from kd3d.losses.affinity import spread_cells
 from kd3d.registry import LOSSES
 
@@ -26,11 +28,11 @@ def truth_of(*boxes, unlabelled=(), unknown=()):
     return Truth(list(boxes), labels, flags, unknown)
 
 
-def compared(loss, student, teacher, truth=None, *, connector="auto", mask=None):
+def compared(loss, student, teacher, truth=None, *, connector="auto", mask=None, guide=None):
     """The loss of a pair whose student sees NEAR and whose teacher sees FAR."""
     config = {"name": "bev", "student": "neck", "teacher": "neck", "loss": loss}
     pair = pair_from_config(config if mask is None else {**config, "mask": mask})
-    scene = Scene(truth, NEAR, FAR)
+    scene = Scene(truth, NEAR, FAR, guide)
     pair.build_connectors(connector, student, teacher, torch.device("cpu"), scene)
     assert bool(len(pair.connectors)) == (connector == "auto")
     return pair(student, teacher, heads=(None, None), progress=0.0, scene=scene)
@@ -206,6 +208,23 @@ def test_losses_that_need_no_boxes_are_the_mean_over_all_frames(loss):
     singles = [compared({"type": loss}, student[i : i + 1], teacher[i : i + 1]) for i in range(4)]
     assert len({single.item() for single in singles}) == 4
     torch.testing.assert_close(received, torch.stack(singles).mean())
+
+
+def test_regions_are_told_in_all_frames_and_where_there_are_no_labels_by_the_teacher_alone():
+    """As in the shipped recipe of few labels: it makes no difference that additional_labels add."""
+    student, teacher = four_frames()
+    logits = torch.full((4, 1, 32, 32), -9.0)
+    logits[:, :, 12:15, 18:21] = 3.0
+    grid = BevGrid.over(FAR, (32, 32))
+    guide = CenterPrediction(logits, torch.zeros(4, 1, 10, 32, 32), (0,), ("car",), grid)
+    loss, mask = {"type": "BevFeature"}, {"type": "RegionMask", "teacher": "pts_bbox_head"}
+    added = truth_of(TWO, TWO - 1.0, TWO + 1.0, TWO, unlabelled=(2, 3))
+    received = compared(loss, student, teacher, added, mask=mask, guide=guide)
+    bare = truth_of(TWO, TWO - 1.0, NONE, NONE, unknown=(2, 3))
+    expected = compared(loss, student, teacher, bare, mask=mask, guide=guide)
+    torch.testing.assert_close(received, expected, rtol=0, atol=0)
+    received.backward()
+    assert (student.grad != 0).flatten(1).any(1).all()
 
 
 @LOSSES.register_module(force=True)
