@@ -9,8 +9,9 @@ Three levels, each with tolerances by precision (kd3d/backends/tolerances.py; --
 overrides one): tensors; final boxes after NMS, matched one to one; and the task metric (AP or NDS)
 on --metric-samples of the config's test split, where it is here. Tensors are the outputs, each of
 their levels by itself, and, of fp16 and int8, each channel of the last layers: it may be twice
-(head_noise) as noisy as when the file was made, which export.json says. export.json and sample.npz
-are compared with the detector, too. Asked are the sample and --frames of the test split.
+(head_noise) as noisy as when the file was made, which export.json says, and is to be decoded as
+model.onnx would decode it. export.json and sample.npz are compared with the detector, too. Asked
+are the sample and --frames of the test split.
 
 Where a file fails, its graph is cut to find the first layer that departs: model.onnx is compared
 with the graph traced anew from the weights, every other file with model.onnx.

@@ -71,11 +71,12 @@ def models_from_json(content: Mapping[str, Any], where: str) -> dict[str, ModelF
     """The entry "models" of an export.json, by precision.
 
     Raises:
-        UserError: if there is none: the folder was written before it held several precisions.
+        UserError: if there is none: the folder was written before it held several precisions, or
+            nothing is left in it that could be run and compared.
     """
-    if "models" not in content:
+    if "models" not in content or not content["models"]:
         raise UserError(
-            f"{where}: has no entry 'models', so an older version wrote it; "
+            f"{where}: has no entry 'models' with a file in it, so an older version wrote it; "
             "export again with tools/export.py CONFIG CHECKPOINT --out DIR"
         )
     return {name: ModelFile.from_json(entry) for name, entry in content["models"].items()}

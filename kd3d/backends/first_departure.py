@@ -81,6 +81,7 @@ def first_departure(
     *,
     limit: float,
     head: str = "",
+    rows_free: bool = False,
 ) -> Departure | None:
     """The first layer whose output departs; None if no output of the graph differs at all.
 
@@ -92,20 +93,24 @@ def first_departure(
             is taken: something was reported, so the largest contribution is looked for.
         head: tensor at whose worst channel something was reported: channels are compared one by
             one then, and half of what differs there is the limit.
+        rows_free: looks behind a TopK whatever differs before it: channels are compared one by one,
+            and those behind it whatever the order of their rows. Half of the worst output's
+            difference is the limit, as a row that ties may be another one.
     """
     if head:
         search = _Search(reference, candidate, sets, sorted_too=True, by_channel=True)
         return _departure(search, head, search.differences([head])[0].rms / 2)
-    search = _Search(reference, candidate, sets, sorted_too=False)
+    search = _Search(reference, candidate, sets, sorted_too=rows_free, by_channel=rows_free)
     ends = search.differences(search.ends())
     worst = max((end.rms for end in ends), default=0.0)
-    if worst <= min(limit, _EQUAL):
+    if worst <= min(limit, _EQUAL) and not rows_free:
         search = _Search(reference, candidate, sets, sorted_too=True)
         ends = search.differences(search.ends())
         worst = max((end.rms for end in ends), default=0.0)
     if not worst:
         return None
-    limit = limit if worst > limit else worst / 2
+    if rows_free or worst <= limit:
+        limit = worst / 2
     return _departure(search, next(end.tensor for end in ends if end.rms > limit), limit)
 
 

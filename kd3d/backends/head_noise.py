@@ -6,7 +6,7 @@ a coarser precision adds there depends little on the input. So the noise that th
 its calibration inputs is the limit on all others, for each channel of each head.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.backends.base import Array, Feeds
-from kd3d.backends.subgraph import InnerTensors
 
 ENTRY = "head_noise"  # of a model in export.json
 _DIGITS = 1e-5  # of the values themselves: single precision
 Noise = NDArray[np.float64]
+Ask = Callable[[Sequence[str], Sequence[Feeds]], Sequence[Mapping[str, Array]]]
+"""The named tensors of a file for each set of inputs, as ``InnerTensors`` gives them."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def _at_least(noise: Noise, powers: Sequence[tuple[float, float]], least: float)
 
 
 def head_differences(
-    reference: InnerTensors,
-    candidate: InnerTensors,
+    reference: Ask,
+    candidate: Ask,
     sets: Sequence[Feeds],
     accepted: Mapping[str, AcceptedNoise],
 ) -> tuple[HeadDifference, ...]:

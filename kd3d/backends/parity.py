@@ -55,6 +55,8 @@ class Parity:
         tolerances: what was asked.
         parts: difference by the name of a part of an output; empty if they were not compared.
         heads: the last layers of the file; empty if they were not compared.
+        decoding: by output, difference from what the reference makes of the file's own last layers;
+            empty if it was not compared.
     """
 
     tensors: Mapping[str, TensorDifference]
@@ -64,6 +66,7 @@ class Parity:
     tolerances: Tolerances
     parts: Mapping[str, TensorDifference] = field(default_factory=dict)
     heads: Sequence[HeadDifference] = ()
+    decoding: Mapping[str, TensorDifference] = field(default_factory=dict)
 
     @property
     def matched(self) -> float:
@@ -105,6 +108,12 @@ class Parity:
         return all(head.ratio <= self.tolerances.head_noise for head in self.heads)
 
     @property
+    def decoding_agrees(self) -> bool:
+        """The file decodes its own last layers as the reference would."""
+        limit = self.tolerances.decoding
+        return all(found.rms <= limit for found in self.decoding.values())
+
+    @property
     def boxes_agree(self) -> bool:
         """Enough boxes have a partner, or they do not decide."""
         return self.matched >= self.tolerances.matched or not self.boxes_decide
@@ -112,7 +121,8 @@ class Parity:
     @property
     def passed(self) -> bool:
         """All that was compared agrees."""
-        return self.tensors_agree and self.parts_agree and self.heads_agree and self.boxes_agree
+        levels = (self.tensors_agree, self.parts_agree, self.heads_agree, self.decoding_agrees)
+        return all(levels) and self.boxes_agree
 
 
 def parity(
@@ -152,13 +162,13 @@ def parity(
             if align is not None:
                 received = align(expected, received)
             differences = {n: tensor_difference(expected[n], received[n]) for n in expected}
-            worst = {n: _worse(worst.get(n), difference) for n, difference in differences.items()}
+            worst = {n: worse(worst.get(n), difference) for n, difference in differences.items()}
             if split is not None:
                 ours, theirs = split(expected), split(received)
                 parts = {
-                    n: _worse(parts.get(n), tensor_difference(ours[n], theirs[n])) for n in ours
+                    n: worse(parts.get(n), tensor_difference(ours[n], theirs[n])) for n in ours
                 }
-            if detect is not None:
+            if detect is not None and not _is_broken(expected):
                 found = detect(expected)
                 boxes += _count(found, _detect_finite(detect, received), tolerances)
                 noisy = _with_noise(expected, differences, generator)
@@ -210,6 +220,11 @@ def _detect_finite(detect: Detect, outputs: Mapping[str, Array]) -> Sequence[Box
     )
 
 
+def _is_broken(tensors: Mapping[str, Array]) -> bool:
+    """Whether a value is not finite: the tensors have failed then, and no NMS is made for it."""
+    return not all(np.isfinite(array).all() for array in tensors.values())
+
+
 def _with_noise(
     tensors: Mapping[str, Array],
     differences: Mapping[str, TensorDifference],
@@ -231,7 +246,8 @@ def _with_noise(
     return noisy
 
 
-def _worse(first: TensorDifference | None, second: TensorDifference) -> TensorDifference:
+def worse(first: TensorDifference | None, second: TensorDifference) -> TensorDifference:
+    """The larger of each difference, and all values that are not finite."""
     if first is None:
         return second
     return TensorDifference(

@@ -1,7 +1,7 @@
 """Inner tensors of an ONNX file in any backend: what makes them, as a file of its own."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +47,25 @@ class InnerTensors:
                 ]
 
 
-def subgraph(model: Any, names: Sequence[str]) -> Any:
+def subgraph(model: Any, names: Sequence[str], given: Collection[str] = ()) -> Any:
     """A ModelProto of those nodes, inputs and weights that the named tensors need.
 
     Args:
         model: a ModelProto whose shapes were inferred; it is not changed.
         names: of tensors that nodes make; they are the outputs, in this order.
+        given: tensors that are inputs of the part instead of being made in it.
     """
     import onnx
 
     graph = model.graph
-    nodes = needed_nodes(graph, names)
+    nodes = needed_nodes(graph, names, given)
     read = {name for node in nodes for name in node.input}
     known = {value.name: value for value in [*graph.value_info, *graph.output]}
     outputs = [known[name] if name in known else onnx.ValueInfoProto(name=name) for name in names]
     part = onnx.helper.make_graph(
         nodes,
         f"{graph.name}-part",
-        [value for value in graph.input if value.name in read],
+        [*(v for v in graph.input if v.name in read), *(known[n] for n in given if n in read)],
         outputs,
         [tensor for tensor in graph.initializer if tensor.name in read],
     )
@@ -73,9 +74,9 @@ def subgraph(model: Any, names: Sequence[str]) -> Any:
     return found
 
 
-def needed_nodes(graph: Any, names: Iterable[str]) -> list[Any]:
-    """Nodes that the named tensors depend on, in the graph's order."""
-    producer = producers(graph)
+def needed_nodes(graph: Any, names: Iterable[str], given: Collection[str] = ()) -> list[Any]:
+    """Nodes that the named tensors depend on but for those given, in the graph's order."""
+    producer = {name: at for name, at in producers(graph).items() if name not in given}
     found: set[int] = set()
     waiting = [name for name in names if name in producer]
     while waiting:

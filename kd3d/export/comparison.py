@@ -43,6 +43,13 @@ def align_of(manifest: Manifest | PillarManifest, tolerances: Tolerances) -> Ali
     return None
 
 
+def decoding_align_of(manifest: Manifest | PillarManifest) -> Align | None:
+    """The order of rows decoded from the same answers: none but ties may change places."""
+    if isinstance(manifest, PillarManifest):
+        return partial(in_reference_order, groups=manifest.groups, tied=Tolerances().score)
+    return None
+
+
 def split_of(manifest: Manifest | PillarManifest, precision: str) -> Split | None:
     """Levels (or tasks) of the outputs, so that one that sees nothing is compared, too.
 

@@ -16,10 +16,10 @@ from kd3d.backends.ssh import Host
 from kd3d.backends.subgraph import InnerTensors
 from kd3d.backends.tolerances import Tolerances, tolerances_of
 from kd3d.export.candidates import Candidates
-from kd3d.export.comparison import align_of, detect_of, split_of
+from kd3d.export.comparison import align_of, decoding_align_of, detect_of, split_of
 from kd3d.export.folder import trace_images
 from kd3d.export.gate_inputs import GateInputs, gate_inputs
-from kd3d.export.head_parity import head_parity
+from kd3d.export.inner_parity import decoding_departure, inner_parity
 from kd3d.export.manifest import Manifest
 from kd3d.export.metric_parity import MetricChange, SampleMetric
 from kd3d.export.parity_record import parity_record
@@ -28,6 +28,7 @@ from kd3d.export.pillar_export import trace_pillars
 from kd3d.report.record import Record
 
 CANDIDATES = ("onnxruntime", "tensorrt")
+REFERENCE = ("onnxruntime", "fp32")  # backend and precision that others are compared with inside
 Say = Callable[[str], None]
 
 
@@ -126,8 +127,8 @@ def parity_gate(
     ):
         tolerances = replace(tolerances_of(backend, precision), **(changes or {}))
         say(f"{backend} {precision}: tensors and boxes")
-        result, reason = _parity(inputs, candidates, backend, precision, tolerances)
-        left_out += [f"last layers of {reason}"] if reason else []
+        result, reasons = _parity(inputs, candidates, backend, precision, tolerances)
+        left_out += reasons
         change = None
         if metric and expected:
             say(f"{backend} {precision}: task metric")
@@ -185,8 +186,8 @@ def _parity(
     backend: str,
     precision: str,
     tolerances: Tolerances,
-) -> tuple[Parity, str]:
-    """Of tensors, last layers and boxes; and why the last layers were left out."""
+) -> tuple[Parity, Sequence[str]]:
+    """Of tensors, boxes and inside the file; and what was left out inside."""
     sets = inputs.feeds_of(precision)
     result = parity(
         inputs.reference,
@@ -197,13 +198,16 @@ def _parity(
         split=split_of(inputs.manifest, precision),
         tolerances=tolerances,
     )
+    if (backend, precision) == REFERENCE:
+        return result, ()
     with tempfile.TemporaryDirectory(prefix="kd3d-parity-") as work_dir:
-        heads, reason = head_parity(
+        inside = inner_parity(
             *(candidates.bundle, precision, sets),
             real=any(inputs.real),
+            align=decoding_align_of(inputs.manifest),
             open_file=candidates.parts(backend, Path(work_dir)),
         )
-    return replace(result, heads=heads), reason
+    return replace(result, heads=inside.heads, decoding=inside.decoding), inside.left_out
 
 
 def _departure(
@@ -211,25 +215,30 @@ def _departure(
 ) -> Departure | None:
     """Compares the inside of the file with that of what is right.
 
-    Right is model.onnx in ONNX Runtime; for that file itself, the graph traced anew from the
-    weights. None where there is nothing to compare with, or nothing inside departs.
+    Right is model.onnx in ONNX Runtime, fed with the file's own last layers if only their decoding
+    departs; for that file itself, the graph traced anew from the weights. None where there is
+    nothing to compare with, or nothing inside departs.
     """
     bundle = candidates.bundle
     with tempfile.TemporaryDirectory(prefix="kd3d-parity-") as work_dir:
         right = bundle.folder / MODEL_FILES["fp32"]
-        if (verdict.backend, verdict.precision) == ("onnxruntime", "fp32"):
+        sets = inputs.feeds_of(verdict.precision)[:2]
+        parts = candidates.parts(verdict.backend, Path(work_dir))
+        result = verdict.parity
+        if result.heads_agree and not result.decoding_agrees:
+            return decoding_departure(
+                *(bundle, verdict.precision, sets), limit=tolerances.decoding, open_file=parts
+            )
+        if (verdict.backend, verdict.precision) == REFERENCE:
             if inputs.module is None:
                 return None
             right = _traced(inputs, Path(work_dir) / "traced.onnx")
         return first_departure(
             InnerTensors(right, OnnxRuntimeBackend),
-            InnerTensors(
-                bundle.model_path(verdict.precision),
-                candidates.parts(verdict.backend, Path(work_dir)),
-            ),
-            inputs.feeds_of(verdict.precision)[:2],
+            InnerTensors(bundle.model_path(verdict.precision), parts),
+            sets,
             limit=tolerances.layer,
-            head=_failed_head(verdict.parity),
+            head=_failed_head(result),
         )
 
 

@@ -87,10 +87,11 @@ def _differences(result: Parity) -> dict[str, float]:
 
 
 def _inner_differences(result: Parity) -> dict[str, float]:
-    """The worst level and the worst last layer, where they were compared."""
+    """The worst level, last layer and decoded output, where they were compared."""
     found = {
         "relative_rms_of_a_level": [part.rms for part in result.parts.values()],
         "head_noise_ratio": [head.ratio for head in result.heads],
+        "relative_rms_of_decoding": [found.rms for found in result.decoding.values()],
     }
     worst = {name: max(values) for name, values in found.items() if values}
     return {name: value for name, value in worst.items() if np.isfinite(value)}
@@ -104,6 +105,7 @@ def _limits(manifest: Manifest | PillarManifest, result: Parity) -> Conditions:
         "tolerance_rms": limits.rms,
         "tolerance_part": limits.part,
         "tolerance_head_noise": limits.head_noise,
+        "tolerance_decoding": limits.decoding,
         "tolerance_score": limits.score,
         "tolerance_confident": limits.confident,
         "tolerance_matched": limits.matched,

@@ -12,7 +12,7 @@ from kd3d.backends.first_departure import Departure, LayerDifference
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
 from kd3d.export.parity_gate import Gate, Verdict
-from kd3d.export.proof import worst_head, worst_part
+from kd3d.export.proof import worst_decoding, worst_head, worst_part
 
 
 def gate_tables(gate: Gate) -> Iterator[RenderableType]:
@@ -55,6 +55,7 @@ def failed_levels(verdict: Verdict) -> str:
         (verdict.parity.tensors_agree, "tensors"),
         (verdict.parity.parts_agree, "levels"),
         (verdict.parity.heads_agree, "last layers"),
+        (verdict.parity.decoding_agrees, "decoding"),
         (verdict.parity.boxes_agree, "boxes"),
         (verdict.metric is None or verdict.metric.passed, "task metric"),
     ]
@@ -99,6 +100,9 @@ def _inner(verdict: Verdict) -> str:
     if result.heads:
         most = max(head.ratio for head in result.heads)
         text += f"\na last layer {most:.2g}x (limit {result.tolerances.head_noise:g}x)"
+    if result.decoding:
+        most = max(found.rms for found in result.decoding.values())
+        text += f"\ndecoding {most:.1e} (limit {result.tolerances.decoding:g})"
     return text
 
 
@@ -109,6 +113,8 @@ def _named(verdict: Verdict) -> Iterator[str]:
         yield f"{where}: {worst_part(result)}"
     if not result.heads_agree:
         yield f"{where}: {worst_head(result)}"
+    if not result.decoding_agrees:
+        yield f"{where}: {worst_decoding(result)}"
 
 
 def _boxes(verdict: Verdict) -> str:

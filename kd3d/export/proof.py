@@ -11,9 +11,9 @@ from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
 from kd3d.backends.recorded import RecordedBackend, recorded
 from kd3d.backends.tolerances import TOLERANCES, Tolerances
-from kd3d.export.comparison import align_of, detect_of, split_of
+from kd3d.export.comparison import align_of, decoding_align_of, detect_of, split_of
 from kd3d.export.deployable import Deployable
-from kd3d.export.head_parity import head_parity
+from kd3d.export.inner_parity import inner_parity
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import backend_from_module
 from kd3d.export.parity_record import parity_record
@@ -54,7 +54,7 @@ class Exported:
 def export_parity(
     exported: Exported, precision: str = "fp32", *, tolerances: Tolerances | None = None
 ) -> Parity:
-    """Compares a file in ONNX Runtime with the PyTorch module: tensors, last layers, final boxes.
+    """Compares a file in ONNX Runtime with the PyTorch module: tensors, final boxes, and inside.
 
     Args:
         exported: the folder and its detector.
@@ -73,12 +73,15 @@ def export_parity(
         split=split_of(manifest, precision),
         tolerances=tolerances,
     )
-    heads, _ = head_parity(
+    if precision == "fp32":  # the others are compared with this one
+        return result
+    inside = inner_parity(
         *(Bundle.read(exported.folder), precision, feeds),
         real=bool(exported.real),
+        align=decoding_align_of(manifest),
         open_file=OnnxRuntimeBackend,
     )
-    return replace(result, heads=heads)
+    return replace(result, heads=inside.heads, decoding=inside.decoding)
 
 
 def write_export_record(
@@ -128,6 +131,17 @@ def worst_head(result: Parity) -> str:
     )
 
 
+def worst_decoding(result: Parity) -> str:
+    """Which output is decoded most wrongly; empty if none was compared."""
+    if not result.decoding:
+        return ""
+    name = max(result.decoding, key=lambda output: result.decoding[output].rms)
+    return (
+        f"decoding: {name} rms {result.decoding[name].rms:.1e} from what model.onnx makes of the "
+        f"same last layers (limit {result.tolerances.decoding:g})"
+    )
+
+
 def parity_text(result: Parity, precision: str = "fp32") -> str:
     """The parity as a small table, for the terminal."""
     limits = result.tolerances
@@ -140,7 +154,8 @@ def parity_text(result: Parity, precision: str = "fp32") -> str:
             f"rms {found.rms:.2e} (limit {limits.rms:.0e})"
             + (f"; {found.non_finite} values are not finite" if found.non_finite else "")
         )
-    lines += [f"  {text}" for text in (worst_part(result), worst_head(result)) if text]
+    inside = (worst_part(result), worst_head(result), worst_decoding(result))
+    lines += [f"  {text}" for text in inside if text]
     counts = result.boxes
     if not counts.reference and not counts.candidate:
         lines.append("  final boxes: none, no score reaches the threshold of test_cfg")

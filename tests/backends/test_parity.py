@@ -178,3 +178,19 @@ def test_values_that_are_not_finite_are_counted_and_never_parity():
     )
     assert result.tensors["y"].non_finite == 2
     assert not result.passed
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_reference_that_is_not_finite_fails_without_boxes(value):
+    """Noise of infinite size cannot be drawn, and no NMS is made for such scores."""
+
+    def detect(outputs):
+        assert np.isfinite(outputs["y"]).all()
+        return [ONE_BOX]
+
+    feeds = [{"x": np.float32([1.0])}]
+    for candidate in (1.0, value):
+        result = parity(backend(value), backend(candidate), feeds, detect=detect)
+        assert result.tensors["y"].non_finite == 1
+        assert result.boxes == BoxCounts()
+        assert not result.passed
