@@ -4,49 +4,21 @@ import pytest
 import torch
 import toys
 import toys3d
-from mmengine.config import Config
 from mmengine.runner import Runner
-from torch import nn
+from toys_cache import RAMP, TAP, Detector, images, sample
 
 import kd3d.datasets.replayed_augmentation
 import kd3d.models  # noqa: F401  (both register what the configs name)
 from kd3d.distill.cache import CachedTeacher, CacheSettings, fingerprint, frames_of
-from kd3d.distill.cache_setup import cached_teacher, entry_bytes, replay_of
 from kd3d.distill.cache_store import FeatureStore
-from kd3d.distill.flips import Flip, check_equivariance, flip_of, flipped
 from kd3d.distill.recorder import Tap
 from kd3d.distill.teacher import Teacher
 from kd3d.errors import UserError
-
-TAP = Tap.parse("net")
-
-
-class Detector(nn.Module):
-    """Doubles an image and counts the frames it sees; its kernel may or may not be symmetric."""
-
-    def __init__(self, kernel=(0.0, 2.0, 0.0)):
-        super().__init__()
-        self.net = nn.Conv2d(1, 1, (1, 3), padding=(0, 1), bias=False)
-        self.net.weight.data = torch.tensor(kernel).view(1, 1, 1, 3)
-        self.frames = 0
-
-    def forward(self, inputs, samples, mode):
-        self.frames += len(samples)
-        return self.net(inputs)
-
-
-def sample(key, **info):
-    info = {"img_shape": (2, 4), **info}
-    return type("Sample", (), {"metainfo": {**info, "replay_key": key} if key else info})()
 
 
 def cached(folder, detector, **settings):
     made = CacheSettings(str(folder), **settings)
     return CachedTeacher(Teacher(detector, [TAP]), FeatureStore(folder), made, [TAP])
-
-
-def images(*values):
-    return torch.stack([torch.full((1, 2, 4), float(value)) for value in values])
 
 
 def test_only_missing_frames_are_computed(tmp_path):
@@ -183,41 +155,6 @@ def test_the_fingerprint_knows_weights_taps_and_preparation():
     assert name(settings=CacheSettings("y", max_gb=1.0)) == name()
 
 
-@pytest.mark.parametrize(
-    ("info", "flip"),
-    [
-        ({}, Flip()),
-        ({"flip": True, "flip_direction": "horizontal"}, Flip(columns=True)),
-        ({"flip": True, "flip_direction": "vertical"}, Flip(rows=True)),
-        ({"flip": True, "flip_direction": "diagonal"}, Flip(True, True)),
-        (
-            {"flip": True, "flip_direction": "horizontal", "img_shape": (2, 3)},
-            Flip(columns=True, exact=False),  # one column is padding
-        ),
-    ],
-)
-def test_flips_of_images(info, flip):
-    assert flip_of(sample("a", **info), images(1)) == flip
-
-
-def test_flips_of_points_are_those_of_mmdet3d():
-    """Its horizontal flip mirrors y, which runs along the rows of a BEV map."""
-    from mmdet3d.structures import LiDARPoints
-
-    for direction, flip, expected in (
-        ("horizontal", Flip(rows=True), [1.0, -2.0, 0.0]),
-        ("vertical", Flip(columns=True), [-1.0, 2.0, 0.0]),
-    ):
-        assert flip_of(sample("a", **{f"pcd_{direction}_flip": True}), {}) == flip
-        points = LiDARPoints(torch.tensor([[1.0, 2.0, 0.0]]))
-        points.flip(direction)
-        assert points.tensor[0].tolist() == expected
-    bev = torch.tensor([[[1, 2], [3, 4]]])
-    assert flipped(bev, Flip(rows=True)).tolist() == [[[3, 4], [1, 2]]]
-    assert flipped(bev, Flip(columns=True)).tolist() == [[[2, 1], [4, 3]]]
-
-
-RAMP = torch.arange(8.0).view(1, 1, 2, 4)
 MIRRORED = sample("a", flip=True, flip_direction="horizontal")
 
 
@@ -235,142 +172,6 @@ def test_without_reuse_a_flipped_frame_has_its_own_entry(tmp_path):
     teacher.features(RAMP.flip(-1), [MIRRORED])
     teacher.features(RAMP, [sample("a")])
     assert teacher.model.frames == 2
-
-
-def test_equivariance_is_measured():
-    """A kernel (0, 2, 1) sees the right neighbour, flipped the left one."""
-    batch = {"inputs": RAMP, "data_samples": [sample("a")]}
-    mirror = [Flip(columns=True)]
-    assert check_equivariance(Teacher(Detector((1.0, 2.0, 1.0)), [TAP]), batch, mirror) == {
-        "net": 0.0
-    }
-    teacher = Teacher(Detector((0.0, 2.0, 1.0)), [TAP])
-    rows = [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
-    seen = torch.tensor([[2 * r[i] + (r[i + 1] if i < 3 else 0) for i in range(4)] for r in rows])
-    turned = torch.tensor([[2 * r[i] + (r[i - 1] if i > 0 else 0) for i in range(4)] for r in rows])
-    expected = float((seen - turned).norm() / seen.norm())
-    with pytest.raises(UserError, match=f"differs by {100 * expected:.1f} %"):
-        check_equivariance(teacher, batch, mirror)
-
-
-class Head(nn.Module):
-    """A large heatmap that flips with its input, and beside it a small map that does not."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def forward(self, inputs):
-        ramp = torch.tensor([-3.0, -1.0, 1.0, 3.0]).expand_as(inputs)
-        return {"heatmap": 1000 * inputs, "rot": self.weight * ramp}
-
-
-def test_a_small_tensor_that_does_not_flip_is_refused_beside_a_large_one():
-    """The ramp's mirror image is its negative: the distance is twice its size."""
-    detector = Detector()
-    detector.net = Head()
-    batch = {"inputs": RAMP, "data_samples": [sample("a")]}
-    with pytest.raises(UserError, match=r"'net' of a flipped batch differs by 200\.0 %"):
-        check_equivariance(Teacher(detector, [TAP]), batch, [Flip(columns=True)])
-
-
-def test_features_that_are_not_numbers_are_refused():
-    batch = {"inputs": RAMP, "data_samples": [sample("a")]}
-    teacher = Teacher(Detector((0.0, float("nan"), 0.0)), [TAP])
-    with pytest.raises(UserError, match="differs by inf %"):
-        check_equivariance(teacher, batch, [Flip(columns=True)])
-
-
-def pipeline(*inside, before=(), **changes):
-    replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": list(inside)}
-    steps = [{"type": "LoadPointsFromFile"}, *before, {**replayed, **changes}]
-    dataset = {"type": "NuScenesDataset", "pipeline": steps}
-    return Config({"model": {}, "train_dataloader": {"dataset": {"dataset": dataset}}})
-
-
-FLIP = {"type": "RandomFlip3D", "flip_ratio_bev_horizontal": 0.5, "flip_ratio_bev_vertical": 0.5}
-PACK = {"type": "Pack3DDetInputs"}
-
-
-def test_the_replay_of_a_pipeline():
-    replay = replay_of(pipeline(FLIP, PACK, before=[{"type": "LoadAnnotations3D"}]))
-    assert (replay.variants, replay.flips) == (2, ())
-    assert replay.before == [{"type": "LoadPointsFromFile"}]
-    free = replay_of(pipeline(FLIP, PACK, free_flips=True))
-    assert free.flips == (Flip(True, False), Flip(False, True), Flip(True, True))
-
-
-@pytest.mark.parametrize(
-    ("config", "says"),
-    [
-        (pipeline(PACK, before=[FLIP]), "RandomFlip3D outside of ReplayedAugmentation"),
-        (
-            pipeline(PACK, before=[{"type": "LoadPointsFromMultiSweeps"}]),
-            "LoadPointsFromMultiSweeps outside of",
-        ),
-        (
-            pipeline(FLIP, {"type": "GlobalRotScaleTrans"}, PACK, free_flips=True),
-            "GlobalRotScaleTrans after RandomFlip3D",
-        ),
-        (Config({"model": {}, "train_dataloader": {"dataset": {}}}), "has no pipeline"),
-        (
-            Config(
-                {
-                    "model": {"data_preprocessor": {"batch_augments": [{}]}},
-                    "train_dataloader": {"dataset": {}},
-                }
-            ),
-            "batch_augments",
-        ),
-    ],
-)
-def test_what_would_not_come_again_is_refused(config, says):
-    with pytest.raises(UserError, match=says):
-        replay_of(config)
-
-
-def test_latest_sweeps_are_not_random():
-    sweeps = {"type": "LoadPointsFromMultiSweeps", "test_mode": True}
-    replay = replay_of(pipeline(PACK, before=[sweeps]))
-    assert (replay.variants, replay.sweeps) == (2, True)
-    assert replay_of(pipeline({"type": "mmdet3d.LoadPointsFromMultiSweeps"}, PACK)).sweeps
-    assert not replay_of(pipeline(PACK)).sweeps
-
-
-def test_the_size_of_an_entry():
-    batch = {"inputs": images(1, 2), "data_samples": [sample("a"), sample("b")]}
-    teacher = Teacher(Detector(), [TAP])
-    assert entry_bytes(teacher, [TAP, TAP], CacheSettings("x"), batch) == 2 * 4 * 2
-
-
-@pytest.mark.parametrize(
-    ("inputs", "says"),
-    [
-        (
-            images(1, 2),
-            "6 entries (3 frames, 2 forms each, 9 drawn) of 0.00 MB, 0.00 GB if every image fills "
-            "2 x 4, as the first batch's; other padding adds to it; 0 are there, and max_gb=10 ",
-        ),
-        ({"points": toys3d.points(2)}, "0.00 GB at most; 0 are there"),
-    ],
-)
-def test_the_size_of_a_cache_is_a_bound_for_points_alone(tmp_path, inputs, says):
-    """An image has one more entry for each size that a batch is padded to, however many."""
-    detector = Detector()
-    detector.forward = lambda inputs, samples, mode: detector.net(images(1, 2))
-    student = pipeline(PACK)
-    student.model.data_preprocessor = {}
-    _, text = cached_teacher(
-        Teacher(detector, [TAP]),
-        [TAP],
-        CacheSettings(str(tmp_path)),
-        student=student,
-        model={},
-        batch={"inputs": inputs, "data_samples": [sample("a"), sample("b")]},
-        frames=3,
-        draws=9,
-    )
-    assert says in text
 
 
 def test_settings_are_checked():
