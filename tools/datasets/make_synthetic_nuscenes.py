@@ -42,20 +42,24 @@ def parse() -> argparse.Namespace:
 
 
 class Bar:
-    """A progress bar on one line, with the time that is left."""
+    """A progress bar on one line, with the time that is left and at the end the rate.
 
-    def __init__(self) -> None:
+    Args:
+        flags: what the rate depends on, to be shown with it.
+    """
+
+    def __init__(self, flags: str) -> None:
         self.start = time.monotonic()
+        self.flags = flags
 
     def __call__(self, done: int, total: int) -> None:
         """Shows that ``done`` of ``total`` keyframes are written."""
         passed = time.monotonic() - self.start
-        left = f"{passed * (total - done) / done:.0f} s left"
-        end = f"{done / passed:.1f} keyframes/s\n" if done == total else left
+        end = f"{passed * (total - done) / done:.0f} s left   "
+        if done == total:
+            end = f"{done / passed:.1f} keyframes/s in {passed:.1f} s ({self.flags})\n"
         bar = "#" * (30 * done // total)
-        print(
-            f"\r[{bar:30s}] {done}/{total} keyframes, {end}   ", end="", file=sys.stderr, flush=True
-        )
+        print(f"\r[{bar:30s}] {done}/{total} keyframes, {end}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -73,9 +77,8 @@ def main() -> None:
             cameras=args.cameras,
             lidar_range_m=args.lidar_range_m,
         )
-        made = make_world(
-            args.out, world, overwrite=args.force, workers=args.workers, progress=Bar()
-        )
+        bar = Bar(f"--workers {args.workers}{world.flags()}")
+        made = make_world(args.out, world, overwrite=args.force, workers=args.workers, progress=bar)
         print(f"{args.out} ({'made' if made else 'complete already'})")
 
 

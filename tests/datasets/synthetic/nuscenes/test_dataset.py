@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -173,6 +174,10 @@ def test_tool_makes_once_and_refuses_another(run_tool, tmp_path):
     code, bar = run_tool(name, *arguments[1:], *few)
     assert code == 0
     assert "2/2 keyframes" in bar
+    # nothing by the clock: there is a rate, and what it was measured with
+    rate = r"\d+\.\d keyframes/s in \d+\.\d s"
+    flags = "--workers 1 --scenes 1 --val-scenes 0 --keyframes 2"
+    assert re.search(rf", {rate} \({flags}\)\n$", bar)
     assert run_tool(name, *arguments[1:], *few) == (0, "")
     code, errors = run_tool(name, *arguments[1:], *few, "--seed", "1")
     assert code != 0
