@@ -4,8 +4,8 @@ Examples:
     python tools/datasets/make_synthetic_nuscenes.py --out data/world --scenes 40 --val-scenes 8
     python tools/datasets/make_synthetic_nuscenes.py --out data/rain --scenes 10 --domain night
 
-The infos (nuscenes_infos_SPLIT.pkl) are those that MMDetection3D's converter would write. The
-converter itself reads the set with --cameras only.
+The infos (nuscenes_infos_SPLIT.pkl) are those that MMDetection3D's converter would write, but for
+test scenes: it takes all for val that is not in train. It reads a set with --cameras only.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
     add("--out", type=Path, required=True, help="folder of the set")
     add("--scenes", type=int, default=standard.scenes, help="of the split train, default 40")
     add("--val-scenes", type=int, default=standard.val_scenes, help="default 8")
-    add("--test-scenes", type=int, default=standard.test_scenes, help="default 0")
+    add("--test-scenes", type=int, default=standard.test_scenes, help="synthetic_test, default 0")
     add("--keyframes", type=int, default=standard.keyframes, help="a scene, at 2 Hz; default 10")
     add("--seed", type=int, default=standard.seed, help="same seed, same files; default 0")
     add("--sweeps", type=int, default=0, help="LiDAR turns before each keyframe, 0 (default) to 9")

@@ -7,10 +7,11 @@ import json
 import multiprocessing
 import pickle
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from kd3d.errors import UserError
 
 Progress = Callable[[int, int], None]
 SETTINGS_FILE = "set.json"
+_TOOL = "tools/datasets/make_synthetic_nuscenes.py"
+_TEST_IN_VAL = 3  # the version that differs from this one in the names of test scenes alone
 README = """This driving world is synthetic. kd3d made it; no camera or LiDAR ever saw it.
 
 It has the folders and tables of nuScenes v1.0 (nuscenes.org), so that nuscenes-devkit and
@@ -68,15 +71,17 @@ class World:
     domain: str = "day"
     cameras: bool = False
     lidar_range_m: float = RANGE_M
-    version: int = 3
+    version: int = 4
 
     def check(self) -> None:
         """Raises UserError for what cannot be made."""
-        train, val = official_scene_names()
-        for name, count, most in (
-            ("--scenes", self.scenes, len(train)),
-            ("--val-scenes plus --test-scenes", self.val_scenes + self.test_scenes, len(val)),
+        official = official_scene_names()
+        for name, split, count in (
+            ("--scenes", "train", self.scenes),
+            ("--val-scenes", "val", self.val_scenes),
+            ("--test-scenes", "test", self.test_scenes),
         ):
+            most = len(official[split])
             if not 0 <= count <= most:
                 raise UserError(
                     f"expected {name} between 0 and {most}, as many as nuScenes' official split "
@@ -113,20 +118,20 @@ class World:
 
     def splits(self) -> dict[str, list[str]]:
         """Scene names of train, val and test."""
-        train, val = official_scene_names()
-        return {
-            "train": train[: self.scenes],
-            "val": val[: self.val_scenes],
-            "test": val[self.val_scenes : self.val_scenes + self.test_scenes],
-        }
+        official = official_scene_names()
+        counts = {"train": self.scenes, "val": self.val_scenes, "test": self.test_scenes}
+        return {split: official[split][:count] for split, count in counts.items()}
 
 
-def official_scene_names() -> tuple[list[str], list[str]]:
-    """The scenes of nuScenes' splits train and val."""
+def official_scene_names() -> dict[str, list[str]]:
+    """The scenes of nuScenes' splits train, val and test.
+
+    Each split takes the names of its own: stock tools go by them, and have no others for val.
+    """
     # imported here: it brings matplotlib along, and workers do not need it
-    from nuscenes.utils.splits import train, val
+    from nuscenes.utils.splits import test, train, val
 
-    return list(train), list(val)
+    return {"train": list(train), "val": list(val), "test": list(test)}
 
 
 def make_world(
@@ -142,7 +147,7 @@ def make_world(
     Args:
         out: folder of the set; where it is a link, the folder that it leads to.
         world: what to make; the files do not depend on ``workers``.
-        overwrite: replace what is at ``out``.
+        overwrite: replace what is at ``out``, unless it is the same.
         workers: processes.
         progress: called with keyframes done and keyframes in all, after each scene.
 
@@ -157,6 +162,9 @@ def make_world(
     out = out.resolve()
     found = _settings_at(out)
     if found == asdict(world):
+        return False
+    if found == asdict(replace(world, version=_TEST_IN_VAL)) and not overwrite:
+        _warn_of_test_in_val(out, world)
         return False
     check_place(out)
     if out.exists() and any(out.iterdir()):
@@ -184,13 +192,24 @@ def _settings_at(out: Path) -> Any:  # Any: whatever JSON is there
         return None
 
 
+def _warn_of_test_in_val(out: Path, world: World) -> None:
+    if world.test_scenes:
+        warnings.warn(
+            f"{out} is used as it is, but an earlier kd3d gave its test scenes names of nuScenes' "
+            "official split val: kd3d's own splits are right, the devkit's and MMDetection3D's val "
+            f"has the test frames too. For those make it anew: python {_TOOL} --out {out}"
+            f"{world.flags()} --force; points and boxes stay the same",
+            stacklevel=3,
+        )
+
+
 def _check_replacement(out: Path, found: Any, world: World, overwrite: bool) -> None:
     """Raises UserError unless what is at ``out`` is a set that may go."""
     if not overwrite:
         raise UserError(
             f"{out} holds {found or 'no such set'}, asked for {asdict(world)}; delete the folder "
-            "and run the same command again, choose another --out, or replace it with python "
-            f"tools/datasets/make_synthetic_nuscenes.py --out {out}{world.flags()} --force"
+            "and run the same command again, choose another --out, or replace it with "
+            f"python {_TOOL} --out {out}{world.flags()} --force"
         )
     if not (out / SETTINGS_FILE).is_file():
         raise UserError(f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced")

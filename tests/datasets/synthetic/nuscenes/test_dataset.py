@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nuscenes.utils.splits import create_splits_scenes
 
 from kd3d.datasets.synthetic.nuscenes.dataset import World, make_world
 from kd3d.errors import UserError
@@ -44,7 +45,7 @@ def test_other_seed_other_files(small, small_root, tmp_path):
 
 def test_files_and_splits(small_root):
     names = [row["name"] for row in table(small_root, "scene")]
-    assert names == ["scene-0001", "scene-0002", "scene-0003", "scene-0012", "scene-0013"]
+    assert names == ["scene-0001", "scene-0002", "scene-0003", "scene-0012", "scene-0077"]
     assert json.loads((small_root / "v1.0-trainval/splits.json").read_text()) == {
         "synthetic_train": names[:2],
         "synthetic_val": names[2:4],
@@ -61,6 +62,14 @@ def test_files_and_splits(small_root):
     assert "synthetic" in (small_root / "README.txt").read_text()
     assert {row["vehicle"] for row in table(small_root, "log")} == {"synthetic"}
     assert all("ynthetic" in row["description"] for row in table(small_root, "scene"))
+
+
+def test_each_split_has_names_of_its_official_one():
+    official = create_splits_scenes()
+    whole = World(scenes=700, val_scenes=150, test_scenes=150)
+    whole.check()
+    for split, names in whole.splits().items():
+        assert set(names) == set(official[split])
 
 
 def test_sweeps_are_linked_in_time(small_root):
@@ -81,6 +90,39 @@ def test_sweeps_are_linked_in_time(small_root):
 def test_same_world_is_not_made_again(small, small_root, monkeypatch):
     monkeypatch.setattr("kd3d.datasets.synthetic.nuscenes.dataset.record_scene", None)
     assert not make_world(small_root, small)
+
+
+@pytest.fixture
+def earlier(small, tmp_path):
+    """A set of version 3, as it told what it was; and the world that it was asked for."""
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "set.json").write_text(json.dumps(asdict(replace(small, version=3))))
+    return tmp_path / "w", small
+
+
+def test_a_world_with_test_scenes_in_val_is_used_with_a_warning(earlier):
+    root, world = earlier
+    with pytest.warns(UserWarning, match=f"val has the test .* --out {root} .* --force; points"):
+        assert not make_world(root, world)
+    with pytest.raises(UserError, match=f"{root} holds"):
+        make_world(root, replace(world, seed=1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_world_with_test_scenes_in_val_can_be_made_anew(earlier):
+    root, world = earlier
+    one = replace(world, scenes=0, val_scenes=0, keyframes=1, sweeps=0)
+    (root / "set.json").write_text(json.dumps(asdict(replace(one, version=3))))
+    assert make_world(root, one, overwrite=True)
+    assert [row["name"] for row in table(root, "scene")] == ["scene-0077"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_earlier_world_without_test_scenes_is_the_same(earlier):
+    root, world = earlier
+    world = replace(world, test_scenes=0)
+    (root / "set.json").write_text(json.dumps(asdict(replace(world, version=3))))
+    assert not make_world(root, world)
 
 
 def test_other_world_is_not_overwritten(small, small_root):
@@ -156,7 +198,9 @@ def test_interrupt_leaves_nothing(tmp_path, number, times):
     ("change", "message"),
     [
         ({"scenes": 701}, "between 0 and 700"),
-        ({"val_scenes": 100, "test_scenes": 51}, "between 0 and 150"),
+        ({"val_scenes": 151}, "--val-scenes between 0 and 150"),
+        ({"test_scenes": 151}, "--test-scenes between 0 and 150"),
+        ({"val_scenes": 1, "test_scenes": -1}, "--test-scenes between 0 and 150"),
         ({"keyframes": 0}, "at least one"),
         ({"sweeps": 10}, "between 0 and 9"),
         ({"seed": -1}, "--seed of 0 or more, got -1"),

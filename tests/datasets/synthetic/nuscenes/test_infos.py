@@ -11,6 +11,8 @@ import pytest
 from mmcv.ops import points_in_boxes_cpu
 from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.utils import register_all_modules
+from nuscenes.nuscenes import NuScenes
+from nuscenes.utils.splits import get_scenes_of_split
 
 from kd3d.datasets.synthetic.nuscenes.camera_infos import box_in_image, camera_instance
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
@@ -40,7 +42,7 @@ def converted(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         module = "kd3d.datasets.synthetic.nuscenes.photographs.Photographer"
         patch.setattr(module, BlankPhotographer)
-        make_world(root, World(1, 1, 0, keyframes=3, seed=3, sweeps=2, cameras=True))
+        make_world(root, World(1, 1, 1, keyframes=3, seed=3, sweeps=2, cameras=True))
         patch.chdir(folder)
         first = runpy.run_path(str(CONVERTERS / "nuscenes_converter.py"))
         first["create_nuscenes_infos"]("data/nuscenes", "old", max_sweeps=10)
@@ -69,19 +71,38 @@ def assert_same(ours, theirs, where=""):
         assert ours == pytest.approx(theirs, abs=1e-4, rel=1e-6, nan_ok=True), where
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_same_as_mmdet3ds_converter(converted, split):
-    ours = pickle.loads((converted / f"data/nuscenes/nuscenes_infos_{split}.pkl").read_bytes())
+def infos(converted, split):
+    return pickle.loads((converted / f"data/nuscenes/nuscenes_infos_{split}.pkl").read_bytes())
+
+
+def test_val_has_the_scenes_of_the_official_val_alone(converted):
+    database = NuScenes("v1.0-trainval", str(converted / "data/nuscenes"), verbose=False)
+    for split in ("train", "val"):
+        names = get_scenes_of_split(split, database)
+        scenes = [scene["token"] for scene in database.scene if scene["name"] in names]
+        official = [row["token"] for row in database.sample if row["scene_token"] in scenes]
+        assert [info["token"] for info in infos(converted, split)["data_list"]] == official
+        assert len(official) == 3
+
+
+@pytest.mark.parametrize(("split", "later"), [("train", []), ("val", ["test"])])
+def test_same_as_mmdet3ds_converter(converted, split, later):
+    """Whose val is whatever is not in train: here the test scene comes after ours."""
+    ours = infos(converted, split)
+    for part in later:
+        more = infos(converted, part)
+        ours["metainfo"]["categories"] |= more["metainfo"]["categories"]
+        ours["data_list"] += [{**i, "sample_idx": i["sample_idx"] + 3} for i in more["data_list"]]
     theirs = pickle.loads((converted / f"old_infos_{split}.pkl").read_bytes())
     # theirs names the unscored categories of the last keyframe only
     unscored = theirs["metainfo"]["categories"].items() - ours["metainfo"]["categories"].items()
     assert not unscored
     theirs["metainfo"]["categories"] = ours["metainfo"]["categories"]
     assert_same(ours, theirs)
-    assert len(ours["data_list"]) == 3
+    assert len(ours["data_list"]) == 3 + 3 * len(later)
     assert all(len(info["instances"]) > 10 for info in ours["data_list"])
     assert any(info["cam_instances"]["CAM_FRONT"] for info in ours["data_list"])
-    assert [len(info.get("lidar_sweeps", [])) for info in ours["data_list"]] == [2, 5, 8]
+    assert [len(info.get("lidar_sweeps", [])) for info in ours["data_list"][:3]] == [2, 5, 8]
 
 
 def test_mmdet3d_reads_points_sweeps_and_boxes(small_root):
