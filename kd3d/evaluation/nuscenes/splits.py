@@ -28,17 +28,18 @@ def scenes_of_split(dataroot: Path, version: str, split: str) -> list[str]:
     Raises:
         UserError: if the version does not have the split.
     """
+    path = dataroot / version / "splits.json"
     if is_predefined(split):
         if not version.endswith(_VERSION_OF_SPLIT[split]):
             raise UserError(
                 f"split {split}: expected a version that ends with {_VERSION_OF_SPLIT[split]!r}, "
                 f"got {version}"
+                + (f"; its own splits are named in {path}" if path.is_file() else "")
             )
         from nuscenes.utils.splits import create_splits_scenes
 
         scenes: list[str] = create_splits_scenes()[split]
         return scenes
-    path = dataroot / version / "splits.json"
     if not path.is_file():
         raise UserError(
             f"split {split}: neither one of {sorted(_VERSION_OF_SPLIT)} nor is there {path}; "

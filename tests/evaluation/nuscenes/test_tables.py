@@ -123,7 +123,8 @@ def test_what_is_no_table_is_refused(text, tmp_path):
 def test_splits(dataroot):
     assert scenes_of_split(dataroot, "v1.0-mini", "mini_val") == ["scene-0103", "scene-0916"]
     assert scenes_of_split(dataroot, "v1.0-mini", "our_val") == nuscenes_tables.CUSTOM["our_val"]
-    with pytest.raises(UserError, match="split val: expected a version that ends with 'trainval'"):
+    own = r"'trainval', got v1\.0-mini; its own splits are named in .*/v1\.0-mini/splits\.json"
+    with pytest.raises(UserError, match=f"split val: expected a version that ends with {own}"):
         scenes_of_split(dataroot, "v1.0-mini", "val")
     with pytest.raises(UserError, match=r"a list of scenes under 'other', found \['our_val'\]"):
         scenes_of_split(dataroot, "v1.0-mini", "other")
