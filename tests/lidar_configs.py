@@ -95,14 +95,19 @@ def on_one_batch(
 @unformatted
 def train_one_step(config: Config) -> tuple[dict[str, Any], DistillHook, set[str]]:
     """The losses of the step, the hook that distilled, and parameters that a gradient reached."""
+    losses, hooks, reached = _train(config)
+    (hook,) = hooks
+    return losses, hook, reached
+
+
+def _train(config: Config) -> tuple[dict[str, Any], list[DistillHook], set[str]]:
     runner = Runner.from_cfg(config)
     seen, gradients = [], WatchGradients()
     runner.register_hook(Watch(lambda runner, outputs: seen.append(outputs)))
     runner.register_hook(gradients)
     runner.train()
     (losses,) = seen
-    (hook,) = [hook for hook in runner.hooks if isinstance(hook, DistillHook)]
-    return losses, hook, gradients.reached
+    return losses, [h for h in runner.hooks if isinstance(h, DistillHook)], gradients.reached
 
 
 def every_pair_teaches(config: Config, prefix: str = "pts_") -> None:
@@ -114,6 +119,18 @@ def every_pair_teaches(config: Config, prefix: str = "pts_") -> None:
         assert torch.isfinite(losses[f"loss_{report.name}"])
         assert losses[f"loss_{report.name}"] > 0
         assert report.gradient_share > 0
+    _all_parts_learn(losses, reached, prefix)
+
+
+@unformatted
+def learns_alone(config: Config, prefix: str = "pts_") -> None:
+    """Asserts that a step without a teacher has a loss, and that all parts learn."""
+    losses, hooks, reached = _train(config)
+    assert not hooks
+    _all_parts_learn(losses, reached, prefix)
+
+
+def _all_parts_learn(losses: dict[str, Any], reached: set[str], prefix: str) -> None:
     assert torch.isfinite(losses["loss"])
     for part in ("voxel_encoder", "backbone", "neck", "bbox_head"):
         assert any(name.startswith(prefix + part) for name in reached)

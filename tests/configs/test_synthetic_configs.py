@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import toys3d
-from lidar_configs import every_pair_teaches, on_one_batch, train_one_step
+from lidar_configs import every_pair_teaches, learns_alone, on_one_batch, train_one_step
 from mmengine.registry import DATASETS, DefaultScope
 
 from kd3d.configs import load_config
@@ -16,10 +16,13 @@ from kd3d.distill.truth import is_labelled
 from kd3d.losses.masks import RegionMask
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("det3d/*_from_*_synthetic*.py"))
+DEMO = sorted((ROOT / "configs" / "demo").glob("*.py"))
+SYNTHETIC = [*(ROOT / "configs" / "det3d").glob("*_from_*_synthetic*.py"), *DEMO]
+CONFIGS = sorted(path for path in SYNTHETIC if "_from_" in path.stem)
 FEW_LABELS = "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels"
 STUDENT_FROM_TEACHER = {
     "centerpoint-pillar04-thin_from_pillar04-thin_int8-response_synthetic",
+    "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic",  # the demo's
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic",
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long",
     FEW_LABELS,
@@ -54,6 +57,7 @@ def configured(path, infos, work_dir):
 
 def test_all_are_there():
     assert {path.stem for path in CONFIGS} == STUDENT_FROM_TEACHER
+    assert [path.stem for path in DEMO if path not in CONFIGS] == ["centerpoint-pillar04_synthetic"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -78,6 +82,11 @@ def test_a_frame_with_and_without_its_labels_has_one_entry_in_the_cache(infos):
         assert len(unlabelled.gt_instances_3d.labels_3d) == 0
         assert labelled.metainfo["replay_key"] == unlabelled.metainfo["replay_key"]
         assert torch.equal(*(each["inputs"]["points"] for each in packed))
+
+
+def test_the_demos_teacher_takes_a_step_alone(infos, tmp_path):
+    (path,) = set(DEMO) - set(CONFIGS)
+    learns_alone(configured(path, infos, tmp_path))
 
 
 def test_with_few_labels_the_teacher_speaks_for_half_of_the_batch(infos, tmp_path, monkeypatch):
