@@ -21,7 +21,7 @@ To look inside a file, parts of its graph are sent; the vehicle forgets them.
 Reference is PyTorch with the folder's weights.pth, or sample.npz where that was not copied along.
 What cannot run here is left out and said, or an error if --backends names it. Every verdict goes
 to DIR/record-parity-BACKEND-PRECISION[-on-HOST].json (HOST with --host), in the place of the last
-one. Exit code 1 if one fails.
+one. Exit code 1 if one fails, with --strict also if anything was left out: for a fleet's CI.
 """
 
 import argparse
@@ -48,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--metric-samples", type=int, default=50, help="0: no task metric (default %(default)s)"
     )
+    parser.add_argument("--strict", action="store_true", help="what was left out fails, too")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="a tolerance")
     add_host_arguments(parser)
     args = parser.parse_args()
@@ -77,7 +78,10 @@ def main() -> None:
             verdict_record(args.folder, gate, verdict).write(file)
     for table in gate_tables(gate):
         console.print(table)
-    if not gate.passed:
+    strict = args.strict and gate.left_out
+    if strict:
+        console.print("FAILED --strict: something was left out", style="red")
+    if strict or not gate.passed:
         raise SystemExit(1)
     print(f"parity passed; records in {args.folder}")
 

@@ -42,6 +42,11 @@ def test_every_precision_is_exported_proved_and_gated(call, checkpoint, tmp_path
     assert text.count("a last layer ") == 2  # fp16 and int8
     assert "left out: last layers" not in text
     assert Record.read(out / "record-parity-onnxruntime-fp16.json").conditions["passed"] is True
+    strict = ("--precision", "fp32", "--backends", "onnxruntime", "--strict")
+    code, text, _ = call("parity.py", out, *strict)
+    assert code == 1  # no test split here
+    assert text.endswith("FAILED --strict: something was left out\n")
+    assert call("parity.py", out, *strict, "--metric-samples", 0)[0] == 0
 
     model = onnx.load(out / "model-int8.onnx")
     head = next(n for n in model.graph.node if n.op_type == "Conv" and "retina_cls" in n.name)
