@@ -26,6 +26,7 @@ STUDENT_FROM_TEACHER = {
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic",
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long",
     FEW_LABELS,
+    f"{FEW_LABELS}-long",
 }
 
 
