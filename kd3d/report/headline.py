@@ -33,7 +33,7 @@ def caveats(summary: Summary) -> list[str]:
     """What limits the result: the world, seeds, schedule, split, classes of a weak teacher."""
     said = [_world_sentence(summary), _seed_sentence(summary), _schedule_sentence(summary)]
     said += [_labels_sentence(summary), _wall_clock_sentence(summary), _cache_sentence(summary)]
-    said += [_split_sentence(summary), _teacher_sentence(summary)]
+    said += [_split_sentence(summary), _overtaken_sentence(summary), _teacher_sentence(summary)]
     return [sentence for sentence in said if sentence]
 
 
@@ -155,6 +155,20 @@ def _split_sentence(summary: Summary) -> str:
             shown = ", ".join(str(count) for count in sorted(counts, key=str))
             return f"Evaluated on {shown} {unit} of {', '.join(sorted(splits))}."
     return ""
+
+
+def _overtaken_sentence(summary: Summary) -> str:
+    """What to do about a teacher that its student needs no help to reach."""
+    teacher = summary.groups.get("teacher")
+    twins = (summary.groups.get(key) for key in ("baseline", "control"))
+    if teacher is None or not any(
+        twin and _mean(twin, summary.metric) >= _mean(teacher, summary.metric) for twin in twins
+    ):
+        return ""
+    return (
+        "Students reach this teacher without it, so it can only hold them back in the end: train "
+        "it for as long as they are, or let the pairs stop early (weight=dict(..., stop=0.5))."
+    )
 
 
 def _teacher_sentence(summary: Summary) -> str:

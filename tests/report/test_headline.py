@@ -51,6 +51,15 @@ def test_schedule_split_and_weak_classes_are_said(tmp_path, make_accuracy):
     assert "not better than the baseline in 1 class(es): car." in said
 
 
+def test_a_teacher_that_is_overtaken_is_said_with_what_to_do(tmp_path, make_accuracy):
+    aps = {"teacher": 42.7, "baseline": 47.5, "control": 40.0, "distilled": 39.8}
+    said = " ".join(caveats(summary_of(make_accuracy, tmp_path, aps)))
+    assert "Students reach this teacher without it" in said
+    assert "stop=0.5" in said
+    said = " ".join(caveats(summary_of(make_accuracy, tmp_path, {**aps, "baseline": 42.6})))
+    assert "without it" not in said
+
+
 def test_the_price_of_a_distilled_iteration_is_said(tmp_path, make_accuracy):
     aps = {"teacher": 40.0, "baseline": 30.0, "control": 31.0, "distilled": 35.0}
     training = {
