@@ -29,9 +29,10 @@ demo: install
 demo-full: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_all_labels.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels.py --jobs 2
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels_long.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_long.py --jobs 2
 	$(BIN)/python tools/report.py work_dirs/synthetic_all_labels work_dirs/synthetic_few_labels \
-		work_dirs/synthetic_long --out work_dirs/synthetic_report
+		work_dirs/synthetic_few_labels_long work_dirs/synthetic_long --out work_dirs/synthetic_report
 	@echo "report: $(CURDIR)/work_dirs/synthetic_report/index.html"
 
 test: install
@@ -93,7 +94,7 @@ clean:
 
 help:
 	@echo "make demo      set up, run the demo recipe, write $(DEMO_DIR)/report/index.html"
-	@echo "make demo-full the same story at length: two chapters, 5 seeds, an ablation, a long training (half a day)"
+	@echo "make demo-full the same story at length: two chapters, each also trained longer, 5 seeds, an ablation (most of a day)"
 	@echo "make test      set up, run the tests and the examples in docstrings"
 	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"

@@ -1,5 +1,5 @@
-# Chapter (a) with eight times the training: how much of the teacher a student keeps in the end. It
-# needs the teacher of synthetic_all_labels.py.
+# Chapter (a) with eight times the training: how much of the teacher a student keeps in the end, and
+# what it reaches without one. It needs the teacher of synthetic_all_labels.py.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long.py",
     seeds=[0],
