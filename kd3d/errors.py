@@ -54,6 +54,8 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.filename2 is None:
+        return f"{error.filename}: {str(error.strerror).lower()}"  # Python's own begins [Errno 2]
     text = str(error)
     if "\nOriginal Traceback" in text:  # as torch brings it from a worker of a data loader
         return text.rstrip().rpartition("\n")[2].partition(": ")[2]

@@ -14,8 +14,12 @@ FileNotFoundError: [Errno 2] No such file or directory: 'images/7.png'
     ("error", "says"),
     [
         (UserError("pair 'neck': no loss"), "pair 'neck': no loss"),
-        (FileNotFoundError(2, "No such file", "a.pth"), "[Errno 2] No such file: 'a.pth'"),
-        (NotADirectoryError(20, "Not a directory", "a/b"), "[Errno 20] Not a directory: 'a/b'"),
+        (FileNotFoundError(2, "No such file", "a.pth"), "a.pth: no such file"),
+        (NotADirectoryError(20, "Not a directory", "a/b"), "a/b: not a directory"),
+        (
+            FileExistsError(17, "File exists", "a", None, "b"),
+            "[Errno 17] File exists: 'a' -> 'b'",
+        ),
         (
             FileNotFoundError(FROM_A_WORKER),
             "[Errno 2] No such file or directory: 'images/7.png'",

@@ -132,8 +132,8 @@ def test_a_right_bundle_passes_the_gate(version, kind, bundle, monkeypatch):
     found = gate(folder)
     check_gate(found, kind)
     assert all(engine.is_file() for engine in engines_of(folder).values())
-    # each file, and of the coarser ones a part that ends at the last layers
-    assert car.world.builds == len(PRECISIONS) + 2
+    # each file, and with its last layers as outputs, too
+    assert car.world.builds == 2 * len(PRECISIONS)
     assert car.cudart.live() == 0
 
 
@@ -159,8 +159,8 @@ def test_a_layer_that_only_tensorrt_gets_wrong_is_named(
     (verdict,) = found.verdicts
     assert not found.passed
     assert verdict.departure.first.node == LAYERS[kind]
-    # the file, the part before its last layers, and each probe
-    assert car.world.builds == 1 + (precision != "fp32") + verdict.departure.probes
+    # the file, with its last layers as outputs, too, and each probe
+    assert car.world.builds == 2 + verdict.departure.probes
     record = verdict_record(folder, found, verdict)
     assert (record.conditions["backend"], record.conditions["passed"]) == ("tensorrt", False)
     assert record.conditions["departs_at"] == LAYERS[kind]
@@ -248,7 +248,7 @@ def test_proof_of_a_real_engine_runs_on_the_fakes(kind, bundle, monkeypatch):
     folder = bundle(kind)
     car = vehicle(monkeypatch, "10.3.0")
     prove(folder, kind)
-    assert car.world.builds == len(PRECISIONS) + 2  # measured are the engines of the gate
+    assert car.world.builds == 2 * len(PRECISIONS)  # measured are the engines of the gate
 
 
 @pytest.mark.gpu

@@ -146,7 +146,8 @@ def test_more_hardware_is_never_slower(key):
     times = [
         _run(
             layers,
-            ORIN.at(**{key: type(getattr(ORIN, key))(getattr(ORIN, key) * part)}),
+            # no board has twice the SMs
+            dataclasses.replace(ORIN, **{key: type(getattr(ORIN, key))(getattr(ORIN, key) * part)}),
             parameters,
         )
         for part in (0.25, 0.5, 1.0, 2.0)
