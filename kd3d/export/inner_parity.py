@@ -6,11 +6,11 @@ what the file makes of its own last layers.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kd3d.backends.base import Array, Backend, Feeds
+from kd3d.backends.base import Array, Feeds
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.first_departure import Departure, first_departure
 from kd3d.backends.head_noise import (
@@ -21,10 +21,8 @@ from kd3d.backends.head_noise import (
 )
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Align, TensorDifference, tensor_difference, worse
-from kd3d.backends.subgraph import InnerTensors
+from kd3d.backends.subgraph import InnerTensors, Open
 from kd3d.export.graph_tail import Tail, read_tail
-
-Open = Callable[[Path], Backend]
 
 
 @dataclass(frozen=True)
