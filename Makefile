@@ -25,19 +25,19 @@ demo: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/demo.py --work-dir $(DEMO_DIR) --jobs 2
 	@echo "report: $(CURDIR)/$(DEMO_DIR)/report/index.html"
 
-# the later ones need the teacher of the first
+# few labels need the teacher of all labels
 demo-full: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_all_labels.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels.py --jobs 2
-	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels_long.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_long.py --jobs 2
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels_long.py --jobs 2
 	$(BIN)/python tools/report.py work_dirs/synthetic_all_labels work_dirs/synthetic_few_labels \
 		work_dirs/synthetic_few_labels_long work_dirs/synthetic_long --out work_dirs/synthetic_report
 	@echo "report: $(CURDIR)/work_dirs/synthetic_report/index.html"
 
 test: install
 	@$(BIN)/python tools/install/install_vehicle_python.py
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --doctest-modules kd3d --durations=0
 
 check: install

@@ -6,6 +6,8 @@ for frames in (labelled, unlabelled.dataset):
     frames.pipeline[-1].variants = 4
 train_dataloader = dict(dataset=dict(datasets=[labelled, unlabelled]))
 distill = _base_.custom_hooks[-1]
+distill.teacher.config = "configs/det3d/centerpoint-pillar04_synthetic-long.py"
+distill.teacher.checkpoint = "work_dirs/synthetic_long/teacher/final.pth"  # the recipe's
 distill.teacher.cache.max_gb = 8
 custom_hooks = [*_base_.custom_hooks[:-1], distill]
 max_iters = 8000

@@ -6,6 +6,8 @@ train_dataloader = dict(
     dataset=dict(pipeline=[_base_.load_points, _base_.load_annotations, replayed])
 )
 distill = _base_.custom_hooks[-1]
+distill.teacher.config = "configs/det3d/centerpoint-pillar04_synthetic-long.py"
+distill.teacher.checkpoint = "work_dirs/synthetic_long/teacher/final.pth"  # the recipe's
 distill.teacher.cache.max_gb = 8
 custom_hooks = [*_base_.custom_hooks[:-1], distill]
 max_iters = 16000

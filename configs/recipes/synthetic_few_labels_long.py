@@ -1,4 +1,4 @@
-# Chapter (b) with four times the training. It needs the teacher of synthetic_all_labels.py.
+# Chapter (b) with four times the training. It needs the teacher of synthetic_long.py.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels-long.py",
     seeds=[0],

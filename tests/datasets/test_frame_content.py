@@ -114,7 +114,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("scope", "step", "frame", "boxes"), CASES, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("scope", "step", "frame", "boxes"), CASES, ids=[str(step)[:40] for _, step, _, _ in CASES]
+)
 def test_image_and_points_do_not_depend_on_labels(scope, step, frame, boxes):
     with_labels, without = (seen_after(scope, step, frame(part)) for part in (boxes, []))
     for one, other in zip(with_labels, without, strict=True):
