@@ -1,8 +1,8 @@
-# The demo's student: labels of 10 scenes, frames of 100, a fifth of the training in det3d.
+# The demo's student: labels of 10 scenes, frames of 100, a quarter of the training in det3d.
 _base_ = [
     "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
 ]
-max_iters = 400
+max_iters = 450
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

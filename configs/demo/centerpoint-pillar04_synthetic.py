@@ -1,6 +1,6 @@
-# The demo's teacher: that of configs/det3d, trained for a seventh of its time.
+# The demo's teacher: that of configs/det3d, trained for a sixth of its time.
 _base_ = ["../det3d/centerpoint-pillar04_synthetic.py"]
-max_iters = 420
+max_iters = 500
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
