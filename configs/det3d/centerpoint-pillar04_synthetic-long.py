@@ -1,4 +1,4 @@
-# The teacher of students that train for long: one that is at its end itself.
+# The teacher of students that train for long: the same, trained for longer.
 _base_ = ["centerpoint-pillar04_synthetic.py"]
 max_iters = 8000
 train_cfg = dict(max_iters=max_iters)
