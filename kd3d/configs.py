@@ -55,6 +55,9 @@ def load_config(source: str | Path, options: Mapping[str, Any] | None = None) ->
     except Exception as error:  # a config is a program of the user's
         kind = type(error).__name__
         raise UserError(f"config {text}: cannot be read: {kind}: {_line(error)}") from None
+    # MMEngine writes a run's config half a dozen times, and making it pretty takes seconds at each;
+    # its argument against that, format_python_code, is lost in Config.fromfile (MMEngine 0.10.7)
+    vars(config)["_format_python_code"] = False
     merge_options(config, options or {}, source)
     return config
 

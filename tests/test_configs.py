@@ -1,6 +1,8 @@
 import argparse
 
 import pytest
+from mmengine.config import Config
+from mmengine.config import config as mmengine_config
 
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.errors import UserError
@@ -58,6 +60,16 @@ def test_a_variable_of_the_file_is_warned_about(path):
     with pytest.warns(UserWarning, match="'width' is a variable of the config file"):
         config = load_config(path, {"width": 16})
     assert config.model.neck.out_channels == 8
+
+
+def test_a_config_is_written_at_once_and_reads_back(path, tmp_path, monkeypatch):
+    def too_slow(*_, **__):
+        raise AssertionError("a run writes its config half a dozen times; made pretty, for seconds")
+
+    monkeypatch.setattr(mmengine_config, "FormatCode", too_slow)
+    config = load_config(path, {"randomness.seed": 3})
+    config.dump(tmp_path / "written.py")
+    assert Config.fromfile(tmp_path / "written.py").to_dict() == config.to_dict()
 
 
 def test_a_work_dir_is_the_flag_the_configs_or_its_names(path):

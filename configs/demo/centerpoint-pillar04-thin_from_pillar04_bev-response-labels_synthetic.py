@@ -3,7 +3,7 @@ _base_ = [
     "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
 ]
 max_iters = 450
-train_cfg = dict(max_iters=max_iters)
+train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)  # no validation: nothing to choose
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30),

@@ -17,6 +17,10 @@ from torch import Tensor
 
 from kd3d.registry import TASK_UTILS
 
+# numba would compile it in every process anew, for seconds; without its compiler it is plain Python
+if hasattr(circle_nms, "enable_caching"):
+    circle_nms.enable_caching()
+
 
 @TASK_UTILS.register_module()
 class ClassNmsBBoxCoder(CenterPointBBoxCoder):

@@ -27,6 +27,7 @@ STUDENT_FROM_TEACHER = {
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long",
     FEW_LABELS,
     f"{FEW_LABELS}-long",
+    "centerpoint-pillar04-thin_from_pillar04_response-labels_synthetic-fleet",
 }
 
 

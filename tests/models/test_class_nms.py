@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmdet3d.models import layers
 from mmdet3d.models.dense_heads import centerpoint_head
 from toys_pillars import arrays, frames, pillar_config, pillar_detector, raw_batch
 
@@ -22,6 +23,10 @@ def nothing_compiled(monkeypatch):
     """Seconds saved: numba's functions as plain Python."""
     for module in (centerpoint_head, class_nms):
         monkeypatch.setattr(module, "circle_nms", module.circle_nms.py_func)
+
+
+def test_what_numba_compiles_is_kept_for_the_next_process():
+    assert layers.circle_nms.stats.cache_path is not None
 
 
 def maps(scores):

@@ -1,0 +1,33 @@
+# All labels, as in the long training, and what a fleet brings home: six times as many frames that
+# nobody has labelled. The teacher speaks for them by its response and by the boxes it is sure of.
+_base_ = ["centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long.py"]
+labelled = _base_.train_dataloader.dataset
+fleet = dict(
+    type="NuScenesDataset",
+    data_root="data/synthetic_fleet/",
+    ann_file="nuscenes_infos_train.pkl",
+    data_prefix=labelled.data_prefix,
+    metainfo=labelled.metainfo,
+    modality=labelled.modality,
+    box_type_3d="LiDAR",
+    test_mode=False,
+    pipeline=[
+        _base_.load_points,
+        _base_.load_annotations,
+        dict(type="ReplayedAugmentation", variants=2, transforms=_base_.augment_and_pack),
+    ],
+)
+train_dataloader = dict(
+    # of each batch one frame has labels
+    sampler=dict(_delete_=True, type="mmdet.MultiSourceSampler", batch_size=4, source_ratio=[1, 3]),
+    dataset=dict(
+        _delete_=True,
+        type="ConcatDataset",
+        datasets=[labelled, dict(type="Unlabelled", dataset=fleet)],
+    ),
+)
+distill = _base_.custom_hooks[-1]
+distill.pairs = distill.pairs[1:]  # the response; BEV features brought nothing more
+distill.additional_labels = dict(teacher="pts_bbox_head", unlabelled=True, score_threshold=0.3)
+distill.teacher.cache.max_gb = 12
+custom_hooks = [*_base_.custom_hooks[:-1], distill]
