@@ -18,8 +18,8 @@ from kd3d.errors import UserError
 def building(source: str | Path) -> Iterator[None]:
     """Turns what fails while a registry builds from a config into UserErrors.
 
-    That is an unknown type, a wrong argument, a value that a constructor refuses. What fails at
-    any other time keeps its traceback.
+    That is an unknown type, a wrong argument, a value that a constructor refuses, a data set that
+    is not there. What fails at any other time keeps its traceback.
 
     Args:
         source: the config, named in the message.
@@ -28,12 +28,19 @@ def building(source: str | Path) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except FileNotFoundError as error:
+        builds = _builds(error)
+        if not builds or "ann_file" not in (builds[-1].get("args") or {}):
+            raise
+        raise UserError(
+            f"config {source}: {error.filename}: no such file; make the data set or link it there, "
+            "or change data_root or ann_file"
+        ) from None
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        frames = _frames(error)
-        builds = [frame for frame in frames if frame.f_code is build_from_cfg.__code__]
+        builds = _builds(error)
         if not builds:
             raise
-        text = _complaint(error, builds[-1].f_locals, innermost=frames[-1])
+        text = _complaint(error, builds[-1], innermost=_frames(error)[-1])
         raise UserError(f"config {source}: {text}") from None
 
 
@@ -43,6 +50,12 @@ def _frames(error: BaseException) -> list[FrameType]:
         frames.append(step.tb_frame)
         step = step.tb_next
     return frames
+
+
+def _builds(error: BaseException) -> list[dict[str, Any]]:
+    """The variables of every ``build_from_cfg`` that an error went through, the innermost last."""
+    frames = _frames(error)
+    return [frame.f_locals for frame in frames if frame.f_code is build_from_cfg.__code__]
 
 
 def _complaint(error: Exception, build: dict[str, Any], *, innermost: FrameType) -> str:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from mmengine.registry import Registry
@@ -32,6 +33,19 @@ def refusal(config):
     text = str(error.value)
     assert text.startswith("config a.py: ")
     return text.removeprefix("config a.py: ")
+
+
+@OURS.register_module()
+class Frames:
+    def __init__(self, ann_file="", weights=""):
+        Path(ann_file or weights).read_bytes()
+
+
+def test_a_data_set_that_is_not_there():
+    text = refusal({"type": "Stem", "width": 1, "inner": {"type": "Frames", "ann_file": "x.pkl"}})
+    assert text.startswith("x.pkl: no such file; make the data set or link it there, or change")
+    with pytest.raises(FileNotFoundError), building("a.py"):  # no data set
+        OURS.build({"type": "Frames", "weights": "x.pth"})
 
 
 def test_an_unknown_type_and_the_near_ones_of_the_whole_family():
