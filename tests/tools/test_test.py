@@ -59,7 +59,7 @@ def test_the_teacher_is_not_needed(run, config, checkpoint, tmp_path):
         ("model.type=RetinaNett", "did you mean 'RetinaNet'"),
         ("test_evaluator.type=VOCMetric", "expected one COCO metric"),
         ("test_evaluator.ann_file=no.json", "no.json"),
-        ("test_dataloader.dataset.ann_file=no.json", "no.json: no such file or directory"),
+        ("test_dataloader.dataset.ann_file=no.json", "no.json: no such file; make the data set"),
         ("test_dataloader=None", "it has no test_dataloader"),
     ],
 )

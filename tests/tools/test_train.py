@@ -129,7 +129,7 @@ def test_a_wrong_path_in_a_process_of_its_own(start, error_of, tmp_path):
         ("custom_hooks.0.type=DistilHook", "did you mean 'DistillHook'"),
         ("model.neck.in_channels=[8,16,32]", "FPN cannot be built: assert"),
         ("custom_hooks.0.teacher.checkpoint=no.pth", "checkpoint no.pth: no such file"),
-        ("train_dataloader.dataset.ann_file=no.json", "no.json: no such file or directory"),
+        ("train_dataloader.dataset.ann_file=no.json", "no.json: no such file; make the data set"),
         ("train_dataloader.dataset.data_prefix.img=no", "no/0.png: no such file or directory"),
     ],
 )
