@@ -25,14 +25,16 @@ demo: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/demo.py --work-dir $(DEMO_DIR) --jobs 2
 	@echo "report: $(CURDIR)/$(DEMO_DIR)/report/index.html"
 
-# few labels need the teacher of all labels
+# few labels need the teacher of all labels; the fleet, that of the long training
 demo-full: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_all_labels.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_long.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels_long.py --jobs 2
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_fleet.py --jobs 2
 	$(BIN)/python tools/report.py work_dirs/synthetic_all_labels work_dirs/synthetic_few_labels \
-		work_dirs/synthetic_few_labels_long work_dirs/synthetic_long --out work_dirs/synthetic_report
+		work_dirs/synthetic_few_labels_long work_dirs/synthetic_long work_dirs/synthetic_fleet \
+		--out work_dirs/synthetic_report
 	@echo "report: $(CURDIR)/work_dirs/synthetic_report/index.html"
 
 test: install
@@ -94,7 +96,7 @@ clean:
 
 help:
 	@echo "make demo      set up, run the demo recipe, write $(DEMO_DIR)/report/index.html"
-	@echo "make demo-full the same story at length: two chapters, each also trained longer, 5 seeds, an ablation (most of a day)"
+	@echo "make demo-full the same story at length: two chapters, each also trained longer, a fleet without labels, 5 seeds, an ablation (a day)"
 	@echo "make test      set up, run the tests and the examples in docstrings"
 	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"
