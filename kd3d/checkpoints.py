@@ -7,7 +7,7 @@ NumPy arrays), so that resuming works on torch 2.6 and later without turning the
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,19 @@ def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint
     return loaded if "state_dict" in loaded else {"state_dict": loaded}
 
 
-def check_weights_fit(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+def check_weights_fit(
+    model: nn.Module, state: Mapping[str, Tensor], *, where: str, in_order: bool = False
+) -> None:
     """Compares the checkpoint's keys and shapes with the model's.
+
+    Args:
+        model: that will take the weights.
+        state: the checkpoint's.
+        where: named in errors.
+        in_order: whether they must come in the model's order, too, because an optimizer that goes
+            on knows its parameters by their numbers. MMEngine sorts the keys of a config that it
+            writes, and with them the branches of a CenterHead, so a run of the written config
+            counts in another order than one of the config it was written from.
 
     Raises:
         UserError: names how many differ, in which parts, with examples.
@@ -91,6 +102,8 @@ def check_weights_fit(model: nn.Module, state: Mapping[str, Tensor], *, where: s
     extra = [key for key in state if key not in own]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     if not (missing or extra or shapes):
+        if in_order:
+            _expect_order(own, state, where)
         return
     found = []
     if missing:
@@ -113,6 +126,15 @@ def use_safe_loading() -> None:
     Uses MMEngine's own extension point; commands call it once before they build a Runner.
     """
     CheckpointLoader.register_scheme(prefixes="", loader=load_checkpoint, force=True)
+
+
+def _expect_order(own: Iterable[str], given: Iterable[str], where: str) -> None:
+    for here, there in zip(own, given, strict=True):
+        if here != there:
+            raise UserError(
+                f"{where}: its optimizer counts {there} where this config has {here}: the same "
+                "layers in another order; resume with the config that lies beside the checkpoint"
+            )
 
 
 def _downloaded(url: str) -> Path:

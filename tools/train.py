@@ -86,7 +86,7 @@ def check_resumable(runner: Runner) -> None:
         return
     checkpoint = load_checkpoint(path)
     model = getattr(runner.model, "module", runner.model)
-    check_weights_fit(model, checkpoint["state_dict"], where=f"checkpoint {path}")
+    check_weights_fit(model, checkpoint["state_dict"], where=f"checkpoint {path}", in_order=True)
     absent = {"meta", "optimizer"} - set(checkpoint)
     if absent:
         raise UserError(

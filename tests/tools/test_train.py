@@ -233,3 +233,10 @@ def test_checkpoints_that_cannot_be_resumed(run, refused, written, config, tmp_p
     torch.save({"state_dict": torch.load(whole, weights_only=True)["state_dict"]}, bare)
     text = refused("train.py", other / "plain.py", *options, "--resume", bare)
     assert "holds weights but no meta, optimizer" in text
+
+    sorted_keys = tmp_path / "sorted.pth"
+    checkpoint = torch.load(whole, weights_only=True)
+    checkpoint["state_dict"] = dict(sorted(checkpoint["state_dict"].items()))
+    torch.save(checkpoint, sorted_keys)
+    text = refused("train.py", other / "plain.py", *options, "--resume", sorted_keys)
+    assert text.endswith("resume with the config that lies beside the checkpoint")
