@@ -1,4 +1,4 @@
-"""Reading checkpoints that may come from anywhere: tensors and plain values only, never code.
+"""Checkpoints: read from anywhere, tensors and plain values only, never code; written whole.
 
 A pickle can run code while it is read. Everything here loads with ``weights_only=True`` and
 allow-lists exactly the globals that MMEngine's own checkpoints hold (its logged histories are
@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
+from kd3d.signals import held_back
 
 Checkpoint = dict[str, Any]  # Any: "state_dict", "meta", "message_hub", ... hold different things
 
@@ -135,6 +137,19 @@ def _expect_order(own: Iterable[str], given: Iterable[str], where: str) -> None:
                 f"{where}: its optimizer counts {there} where this config has {here}: the same "
                 "layers in another order; resume with the config that lies beside the checkpoint"
             )
+
+
+def save_whole(runner: Runner) -> None:
+    """Lets an interrupt wait where a training writes a checkpoint, in place.
+
+    MMEngine deletes the checkpoint that is one too many before it writes the next, and writes that,
+    and the note that names it, where they will lie: what ended it in between left nothing to go on
+    from.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            for name in ("after_train_iter", "after_train_epoch"):
+                setattr(hook, name, held_back()(getattr(hook, name)))
 
 
 def _downloaded(url: str) -> Path:

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from kd3d.signals import ended_by_signals
+from kd3d.signals import ended_by_signals, held_back
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -27,3 +27,30 @@ def test_a_second_signal_does_not_stop_the_clean_up():
     with pytest.raises(KeyboardInterrupt), ended_by_signals():
         work_that_cleans_up(cleaned)
     assert cleaned
+
+
+def interrupted_work(number, done):
+    with ended_by_signals(), held_back():
+        os.kill(os.getpid(), number)
+        done.append(True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_work_is_whole(number):
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_work(number, done)
+    assert done
+
+
+@held_back()
+def failing_work():
+    os.kill(os.getpid(), signal.SIGINT)
+    raise OSError("disk full")
+
+
+def test_an_error_of_such_work_stays_and_later_signals_are_heard_again():
+    with pytest.raises(OSError, match="disk full"):
+        failing_work()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)

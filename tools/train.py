@@ -13,7 +13,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.building import building
-from kd3d.checkpoints import check_weights_fit, load_checkpoint, use_safe_loading
+from kd3d.checkpoints import check_weights_fit, load_checkpoint, save_whole, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.distill.preflight import check_custom_hooks, check_unlabelled
 from kd3d.errors import UserError, user_errors
@@ -105,6 +105,7 @@ def main() -> None:
         runner = Runner.from_cfg(configured(args))
         if args.resume:
             check_resumable(runner)
+        save_whole(runner)
         runner.train()
         record = write_training_record(runner, runner.work_dir, role=args.role, name=args.name)
         if record is not None:
