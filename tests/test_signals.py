@@ -6,6 +6,14 @@ import pytest
 from kd3d.signals import ended_by_signals, held_back
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A shell starts its jobs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_such_a_signal_is_an_interrupt_for_as_long_as_asked(number):
     before = signal.getsignal(number)
