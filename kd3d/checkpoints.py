@@ -148,7 +148,7 @@ def save_whole(runner: Runner) -> None:
     """
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
-            for name in ("after_train_iter", "after_train_epoch"):
+            for name in ("after_train_iter", "after_train_epoch", "after_val_epoch"):
                 setattr(hook, name, held_back()(getattr(hook, name)))
 
 

@@ -1,7 +1,8 @@
 """Holds every test to the time limit of its folder, and to one thread."""
 
 import os
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     limit_s = SLOW_LIMIT_S if slow else LIMITS_S[folder_of(item.path, TESTS)]
     with time_limit(limit_s):
         return (yield)
+
+
+@pytest.fixture
+def interrupts_heard() -> Iterator[None]:
+    """SIGINT as Python has it: a shell starts its jobs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -7,13 +7,7 @@ from mmengine.hooks import CheckpointHook, IterTimerHook
 
 from kd3d.checkpoints import save_whole
 
-
-@pytest.fixture(autouse=True)
-def heard():
-    """A shell starts its jobs in the background with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("interrupts_heard")
 
 
 def test_an_interrupt_waits_for_the_checkpoint(tmp_path, monkeypatch):

@@ -5,13 +5,7 @@ import pytest
 
 from kd3d.signals import ended_by_signals, held_back
 
-
-@pytest.fixture(autouse=True)
-def heard():
-    """A shell starts its jobs in the background with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("interrupts_heard")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -2,7 +2,7 @@
 # student keeps in the end, and what it reaches without one.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long.py",
-    seeds=[0],
+    seeds=[1],
     train_teacher=True,
     control=dict(terms=[f"task{i}.loss_heatmap" for i in range(2)]),
     prepare=[
