@@ -48,6 +48,11 @@ def write_json(path: PathLike, value: Any) -> Path:  # Any: whatever json can wr
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def user_cache() -> Path:
+    """The user's folder of what may be deleted at any time and is made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kd3d"
+
+
 def sha256_of(path: PathLike, digits: int = 12) -> str:
     """First hexadecimal digits of the file's SHA-256, which has 64."""
     digest = hashlib.sha256()

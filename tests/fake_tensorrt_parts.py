@@ -2,7 +2,8 @@
 
 Each class stands for the class of the same name. It refuses what TensorRT refuses: a free size
 without a profile, half precision without its flag in a weakly typed network, with it in a strongly
-typed one, an engine of another version or GPU, a shape outside of the profile.
+typed one, an engine of another version or GPU, a shape outside of the profile, and before 10 the
+profile that another context of the engine has.
 """
 
 import json
@@ -48,6 +49,7 @@ class World:
         self.networks, self.infers_types, self.flags = [], True, []
         self.plugins, self.on_host, self.data_dependent = False, set(), set()
         self.ended = []
+        self.logger, self.alive = None, weakref.WeakSet()
 
     def init_libnvinfer_plugins(self, logger, namespace):
         self.plugins = True
@@ -100,6 +102,13 @@ class World:
     def host_memory(self, content):
         return self.module.IHostMemory(content)
 
+    def one_logger(self, part, logger):
+        """The first that was given while any builder or runtime lives: TensorRT keeps no other."""
+        if not self.alive:
+            self.logger = logger
+        self.alive.add(part)
+        return self.logger
+
     def error(self, logger, text):
         logger.log(self.module.ILogger.Severity.ERROR, text)
 
@@ -125,7 +134,7 @@ class IProfiler:
 class Builder:
     def __init__(self, world, logger):
         world.need_gpu(logger)
-        self.world, self.logger = world, logger
+        self.world, self.logger = world, world.one_logger(self, logger)
 
     def create_network(self, flags=0):
         kinds = self.world.module.NetworkDefinitionCreationFlag
@@ -353,7 +362,7 @@ class ParserError:
 class Runtime:
     def __init__(self, world, logger):
         world.need_gpu(logger)
-        self.world, self.logger = world, logger
+        self.world, self.logger = world, world.one_logger(self, logger)
 
     def deserialize_cuda_engine(self, serialized_engine):
         header, _, content = serialized_engine.partition(b"\n")
@@ -378,6 +387,7 @@ class Runtime:
 class ICudaEngine:
     def __init__(self, world, logger, record, content):
         self.world, self.logger, self.record = world, logger, record
+        self.holder = lambda: None  # the context that has the profile
         self.model = world.read_model(record["path"], content)
         tensors = [*self.model.inputs, *self.model.outputs]
         self.names = [name for name, _, _ in tensors]
@@ -413,7 +423,11 @@ class ICudaEngine:
             self.world.error(self.logger, "Error Code 2: OutOfMemory")
             return None
         self.world.contexts_left -= 1
-        return self.world.new("IExecutionContext", IExecutionContext(self))
+        taken = self.world.major < 10 and self.holder() is not None
+        made = self.world.new("IExecutionContext", IExecutionContext(self, has_profile=not taken))
+        if not taken:
+            self.holder = weakref.ref(made)
+        return made
 
     def create_engine_inspector(self):
         return self.world.new("EngineInspector", EngineInspector(self))
@@ -441,12 +455,17 @@ class EngineInspector:
 
 
 class IExecutionContext:
-    def __init__(self, engine):
+    def __init__(self, engine, *, has_profile):
         self.engine, self.cudart, self.profiler = engine, engine.world.cudart, None
+        self.has_profile = has_profile
         self.given, self.addresses, self.seen, self.results = {}, {}, set(), {}
 
     def set_input_shape(self, name, shape):
         fixed = self.engine.get_tensor_shape(name)
+        if -1 in fixed and not self.has_profile:
+            text = "Profile 0 has been chosen by another IExecutionContext"
+            self.engine.world.error(self.engine.logger, text)
+            return False
         low, _, high = self.engine.record["profiles"].get(name, [fixed] * 3)
         if not (len(low) == len(shape) and np.all(np.less_equal(low, shape))) or np.any(
             np.greater(shape, high)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence  # noqa: UP035  (Python
 from kd3d.backends.cuda_runtime import open_cuda_runtime
 from kd3d.backends.external_data import external_files
 from kd3d.backends.onnx_parsing import parse_onnx
-from kd3d.backends.tensorrt_module import Messages, make_logger, register_plugins, tensorrt_module
+from kd3d.backends.tensorrt_module import Messages, logger_of, register_plugins, tensorrt_module
 from kd3d.backends.weak_typing import keep_types, weak_network_flags
 from kd3d.errors import UserError
 from kd3d.files import sha256_of, write_bytes, write_json
@@ -141,8 +141,8 @@ def _build(
     cache_path: Path,
 ) -> tuple[bytes, str]:
     """The engine, and how its network was typed."""
-    logger = make_logger(trt, messages)
-    register_plugins(trt, logger)
+    logger = logger_of(trt)
+    register_plugins(trt)
     builder = _make_builder(trt, logger, messages)
     strong = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
     if strong:

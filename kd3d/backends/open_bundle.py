@@ -11,15 +11,24 @@ from pathlib import Path
 from kd3d.backends.base import Backend
 from kd3d.backends.bundle import Bundle
 from kd3d.errors import UserError
+from kd3d.files import user_cache
 
 BUNDLE_BACKENDS = ("onnxruntime", "tensorrt")
+
+
+def engine_cache() -> Path:
+    """Where this user's engines are kept, and what TensorRT has measured.
+
+    Not in the bundle: one from elsewhere could bring an engine, and an engine is code.
+    """
+    return user_cache() / "engines"
 
 
 def open_bundle(
     bundle: Bundle,
     name: str,
     *,
-    engines: Path,
+    engines: Path | None = None,
     precision: str = "fp32",
     threads: int | None = None,
     timing_dir: Path | None = None,
@@ -30,7 +39,7 @@ def open_bundle(
         bundle: the model's hash is compared with the one in export.json.
         name: "onnxruntime" runs the ONNX file; "tensorrt" builds an engine from it first.
         engines: folder that keeps built engines, below the hash of their model; one that fits
-            is used again.
+            is used again. None is ``engine_cache()``.
         precision: "fp32", "fp16" or "int8", if the bundle has it.
         threads: of ONNX Runtime inside one operator; None leaves the choice to it.
         timing_dir: what TensorRT has measured, for all engines that are built; None is ``engines``.
@@ -49,6 +58,7 @@ def open_bundle(
     from kd3d.backends.engine import engine_from_onnx
     from kd3d.backends.trt import TrtBackend
 
+    engines = engines or engine_cache()
     folder = engines / bundle.models[precision].sha256[:12]
     engine = engine_from_onnx(
         model, folder, profiles=bundle.profiles, timing_dir=timing_dir or engines

@@ -5,15 +5,15 @@ Python 3.8 and the standard library only, until ``tensorrt_module`` is called.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import weakref
+from typing import Any
 
 from kd3d.errors import UserError
 
-if TYPE_CHECKING:
-    import tensorrt as trt
-
-# The plugins' library keeps the address of its last logger, and nothing in Python does.
-_PLUGIN_LOGGERS: list[Any] = []
+# By module (tests have several). TensorRT keeps the address of the first logger that it is given for
+# all that is made while any builder or runtime lives; the plugins' library keeps it for ever.
+_LOGGERS: dict[Any, Any] = {}
+_LISTENERS: weakref.WeakSet[Messages] = weakref.WeakSet()
 OLDEST = (8, 5)  # the first with named tensors: num_io_tensors, execute_async_v3
 
 
@@ -38,7 +38,7 @@ def tensorrt_module() -> Any:  # Any: TensorRT is untyped
 
 
 class Messages:
-    """What TensorRT logged.
+    """What TensorRT has logged since this was made, whichever object it spoke of.
 
     Attributes:
         errors: in order.
@@ -48,6 +48,7 @@ class Messages:
     def __init__(self) -> None:
         self.errors: list[str] = []
         self.warnings: list[str] = []
+        _LISTENERS.add(self)
 
     def add(self, severity: str, message: str) -> None:
         """Keeps a message of severity ERROR, INTERNAL_ERROR or WARNING; drops the others."""
@@ -61,24 +62,26 @@ class Messages:
         return "\n".join(self.errors) or "TensorRT gave no reason"
 
 
-def register_plugins(trt: Any, logger: trt.ILogger) -> None:
+def register_plugins(trt: Any) -> None:
     """Makes TensorRT's own plugins known, which its parser uses for some plain ONNX operators.
 
     TensorRT 8 has InstanceNormalization (group norm is made of it) and RoiAlign as plugins; an
     engine that holds one is loaded only where they are registered. The call may be repeated.
     """
-    trt.init_libnvinfer_plugins(logger, "")
-    _PLUGIN_LOGGERS.append(logger)
+    trt.init_libnvinfer_plugins(logger_of(trt), "")
 
 
-def make_logger(trt: Any, messages: Messages) -> Any:
-    """A logger for TensorRT's objects, which must outlive them, that fills ``messages``."""
+def logger_of(trt: Any) -> Any:
+    """The one logger of this process for TensorRT's objects; it fills all ``Messages``."""
+    if trt not in _LOGGERS:
 
-    class Logger(trt.ILogger):  # made here because trt is imported late
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+        class Logger(trt.ILogger):  # made here because trt is imported late
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
 
-        def log(self, severity: Any, msg: str) -> None:
-            messages.add(severity.name, msg)
+            def log(self, severity: Any, msg: str) -> None:
+                for messages in list(_LISTENERS):
+                    messages.add(severity.name, msg)
 
-    return Logger()
+        _LOGGERS[trt] = Logger()
+    return _LOGGERS[trt]

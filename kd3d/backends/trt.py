@@ -10,7 +10,7 @@ from kd3d.backends.cuda_runtime import open_cuda_runtime
 from kd3d.backends.device_run import DeviceRun
 from kd3d.backends.engine_tensors import EngineTensors
 from kd3d.backends.layer_times import LayerTime, measure_layers
-from kd3d.backends.tensorrt_module import Messages, make_logger, register_plugins, tensorrt_module
+from kd3d.backends.tensorrt_module import Messages, logger_of, register_plugins, tensorrt_module
 from kd3d.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class TrtBackend:
         self._trt: Any = tensorrt_module()  # Any: TensorRT is untyped
         self._cuda = open_cuda_runtime()
         self._messages = Messages()
-        self._logger = make_logger(self._trt, self._messages)
-        register_plugins(self._trt, self._logger)
+        register_plugins(self._trt)
         self._open()
         self._tensors = EngineTensors(self._trt, self._engine, self._messages)
         self._entered = False
@@ -59,10 +58,8 @@ class TrtBackend:
 
     def __exit__(self, *error: object) -> None:
         self._entered = False
-        run, self._run = self._run, None
         try:
-            if run is not None:
-                run.close()
+            self._close_run()
         finally:
             for name in ("_engine", "_runtime"):  # TensorRT ends them with their last reference
                 vars(self).pop(name, None)
@@ -84,7 +81,8 @@ class TrtBackend:
     def prepare(self, feeds: Feeds, *, graph: bool = False) -> DeviceRun:
         """A run of its own for timing: ``with backend.prepare(feeds) as run: run.timed()``.
 
-        It has run once, so the inputs are on the GPU.
+        It has run once, so the inputs are on the GPU. One at a time, and no ``infer`` before its
+        end: before TensorRT 10 an engine's profile belongs to one context.
 
         Args:
             feeds: its inputs.
@@ -120,7 +118,13 @@ class TrtBackend:
             return measure_layers(self._trt, self._engine, run, iterations)
 
     def _new_run(self) -> DeviceRun:
+        self._close_run()
         return DeviceRun(self._new_context(), self._tensors, self._cuda)
+
+    def _close_run(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
 
     def _new_context(self) -> trt.IExecutionContext:
         context = self._engine.create_execution_context()
@@ -137,7 +141,7 @@ class TrtBackend:
 
     def _make_runtime(self) -> trt.Runtime:
         try:
-            return self._trt.Runtime(self._logger)
+            return self._trt.Runtime(logger_of(self._trt))
         except TypeError:  # pybind11's word for a factory that returned nothing
             raise UserError(
                 f"TensorRT {self._trt.__version__} does not start on this machine:\n"

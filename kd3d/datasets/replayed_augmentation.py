@@ -62,7 +62,9 @@ class ReplayedAugmentation:
                 "be replayed; leave it out"
             )
         self.variants, self.free_flips = variants, free_flips
-        self.digest = f"{zlib.crc32(json.dumps(list(transforms), default=str).encode()):08x}"
+        self.digest = (
+            f"{zlib.crc32(json.dumps(list(transforms), sort_keys=True, default=str).encode()):08x}"
+        )
         self.transforms = [ALL_TRANSFORMS.build(dict(step)) for step in transforms]
         self._free = [free_flips and kind in _FLIPS for kind in kinds]
         self._may_read_labels = may_read_labels(transforms)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from kd3d.backends.base import Backend
 from kd3d.backends.bundle import Bundle
-from kd3d.backends.open_bundle import open_bundle
+from kd3d.backends.open_bundle import engine_cache, open_bundle
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.part_bundle import part_bundle
 from kd3d.backends.remote import RemoteBackend
 from kd3d.backends.ssh import Host
-from kd3d.export.open_backend import ENGINES, open_backend
+from kd3d.export.open_backend import open_backend
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Candidates:
             if self.host is not None:
                 return RemoteBackend(bundle, self.host, backend, say=self.say, keep=False)
             # the whole file's engine has measured most kernels of its parts
-            whole, own = self.bundle.folder / ENGINES, bundle.folder / ENGINES
-            return open_bundle(bundle, backend, engines=own, timing_dir=whole)
+            own = bundle.folder / "engines"
+            return open_bundle(bundle, backend, engines=own, timing_dir=engine_cache())
 
         return opened

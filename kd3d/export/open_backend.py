@@ -25,7 +25,6 @@ from kd3d.export.pillar_deployable import PillarDeployable, pillar_deployable
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 
 BACKENDS = (*BUNDLE_BACKENDS, "pytorch")
-ENGINES = "engines"  # folder in the export, of engines built for this machine's GPU
 
 
 def open_backend(
@@ -61,8 +60,7 @@ def open_backend(
     if name in BUNDLE_BACKENDS and host is not None:
         return RemoteBackend(bundle, host, name, precision=precision, say=say)
     if name in BUNDLE_BACKENDS:
-        engines = bundle.folder / ENGINES
-        return open_bundle(bundle, name, engines=engines, precision=precision, threads=threads)
+        return open_bundle(bundle, name, precision=precision, threads=threads)
     if precision != "fp32":
         raise UserError(
             f"backend 'pytorch' runs the weights in fp32, not {precision}; use onnxruntime"

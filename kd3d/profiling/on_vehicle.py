@@ -43,7 +43,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cuda-graph", action="store_true")
     parser.add_argument("--layers", action="store_true", help="time of each layer")
     parser.add_argument("--energy-s", type=float, default=5.0, help="0: no energy")
-    parser.add_argument("--engines", type=Path, help="keeps engines; default: BUNDLE/engines")
+    parser.add_argument(
+        "--engines", type=Path, help="keeps engines; default: ~/.cache/kd3d/engines"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the result, as JSON")
     parser.add_argument("--progress", type=Path, help="file that holds 'runs all'")
     return parser.parse_args(arguments)
@@ -74,7 +76,7 @@ def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
             backend = open_bundle(
                 bundle,
                 name,
-                engines=args.engines or args.folder / "engines",
+                engines=args.engines,
                 precision=precision,
                 threads=args.threads,
             )

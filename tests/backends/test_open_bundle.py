@@ -33,6 +33,18 @@ def test_precisions_share_what_tensorrt_has_measured(tmp_path, monkeypatch):
     assert [path.parent for path in engines.rglob("timing*.cache")] == [engines]
 
 
+def test_an_engine_that_came_with_a_bundle_is_not_run(tmp_path, monkeypatch):
+    """It is code, and all that its record must say is public."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle = Bundle.read(write_bundle(tmp_path / "bundle", batch=1))
+    car = vehicle(monkeypatch, "10.3.0")
+    open_bundle(bundle, "tensorrt", engines=bundle.folder / "engines")
+    open_bundle(bundle, "tensorrt")
+    assert car.world.builds == 2
+    open_bundle(bundle, "tensorrt")
+    assert car.world.builds == 2
+
+
 def test_mistakes_say_what_there_is(tmp_path):
     bundle = Bundle.read(write_bundle(tmp_path))
     with pytest.raises(UserError, match="expected one of onnxruntime, tensorrt"):

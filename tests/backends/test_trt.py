@@ -172,6 +172,32 @@ def test_prepared_run_is_timed_in_its_parts(version, graph, model, monkeypatch):
         assert car.cudart.live() == 0  # this backend was never asked to infer
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_context_at_a_time_whatever_is_asked(version, model, monkeypatch):
+    """Before TensorRT 10 a second one would get no profile, so no shapes."""
+    vehicle(monkeypatch, version)
+    with TrtBackend(engine_of(model)) as backend:
+        expected = backend.infer(feeds(2))["scores"]
+        with backend.prepare(feeds(3)) as run:
+            run.timed()
+        np.testing.assert_array_equal(backend.infer(feeds(2))["scores"], expected)
+        assert backend.layer_times(feeds(4))
+        np.testing.assert_array_equal(backend.infer(feeds(2))["scores"], expected)
+
+
+def test_an_error_beside_an_open_engine_has_tensorrts_reason(model, tmp_path, monkeypatch):
+    """TensorRT goes on logging to the first logger as long as a runtime lives."""
+    car = vehicle(monkeypatch, "10.3.0")
+    other = write_onnx(tmp_path / "other.onnx", "fp16")
+    with TrtBackend(engine_of(model)):
+        engine = engine_from_onnx(other, tmp_path / "other", profiles=PROFILES)
+        assert "linked against another cuDNN" in engine.with_name("other.engine.json").read_text()
+        engine.write_bytes(b"damaged")
+        with pytest.raises(UserError, match="Magic tag does not match"):
+            TrtBackend(engine)
+    assert car.world.builds == 2
+
+
 def test_graph_of_another_shape_is_dropped(model, monkeypatch):
     car = vehicle(monkeypatch, "10.3.0")
     with TrtBackend(engine_of(model)) as backend, backend.prepare(feeds(3), graph=True) as run:

@@ -84,6 +84,14 @@ def test_other_settings_have_other_keys():
     assert len(keys) == 2
 
 
+def test_the_order_of_a_transforms_keys_changes_nothing():
+    # MMEngine sorts them where it writes a config, so a recipe's run and tools/train.py differ
+    step = {"type": "GlobalRotScaleTrans", "rot_range": [-1, 1], "scale_ratio_range": [0.9, 1.1]}
+    backwards = dict(reversed(step.items()))
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        assert len({ReplayedAugmentation([form], 1).digest for form in (step, backwards)}) == 1
+
+
 def test_free_flips_are_drawn_anew():
     seen = []
 

@@ -17,7 +17,7 @@ from toys_export import image_bundle, pillar_bundle
 from toys_tensorrt import need_gpu, vehicle, wrong_layer
 
 from kd3d.backends.bundle import PRECISIONS, Bundle
-from kd3d.backends.open_bundle import open_bundle
+from kd3d.backends.open_bundle import engine_cache, open_bundle
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
@@ -68,8 +68,9 @@ def exported(build, tmp_path_factory):
 
 
 @pytest.fixture
-def bundle(exported, tmp_path):
-    """A copy of the bundle of a kind, without engines."""
+def bundle(exported, tmp_path, monkeypatch):
+    """A copy of the bundle of a kind, of a user without engines."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return lambda kind: shutil.copytree(exported(kind), tmp_path / kind)
 
 
@@ -80,9 +81,9 @@ def gate(folder, *, frames=0, **options):
 
 
 def engines_of(folder):
-    """Precision to the engine that ``open_backend`` and on_vehicle keep in the bundle."""
+    """Precision to the engine that ``open_backend`` and on_vehicle keep."""
     return {
-        precision: (folder / "engines" / model.sha256[:12] / model.file).with_suffix(".engine")
+        precision: (engine_cache() / model.sha256[:12] / model.file).with_suffix(".engine")
         for precision, model in Bundle.read(folder).models.items()
     }
 
@@ -98,12 +99,12 @@ def typing_of(version, precision):
 def test_engines_answer_as_onnx_runtime_does_from_least_to_most(version, kind, bundle, monkeypatch):
     found = Bundle.read(bundle(kind))
     car = vehicle(monkeypatch, version)
-    sample, engines = found.sample_feeds(), found.folder / "engines"
+    sample = found.sample_feeds()
     assert tuple(found.models) == PRECISIONS
     for precision in PRECISIONS:
         with (
             OnnxRuntimeBackend(found.model_path(precision), threads=1) as reference,
-            open_bundle(found, "tensorrt", engines=engines, precision=precision) as backend,
+            open_bundle(found, "tensorrt", precision=precision) as backend,
         ):
             assert backend.output_names == found.output_names
             for feeds in (sample, resized(sample, found, "min"), resized(sample, found, "max")):

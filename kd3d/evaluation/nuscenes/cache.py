@@ -23,6 +23,7 @@ from kd3d.errors import UserError
 from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
 from kd3d.evaluation.nuscenes.splits import scenes_of_split
 from kd3d.evaluation.nuscenes.tables import TABLES, ground_truth_from_tables
+from kd3d.files import user_cache
 
 _FORMAT = "kd3d nuScenes ground truth 1"  # change it with what the file holds
 _FOLDER = ".kd3d"
@@ -54,7 +55,7 @@ def load_ground_truth(dataroot: str | Path, version: str, split: str) -> GroundT
         )
     scenes = scenes_of_split(dataroot, version, split)
     name = f"nuscenes-{version}-{split}-{_fingerprint(tables, scenes)}.npz"
-    folders = (dataroot / _FOLDER, _user_folder())
+    folders = (dataroot / _FOLDER, user_cache())
     for folder in folders:
         cached = _read(folder / name)
         if cached is not None:
@@ -84,10 +85,6 @@ def _digest(path: Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _user_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kd3d"
 
 
 def _read(path: Path) -> GroundTruth | None:
