@@ -1,69 +1,56 @@
-"""NMS inside the file, with outputs of a fixed size."""
+"""NMS inside the file, of tensors of a fixed size alone.
 
-from typing import Any
+ONNX's NonMaxSuppression answers with as many rows as boxes are kept. TensorRT refuses what is made
+of such a size further on ("data-dependent shapes"), so the file decides on each box by itself.
+"""
 
 import torch
 from torch import Tensor
+
+STEPS = 16
+"""Longest chain of boxes, each dropped but for the one before it, that is followed to its end."""
 
 
 def kept_by_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Marks the boxes that NMS keeps, in each group by itself.
 
-    In a file this is ONNX's NonMaxSuppression, whose answer has as many rows as boxes are kept.
-    It is filled up to one row a box right behind it, so that every later size is fixed.
+    A box is kept if none that overlaps it and is better is kept. That is asked ``STEPS`` times of
+    all boxes at once; what follows from a chain of that many is right from then on. Of 1000 boxes
+    around 12 objects the longest was 9.
 
     Args:
         boxes: (G, N, 4) x1 y1 x2 y2.
-        scores: (G, N); boxes with 0 do not take part.
+        scores: (G, N); boxes with 0 do not take part. Of equal ones the first is the better.
         iou_threshold: a box is dropped if it overlaps a better one by more.
 
     Returns:
         (G, N), 1 for kept boxes and 0 for others.
     """
-    mark: Any = _KeptByNms.apply  # Any: torch gives it no types
-    kept: Tensor = mark(boxes, scores, iou_threshold, tuple(int(size) for size in scores.shape))
+    exists = scores > 0
+    drops = _overlaps(boxes, iou_threshold) & _is_better(scores) & exists.unsqueeze(1)
+    drops_others = drops.to(scores.dtype)
+    kept = exists.to(scores.dtype)
+    for _ in range(STEPS):
+        dropped = (drops_others * kept.unsqueeze(1)).amax(-1) > 0.5
+        kept = (exists & ~dropped).to(scores.dtype)
     return kept
 
 
-class _KeptByNms(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, boxes: Tensor, scores: Tensor, iou_threshold: float, shape: tuple[int, int]
-    ) -> Tensor:
-        from mmcv.ops import nms
+def _overlaps(boxes: Tensor, iou_threshold: float) -> Tensor:
+    """(G, N, N) bool."""
+    x1, y1, x2, y2 = (part.squeeze(-1) for part in boxes.split(1, -1))
+    width = torch.minimum(x2.unsqueeze(2), x2.unsqueeze(1))
+    width = width - torch.maximum(x1.unsqueeze(2), x1.unsqueeze(1))
+    height = torch.minimum(y2.unsqueeze(2), y2.unsqueeze(1))
+    height = height - torch.maximum(y1.unsqueeze(2), y1.unsqueeze(1))
+    inner = width.clamp(min=0) * height.clamp(min=0)
+    area = (x2 - x1) * (y2 - y1)
+    return inner > iou_threshold * (area.unsqueeze(2) + area.unsqueeze(1) - inner)
 
-        kept = torch.zeros_like(scores)
-        for group in range(shape[0]):
-            rows = (scores[group] > 0).nonzero().squeeze(-1)
-            _, chosen = nms(boxes[group, rows], scores[group, rows], iou_threshold)
-            kept[group, rows[chosen]] = 1
-        return kept
 
-    @staticmethod
-    def symbolic(
-        graph: Any, boxes: Any, scores: Any, iou_threshold: float, shape: tuple[int, int]
-    ) -> Any:
-        groups, count = shape
-        rows = groups * count
-
-        def integers(*values: int) -> Any:
-            return graph.op("Constant", value_t=torch.tensor(values))
-
-        def floats(value: float, *sizes: int) -> Any:
-            return graph.op("Constant", value_t=torch.full(sizes, value))
-
-        chosen = graph.op(  # (kept, 3): group, class, box
-            "NonMaxSuppression",
-            boxes,
-            graph.op("Unsqueeze", scores, integers(1)),
-            integers(count),
-            floats(iou_threshold, 1),
-            floats(0.0, 1),
-        )
-        cells = graph.op("Gather", chosen, integers(0, 2), axis_i=1)
-        rest = torch.tensor([[0, count]]).repeat(rows, 1)  # a column that is cut off below
-        filled = graph.op("Concat", cells, graph.op("Constant", value_t=rest), axis_i=0)
-        filled = graph.op("Slice", filled, integers(0), integers(rows), integers(0))
-        canvas = floats(0.0, groups, count + 1)
-        marked = graph.op("ScatterND", canvas, filled, floats(1.0, rows))
-        return graph.op("Slice", marked, integers(0), integers(count), integers(1))
+def _is_better(scores: Tensor) -> Tensor:
+    """(G, N, N) bool: whether the box of the last axis comes before that of the one before it."""
+    other, own = scores.unsqueeze(1), scores.unsqueeze(2)
+    count = int(scores.shape[-1])
+    earlier = torch.ones(count, count, dtype=torch.bool, device=scores.device).tril(-1)
+    return (other > own) | ((other == own) & earlier)

@@ -116,7 +116,7 @@ def _proposal_settings(head: Any) -> ProposalSettings:
     if nms.pop("type", "nms") != "nms" or set(nms) != {"iou_threshold"}:
         raise UserError(
             f"model.test_cfg.rpn.nms is {dict(settings.nms)}; expected a plain "
-            "{'type': 'nms', 'iou_threshold': ...}, what ONNX's NonMaxSuppression does"
+            "{'type': 'nms', 'iou_threshold': ...}, the only kind that the file can do"
         )
     # boxes without area are dropped even where mmdet keeps them (min_bbox_size=-1)
     smallest = max(0.0, float(settings.get("min_bbox_size", -1)))
