@@ -2,9 +2,10 @@
 
 python tools/compare_latency.py old/record-latency-tensorrt.json new/record-latency-tensorrt.json
 
-Otherwise the differences are printed and the exit code is 2; --force compares all the same. The
-model, the backend and the precision may differ: they are what is compared. On a noisy machine
-measure both in one run instead: tools/benchmark.py DIR DIR --backend onnxruntime
+Otherwise, or if one was measured throttled or not steady, that is printed and the exit code is 2;
+--force compares all the same. The model, the backend and the precision may differ: they are what is
+compared. On a noisy machine measure both in one run instead:
+tools/benchmark.py DIR DIR --backend onnxruntime
 """
 
 import argparse
@@ -22,7 +23,7 @@ def main() -> None:
     )
     parser.add_argument("first", type=Path, metavar="RECORD", help="made by tools/benchmark.py")
     parser.add_argument("second", type=Path, metavar="RECORD", help="compared with the first")
-    parser.add_argument("--force", action="store_true", help="compare although they differ")
+    parser.add_argument("--force", action="store_true", help="compare all the same")
     args = parser.parse_args()
     with user_errors():
         first, second = (Record.read(path) for path in (args.first, args.second))

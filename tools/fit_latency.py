@@ -66,7 +66,9 @@ def _print(report: FitReport) -> None:
             )
         console.print(table)
         console.print(f"rank correlation {errors['rank_correlation']}")
-    console.print(f"the interval holds for {report.held:.0%}, {report.coverage:.0%} promised")
+    console.print(
+        f"the interval holds for {report.held:.0%} of the families, {report.coverage:.0%} promised"
+    )
 
 
 if __name__ == "__main__":

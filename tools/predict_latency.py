@@ -5,11 +5,12 @@ python tools/predict_latency.py model.onnx --device orin-nx-16gb:25w --protocol 
 python tools/predict_latency.py model.onnx --device drive-orin --sms 8 --gpu-mhz 900 --json
 
 MODEL needs no weights. What it states (float16 tensors, Q/DQ) is kept; a float32 model without Q/DQ
-is taken as if converted to --precision, int8 in every layer that can be. A free number of pillars
-is that of the sample, from the export.json beside MODEL; else give --size pillars=N. Protocols:
-"engine" is the GPU compute time that trtexec prints, "python" one synchronous call of a Python
-runtime without pre- and post-processing, "mlperf" a SingleStream query with a CUDA graph. Power
-modes: NAME:MODE, or --sms, --gpu-mhz and --emc-mhz; of Thor and DRIVE Orin MAXN alone is known.
+is taken as if converted to --precision, int8 in every layer that can be; a warning tells where the
+file states something else. A free number of pillars is that of the sample, from the export.json
+beside MODEL; else give --size pillars=N. Protocols: "engine" is the GPU compute time that trtexec
+prints, "python" one synchronous call of a Python runtime without pre- and post-processing, "mlperf"
+a SingleStream query with a CUDA graph. Power modes: NAME:MODE, or --sms, --gpu-mhz and --emc-mhz;
+of Thor and DRIVE Orin MAXN alone is known.
 The interval holds as often as it says on networks that the fit has not seen (the errors are in
 kd3d/profiling/roofline_parameters.yaml). Latencies of DLAs are not predicted.
 """

@@ -74,7 +74,7 @@ def main() -> None:
         runs = plan_runs(recipe, teacher, work_dir)
         chosen, exports = select(runs, args.only), len(EXPORTED) if recipe.export else 0
         say(f"data: {len(recipe.prepare)} commands, then {len(chosen)} runs, {exports} exports")
-        with only_command_in(work_dir), Crew(machine, say) as crew:
+        with only_command_in(work_dir) as lock, Crew(machine, say, lock=lock) as crew:
             clock = Clock(work_dir, recipe.name, jobs=args.jobs)
             with clock.stage("data"):
                 prepare(recipe.prepare, work_dir, crew)

@@ -44,7 +44,16 @@ _PATIENCE_S = 10.0  # for a request under way when the user interrupts
 
 
 class ConnectionLostError(Exception):
-    """The connection ended, or none came about; another attempt may do better."""
+    """The connection ended, or none came about; another attempt may do better.
+
+    Attributes:
+        answered: whether the far end had answered in this attempt, so that the next loss is
+            another one.
+    """
+
+    def __init__(self, text: str, *, answered: bool = False) -> None:
+        super().__init__(text)
+        self.answered = answered
 
 
 @dataclass(frozen=True)
@@ -202,20 +211,34 @@ def with_retries(
 ) -> Any:
     """Calls ``action`` again after each of ``pauses_s`` while it loses the connection.
 
+    Once it was answered, the pauses begin anew: a long action may lose the connection any number of
+    times.
+
     Raises:
         UserError: when all attempts are used up.
     """
-    try:
-        return action()
-    except ConnectionLostError as error:
-        if not pauses_s:
+    left = list(pauses_s)
+    while True:
+        lost, answer = _attempt(action)
+        if lost is None:
+            return answer
+        if lost.answered:
+            left = list(pauses_s)
+        if not left:
             raise UserError(
-                f"{error}; gave up. Run the same command again: what has been copied is not "
+                f"{lost}; gave up. Run the same command again: what has been copied is not "
                 "copied again"
-            ) from None
-        say(f"{error}; trying again in {pauses_s[0]:g} s")
-        sleep(pauses_s[0])
-    return with_retries(action, pauses_s[1:], say=say, sleep=sleep)
+            )
+        say(f"{lost}; trying again in {left[0]:g} s")
+        sleep(left.pop(0))
+
+
+def _attempt(action: Callable[[], Any]) -> tuple[ConnectionLostError | None, Any]:
+    """What lost the connection, or None; what the action answered."""
+    try:
+        return None, action()
+    except ConnectionLostError as error:
+        return error, None
 
 
 # What ssh writes last -> what to do; the first that fits. Before it may stand anything: what login

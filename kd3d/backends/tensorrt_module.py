@@ -10,8 +10,8 @@ from typing import Any
 
 from kd3d.errors import UserError
 
-# By module (tests have several). TensorRT keeps the address of the first logger that it is given for
-# all that is made while any builder or runtime lives; the plugins' library keeps it for ever.
+# By module (tests have several). TensorRT keeps the address of the first logger that it is given
+# for all that is made while any builder or runtime lives; the plugins' library keeps it for ever.
 _LOGGERS: dict[Any, Any] = {}
 _LISTENERS: weakref.WeakSet[Messages] = weakref.WeakSet()
 OLDEST = (8, 5)  # the first with named tensors: num_io_tensors, execute_async_v3

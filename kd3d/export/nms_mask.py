@@ -38,14 +38,15 @@ def kept_by_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 def _overlaps(boxes: Tensor, iou_threshold: float) -> Tensor:
     """(G, N, N) bool."""
-    x1, y1, x2, y2 = (part.squeeze(-1) for part in boxes.split(1, -1))
+    x1, y1, x2, y2 = boxes.unbind(-1)
     width = torch.minimum(x2.unsqueeze(2), x2.unsqueeze(1))
     width = width - torch.maximum(x1.unsqueeze(2), x1.unsqueeze(1))
     height = torch.minimum(y2.unsqueeze(2), y2.unsqueeze(1))
     height = height - torch.maximum(y1.unsqueeze(2), y1.unsqueeze(1))
     inner = width.clamp(min=0) * height.clamp(min=0)
     area = (x2 - x1) * (y2 - y1)
-    return inner > iou_threshold * (area.unsqueeze(2) + area.unsqueeze(1) - inner)
+    overlaps: Tensor = inner > iou_threshold * (area.unsqueeze(2) + area.unsqueeze(1) - inner)
+    return overlaps
 
 
 def _is_better(scores: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Two latency records side by side, if they may stand there.
 
-They may where machine and protocol are the same. What is compared (backend, precision, model) may
-differ; what changes from run to run (temperatures, processes' order) does not count, unless one of
-the two throttled.
+They may where machine and protocol are the same, and where each can be relied upon: no run that
+was throttled or not steady, even if both were. What is compared (backend, precision, model) may
+differ; what changes from run to run (temperatures, processes' order) does not count.
 """
 
 from pathlib import Path
@@ -41,16 +41,26 @@ def differences(first: Record, second: Record) -> list[str]:
     return found
 
 
+def doubts(record: Record) -> list[str]:
+    """Why another run need not repeat what this one measured; empty if it can be relied upon."""
+    throttled = record.environment.get("throttled", "")
+    found = [f"the run was THROTTLED ({throttled})"] if throttled not in ("", "no") else []
+    if not record.conditions.get("steady", True):
+        found.append(f"the run was NOT steady after {record.conditions['warmup_runs']} runs")
+    return found
+
+
 def comparison_text(first: Record, second: Record, *, force: bool = False) -> str:
     """Both records' times and their ratios, second over first; differences above them.
 
     Args:
         first: what is taken as 1.
         second: what is compared with it.
-        force: compare although environment or protocol differ.
+        force: compare although environment or protocol differ, or one is doubtful.
 
     Raises:
-        UserError: if one of them is no latency, or they differ and ``force`` is not set.
+        UserError: if one of them is no latency, or they differ or are doubtful, and ``force`` is
+            not set.
     """
     for record in (first, second):
         if record.kind != "latency" or record.metrics.get("iterations", 0) < LEAST_ITERATIONS:
@@ -58,15 +68,17 @@ def comparison_text(first: Record, second: Record, *, force: bool = False) -> st
                 f"{record.name or 'a record'}: expected a latency of at least {LEAST_ITERATIONS} "
                 f"iterations, got kind '{record.kind}'; tools/benchmark.py makes one"
             )
-    differing = differences(first, second)
-    if differing and not force:
-        listed = "\n  ".join(differing)
+    labelled = (("first", first), ("second", second))
+    against = [f"DIFFERS, {line}" for line in differences(first, second)]
+    against += [f"DOUBTFUL, {label}: {line}" for label, r in labelled for line in doubts(r)]
+    if against and not force:
+        listed = "\n  ".join(against)
         raise UserError(
-            f"the records cannot be compared, they differ in:\n  {listed}\nMeasure both in one "
-            "run (tools/benchmark.py DIR DIR ...), or compare all the same with --force"
+            f"the records cannot be compared:\n  {listed}\nMeasure both in one run, on a board "
+            "that is cool and idle (tools/benchmark.py DIR DIR ...), or compare all the same with "
+            "--force"
         )
-    lines = [f"DIFFERS, {line}" for line in differing]
-    lines += [f"{label}: {_subject(r)}" for label, r in (("first", first), ("second", second))]
+    lines = [*against, *(f"{label}: {_subject(r)}" for label, r in labelled)]
     lines.append(f"{'ms':<24}{'first':>12}{'second':>12}{'ratio':>10}")
     for name, ours in first.metrics.items():
         theirs = second.metrics.get(name)

@@ -10,14 +10,15 @@ class FusedLayer:
     """Nodes that run as one kernel.
 
     Attributes:
-        kind: "product" (convolution or matrix product), "pointwise", "pool", "resize", "concat",
-            "slice", "transpose" (beside a matrix product), "copy", "sort" or "unknown".
+        kind: "product" (convolution or matrix product), "pointwise", "pool", "resize", "sample",
+            "concat", "slice", "transpose" (beside a matrix product), "copy", "sort" or "unknown".
         nodes: in the graph's order; the first names the layer.
         inputs: tensors read from memory, weights left out, views and Q/DQ followed to their source.
         outputs: tensors written.
         epilogue: a pointwise layer right behind a convolution that can take it into its kernel.
         parallel: convolutions that run side by side with the first node, in the same kernel.
-        attention: the softmax between two products of activations; one kernel can do all three.
+        scores: what a softmax between two products of activations reads from the first of them;
+            one kernel can do all three. Empty for other layers.
     """
 
     kind: str
@@ -25,7 +26,7 @@ class FusedLayer:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     epilogue: bool = False
-    attention: bool = False
+    scores: list[str] = field(default_factory=list)
     parallel: list[GraphNode] = field(default_factory=list)
 
     @property
@@ -33,6 +34,11 @@ class FusedLayer:
         """Of the first node, and how many follow."""
         rest = f" + {len(self.nodes) - 1}" if len(self.nodes) > 1 else ""
         return self.nodes[0].name + rest
+
+    @property
+    def attention(self) -> bool:
+        """Whether it is the softmax of fused attention."""
+        return bool(self.scores)
 
     @property
     def operators(self) -> tuple[str, ...]:

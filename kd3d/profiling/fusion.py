@@ -15,28 +15,31 @@ from dataclasses import dataclass
 from kd3d.profiling.fused_layer import FusedLayer
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor, OnnxGraph
 from kd3d.profiling.parallel_fusion import join_parallel
+from kd3d.profiling.product_size import is_einsum_product
 from kd3d.profiling.region_fusion import join_regions
 
 VIEWS = frozenset(["Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"])
 QUANTIZERS = frozenset(["QuantizeLinear", "DequantizeLinear"])
-PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])
+PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul"])  # and Einsum, if it is one
+_MATRIX = frozenset(["Gemm", "MatMul", "Einsum"])
 # Inside a convolution's own epilogue in every precision.
 _EPILOGUE = frozenset(["Relu", "Clip", "LeakyRelu", "BatchNormalization", "Add", "Sub", "PRelu"])
 _IMAGE_CHANNELS = 4
 _POINTWISE_OPERATORS = """
-Abs And Atan Ceil Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid
-HardSwish Less LessOrEqual Log Max Min Mish Mod Mul Neg Not Or Pow Reciprocal Round Selu Sigmoid
-Sign Sin Softplus Softsign Sqrt Sum Swish Tan Tanh Where Xor
+Abs And Atan Ceil Celu Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid
+HardSwish IsInf IsNaN Less LessOrEqual Log Max Min Mish Mod Mul Neg Not Or Pow Reciprocal Round Selu
+Sigmoid Sign Sin Softplus Softsign Sqrt Sum Swish Tan Tanh ThresholdedRelu Trilu Where Xor
 """
 POINTWISE = _EPILOGUE | frozenset(_POINTWISE_OPERATORS.split())
 _NORMALISER_OPERATORS = """
 GroupNormalization InstanceNormalization LayerNormalization LogSoftmax LpNormalization
-RMSNormalization ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Softmax
+RMSNormalization ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Softmax
 """
 _NORMALISERS = frozenset(_NORMALISER_OPERATORS.split())
 _KINDS = {
     "pool": ["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LRN"],
-    "resize": ["Resize", "Upsample", "GridSample"],
+    "resize": ["Resize", "Upsample"],
+    "sample": ["GridSample", "RoiAlign"],  # not in INT8
     "concat": ["Concat"],
     "slice": ["Slice", "Split"],
     "copy": [
@@ -84,7 +87,7 @@ def fuse(graph: OnnxGraph) -> FusedGraph:
     _connect(graph, layers, sources)
     layers = join_parallel(graph, _join_epilogues(graph, layers))
     _mark_transposes(layers)
-    _mark_attention(layers)
+    _mark_attention(graph, layers, sources)
     unknown = sorted({layer.nodes[0].op for layer in layers if layer.kind == "unknown"})
     return FusedGraph(graph, tuple(layers), sources, quantized, plain, tuple(unknown))
 
@@ -123,12 +126,23 @@ def _follow_views(graph: OnnxGraph) -> tuple[dict[str, str], frozenset[str], fro
     return sources, frozenset(quantized), frozenset(plain)
 
 
-def _kind(node: GraphNode) -> str:
+def _kind(graph: OnnxGraph, node: GraphNode) -> str:
     if node.op in PRODUCTS:
         return "product"
     if node.op in POINTWISE or node.op in _NORMALISERS:
         return "pointwise"
+    if node.op == "Einsum" and len(node.inputs) <= 2:
+        one = len(node.inputs) == 1  # axes that change places or are summed over
+        return "copy" if one else "product" if is_einsum_product(node) else "pointwise"
+    if node.op == "Gather" and _takes_one(graph, node):
+        return "slice"
     return _KIND_OF.get(node.op, "unknown")
+
+
+def _takes_one(graph: OnnxGraph, node: GraphNode) -> bool:
+    """Whether a Gather is a slice: of one place, as qkv[:, 0] is exported."""
+    index = graph.tensors[node.inputs[1]]
+    return index.constant and index.elements == 1
 
 
 def _cluster(
@@ -141,7 +155,7 @@ def _cluster(
     for node in nodes:
         read = _activations(graph, node, sources)
         homes = {home[name] for name in read if name in home}
-        kind = _kind(node)
+        kind = _kind(graph, node)
         place = None
         if kind == "pointwise":
             place = _partner(graph, node, layers, homes, before)
@@ -218,29 +232,39 @@ def _connect(graph: OnnxGraph, layers: Sequence[FusedLayer], sources: dict[str, 
 
 def _mark_transposes(layers: Sequence[FusedLayer]) -> None:
     """A transposition beside a matrix product may be part of how the product reads or writes."""
-    products = [layer for layer in layers if layer.nodes[0].op in ("MatMul", "Gemm")]
+    products = [
+        layer for layer in layers if layer.nodes[0].op in _MATRIX and layer.kind == "product"
+    ]
     touched = {name for layer in products for name in (*layer.inputs, *layer.outputs)}
     for layer in layers:
         if layer.nodes[0].op == "Transpose" and touched & {*layer.inputs, *layer.outputs}:
             layer.kind = "transpose"
 
 
-def _mark_attention(layers: Sequence[FusedLayer]) -> None:
+def _mark_attention(
+    graph: OnnxGraph, layers: Sequence[FusedLayer], sources: dict[str, str]
+) -> None:
     """Scores between two matrix products need not be stored where one kernel does all three."""
     writer = {name: layer for layer in layers for name in layer.outputs}
     reader = {name: layer for layer in layers for name in layer.inputs}
     for layer in layers:
         if "Softmax" not in layer.operators:
             continue
-        before = [writer[name] for name in layer.inputs if name in writer]
         behind = [reader[name] for name in layer.outputs if name in reader]
-        layer.attention = any(_of_activations(other) for other in before) and any(
-            _of_activations(other) for other in behind
-        )
+        if any(_of_activations(graph, other, sources) for other in behind):
+            layer.scores = [
+                name
+                for name in layer.inputs
+                if name in writer and _of_activations(graph, writer[name], sources)
+            ]
 
 
-def _of_activations(layer: FusedLayer) -> bool:
-    return layer.nodes[0].op == "MatMul" and len(layer.inputs) >= 2
+def _of_activations(graph: OnnxGraph, layer: FusedLayer, sources: dict[str, str]) -> bool:
+    """Whether the layer is a matrix product without a weight; a residual sum in it is none."""
+    node = layer.nodes[0]
+    names = [sources.get(name, name) for name in node.inputs[:2]]
+    matrix = layer.kind == "product" and node.op in ("MatMul", "Einsum")
+    return matrix and not any(graph.tensors[name].constant for name in names)
 
 
 def _join_epilogues(graph: OnnxGraph, layers: list[FusedLayer]) -> list[FusedLayer]:

@@ -9,6 +9,7 @@ BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 CHANNEL_STEP = {"fp32": 4, "fp16": 8, "int8": 32}
 _THIN = 4  # images have formats of their own: four channels
 _INTEGER_BYTES = 4  # TensorRT keeps indices in 32 bits
+_BYTE_TYPES = frozenset(["uint8", "int8", "bool"])  # images, quantised numbers, masks
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,24 @@ class LayerWork:
 def tensor_bytes(tensor: GraphTensor, kind: str, pad: bool = True) -> float:
     """Of the whole tensor; channels are padded as TensorRT pads them, unless ``pad`` is off."""
     if not is_float(tensor):
-        return float(tensor.elements * _INTEGER_BYTES)
+        return float(tensor.elements * (1 if tensor.dtype in _BYTE_TYPES else _INTEGER_BYTES))
     elements = float(tensor.elements)
-    if pad and len(tensor.shape) == 4 and tensor.shape[2] * tensor.shape[3] > 1:
+    if pad and is_map(tensor):
         channels = tensor.shape[1]
         step = min(CHANNEL_STEP[kind], _THIN) if channels <= _THIN else CHANNEL_STEP[kind]
         if channels:
             elements *= -(-channels // step) * step / channels
     return elements * BYTES[kind]
+
+
+def is_map(tensor: GraphTensor) -> bool:
+    """Whether its channels lie in rows, or last, as a kernel wants them: (B, C, H, W)."""
+    return len(tensor.shape) == 4 and tensor.shape[2] * tensor.shape[3] > 1
+
+
+def stated_type(tensor: GraphTensor) -> str:
+    """As the file types it: "fp16" or "fp32"."""
+    return "fp16" if tensor.dtype in ("float16", "bfloat16") else "fp32"
 
 
 def is_float(tensor: GraphTensor) -> bool:

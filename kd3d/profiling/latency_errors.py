@@ -1,5 +1,6 @@
 """Errors of predicted latencies, and the interval that they justify."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
+from kd3d.errors import UserError
 from kd3d.profiling.published_rows import PublishedRow, clock_pairs
 
 Array = NDArray[Any]
@@ -54,51 +56,58 @@ def relative_errors(rows: Sequence[PublishedRow], predicted: Array) -> Array:
 
 
 def interval_half_width(rows: Sequence[PublishedRow], predicted: Array, coverage: float) -> float:
-    """Half width in the logarithm within which ``coverage`` of the errors lie.
+    """Half width in the logarithm that ``coverage`` of unseen families keep to.
 
-    Each family weighs as the square root of its rows, as in the fit.
+    Split conformal prediction (Vovk et al., 2005) with the family as the unit: the error of rank
+    ceil((n + 1) coverage) among n families, whatever their distribution. A family's error is that
+    of its worst row: boards and precisions of one family are off alike, so that its rows count
+    once, and who asks for one network asks for several of them. One width serves all: the errors
+    of these families do not grow with the share of time that kernels take to start (rank
+    correlation -0.2).
 
     Args:
         rows: as published.
-        predicted: (N,) ms, by fits that had not seen the rows.
+        predicted: (N,) ms, by fits that had not seen the row's family.
         coverage: in (0, 1).
+
+    Raises:
+        UserError: for fewer families than the coverage needs.
     """
-    sizes: Mapping[str, int] = {
-        family: sum(row.family == family for row in rows) for family in {r.family for r in rows}
-    }
-    weights = np.array([sizes[row.family] ** -0.5 for row in rows])
-    errors = np.abs(np.log1p(relative_errors(rows, predicted)))
-    order = np.argsort(errors)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    return float(errors[order][np.searchsorted(reached, coverage)])
+    worst = sorted(_worst_errors(rows, predicted).values())
+    # rounded, as 5 * 0.8 might come out above 4
+    rank = math.ceil(round((len(worst) + 1) * coverage, 6))
+    if rank > len(worst):
+        raise UserError(
+            f"coverage {coverage:g}: {len(worst)} families of networks support at most "
+            f"{len(worst) / (len(worst) + 1):.2f}"
+        )
+    return worst[rank - 1]
 
 
-def held_coverage(rows: Sequence[PublishedRow], predicted: Array, coverage: float) -> float:
-    """How often an interval holds whose width the row's own family did not help to set.
+def held_families(
+    rows: Sequence[PublishedRow], nested: Mapping[str, Array], coverage: float
+) -> list[str]:
+    """Families all of whose rows lie in an interval that neither fit nor width had seen them for.
 
-    The share of the rows, or that of a family in the mean, whichever is less: a user's network is
-    of a family of its own, and the families with many rows are the easier ones.
+    Args:
+        rows: as published.
+        nested: family to (N,) ms of all rows, by fits without it and without the row's own family.
+        coverage: of the interval, in (0, 1).
     """
-    shares: list[float] = []
-    sizes: list[int] = []
-    for family in sorted({row.family for row in rows}):
-        own = np.array([row.family == family for row in rows])
-        others = [row for row, mine in zip(rows, own, strict=True) if not mine]
-        width = interval_half_width(others, np.asarray(predicted)[~own], coverage)
-        errors = np.log1p(relative_errors(rows, predicted))[own]
-        shares.append(float((np.abs(errors) <= width).mean()))
-        sizes.append(int(own.sum()))
-    return float(min(np.mean(shares), np.average(shares, weights=sizes)))
+    held = []
+    for family, predicted in nested.items():
+        others = [place for place, row in enumerate(rows) if row.family != family]
+        width = interval_half_width([rows[p] for p in others], predicted[others], coverage)
+        if _worst_errors(rows, predicted)[family] <= width:
+            held.append(family)
+    return held
 
 
-def calibrated_level(rows: Sequence[PublishedRow], predicted: Array, coverage: float) -> float:
-    """The quantile of the errors whose interval holds for ``coverage`` of unseen families.
-
-    Few families say little about the tails of the next one, so it lies above ``coverage``.
-    """
-    levels = np.arange(coverage, 0.99, 0.01)
-    held = (level for level in levels if held_coverage(rows, predicted, level) >= coverage)
-    return float(next(held, levels[-1]))
+def _worst_errors(rows: Sequence[PublishedRow], predicted: Array) -> dict[str, float]:
+    errors: dict[str, float] = {}
+    for row, error in zip(rows, np.log1p(relative_errors(rows, predicted)), strict=True):
+        errors[row.family] = max(errors.get(row.family, 0.0), abs(float(error)))
+    return errors
 
 
 def clock_scaling(rows: Sequence[PublishedRow], predicted: Array) -> list[dict[str, Any]]:

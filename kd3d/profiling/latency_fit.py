@@ -7,6 +7,7 @@ far as the data insist. Errors are measured on what was left out: a family of ne
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -146,4 +147,25 @@ def left_out(
         for place, row in enumerate(rows):
             if groups[place] == name:
                 found[place] = predicted_ms(row, parameters)
+    return found
+
+
+def left_out_twice(rows: Sequence[FitRow], start: Parameters) -> dict[str, Array]:
+    """Latencies for nested cross-validation by families.
+
+    Returns:
+        Each family's name to (N,) ms of all rows, by fits without it and without the row's family.
+    """
+    families = sorted({row.row.family for row in rows})
+    found = {name: np.zeros(len(rows)) for name in families}
+    for first, second in combinations_with_replacement(families, 2):
+        pair = {first, second}
+        parameters = fit_parameters([row for row in rows if row.row.family not in pair], start)
+        for place, row in enumerate(rows):
+            if row.row.family in pair:
+                times = predicted_ms(row, parameters)
+                if row.row.family == second:
+                    found[first][place] = times
+                if row.row.family == first:
+                    found[second][place] = times
     return found

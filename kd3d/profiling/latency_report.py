@@ -10,14 +10,19 @@ import yaml  # type: ignore[import-untyped]
 
 from kd3d.profiling.kernel_time import Parameters
 from kd3d.profiling.latency_errors import (
-    calibrated_level,
     clock_scaling,
     error_table,
-    held_coverage,
+    held_families,
     interval_half_width,
     scaling_summary,
 )
-from kd3d.profiling.latency_fit import FitRow, fit_parameters, left_out, predicted_ms
+from kd3d.profiling.latency_fit import (
+    FitRow,
+    fit_parameters,
+    left_out,
+    left_out_twice,
+    predicted_ms,
+)
 
 _HEAD = """\
 # Parameters of the latency predictor, written by tools/fit_latency.py; do not edit by hand.
@@ -31,8 +36,8 @@ class FitReport:
 
     Attributes:
         parameters: fitted on all rows.
-        coverage: that the interval promises; half_width: of it, in the logarithm; held: how
-            often an interval holds that a row's own family did not help to set.
+        coverage: that the interval promises; half_width: of it, in the logarithm; held: share of
+            the families that keep to an interval which they helped neither to fit nor to set.
         errors: by what was left out ("nothing", "network", "family", "board") the table of
             ``error_table``; of "network" also for families that another network stands for in the
             fit, and of "family" for Orin alone.
@@ -96,12 +101,17 @@ def fit_report(rows: Sequence[FitRow], coverage: float) -> FitReport:
     # Thor was measured with one family alone: without it the fit knows neither.
     orin = [place for place, row in enumerate(published) if row.device.generation == "ampere"]
     known_rows, known = [published[place] for place in orin], predicted["family"][orin]
-    level = calibrated_level(known_rows, known, coverage)
+    width = interval_half_width(known_rows, known, coverage)
+    nested = {
+        family: values[orin]
+        for family, values in left_out_twice(rows, parameters).items()
+        if any(row.family == family for row in known_rows)
+    }
     return FitReport(
         parameters=parameters,
         coverage=coverage,
-        half_width=interval_half_width(known_rows, known, level),
-        held=held_coverage(known_rows, known, level),
+        half_width=width,
+        held=len(held_families(known_rows, nested, coverage)) / len(nested),
         errors={
             **{
                 name: error_table(published, values, "board" if name == "board" else "family")

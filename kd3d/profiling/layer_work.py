@@ -4,15 +4,21 @@ Precision "fp32" means TF32 in tensor cores, as TensorRT does by default on Orin
 is taken *as if* it were converted to fp16 or int8; types and Q/DQ that the file states are kept.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from kd3d.profiling.fused_layer import FusedLayer
 from kd3d.profiling.fusion import POINTWISE, QUANTIZERS, FusedGraph
-from kd3d.profiling.kernel_work import BYTES, CHANNEL_STEP, LayerWork, is_float, tensor_bytes
+from kd3d.profiling.kernel_work import (
+    BYTES,
+    CHANNEL_STEP,
+    LayerWork,
+    stated_type,
+    tensor_bytes,
+)
 from kd3d.profiling.linked_kernels import copy_into_concats, join_activations
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor
 from kd3d.profiling.product_size import product_size
+from kd3d.profiling.reformats import Conversions
 
 PRECISIONS = ("fp32", "fp16", "int8")
 _INT8_KINDS = frozenset(["pool", "resize", "concat", "slice"])
@@ -33,27 +39,19 @@ def layer_work(fused: FusedGraph, precision: str, float_type: str = "fp16") -> l
     """
     storage = _storage(fused, precision, float_type)
     maths = [_math(fused, layer, precision, float_type, storage) for layer in fused.layers]
-    reformats = [
-        _reformats(fused, layer, math, storage)
-        for layer, math in zip(fused.layers, maths, strict=True)
-    ]
+    conversions = Conversions(fused, storage, maths)
     kernels = join_activations(
         fused.layers,
         [
-            _work(fused, layer, math, storage)
+            _work(fused, layer, math, conversions)
             for layer, math in zip(fused.layers, maths, strict=True)
         ],
     )
     kernels = copy_into_concats(fused, kernels, storage)
     work: list[LayerWork] = []
-    for before, kernel in zip(reformats, kernels, strict=True):
+    for before, kernel in zip(conversions.before, kernels, strict=True):
         work += [*before, kernel]
-    work += [
-        _reformat(fused.tensor(name), kind, "fp32", f"{name} (output)")
-        for name in dict.fromkeys(fused.sources.get(n, n) for n in fused.graph.outputs)
-        if (kind := storage.get(name, "fp32")) != "fp32" and is_float(fused.tensor(name))
-    ]
-    return work
+    return work + conversions.behind()
 
 
 def has_quantizers(fused: FusedGraph) -> bool:
@@ -65,15 +63,14 @@ def _storage(fused: FusedGraph, precision: str, float_type: str) -> dict[str, st
     """Tensor to the type that it lies in memory as."""
     explicit = has_quantizers(fused)
     plain = {"fp32": "fp32", "fp16": "fp16", "int8": float_type}[precision]
-    storage: dict[str, str] = dict.fromkeys(fused.graph.inputs, "fp32")
+    storage = {name: stated_type(fused.tensor(name)) for name in fused.graph.inputs}
     readers: dict[str, list[FusedLayer]] = {}
     for layer in fused.layers:
         for name in layer.inputs:
             readers.setdefault(name, []).append(layer)
     for layer in fused.layers:
         for name in layer.outputs:
-            typed_half = fused.tensor(name).dtype in ("float16", "bfloat16")
-            storage[name] = "fp16" if typed_half else plain
+            storage[name] = "fp16" if stated_type(fused.tensor(name)) == "fp16" else plain
             if explicit and name in fused.quantized and name not in fused.float_readers:
                 storage[name] = "int8"
             elif not explicit and precision == "int8" and _can_int8(fused, layer):
@@ -100,7 +97,7 @@ def _weight_of(fused: FusedGraph, node: GraphNode) -> GraphTensor | None:
         source = fused.tensor(fused.sources.get(name, name))
         if tensor.constant or source.constant:
             return tensor
-    if node.op == "MatMul" and fused.tensor(node.inputs[0]).constant:
+    if node.op in ("MatMul", "Einsum") and fused.tensor(node.inputs[0]).constant:
         return fused.tensor(node.inputs[0])
     return None
 
@@ -109,8 +106,7 @@ def _math(
     fused: FusedGraph, layer: FusedLayer, precision: str, float_type: str, storage: dict[str, str]
 ) -> str:
     plain = {"fp32": "fp32", "fp16": "fp16", "int8": float_type}[precision]
-    made = fused.tensor(layer.nodes[0].outputs[0])
-    if made.dtype in ("float16", "bfloat16"):
+    if stated_type(fused.tensor(layer.nodes[0].outputs[0])) == "fp16":
         plain = "fp16"
     if layer.kind != "product":
         kinds = {storage.get(name, plain) for name in layer.outputs}
@@ -124,48 +120,23 @@ def _math(
     return "int8" if precision == "int8" else plain
 
 
-def _reformats(
-    fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, str]
-) -> list[LayerWork]:
-    """Conversions in front of a layer whose data lies in another type."""
-    found = []
-    for name in layer.inputs:
-        tensor = fused.tensor(name)
-        kind = storage.get(name, "fp32")
-        if not is_float(tensor) or tensor.elements < 64 or kind == math:
-            continue
-        needs = layer.kind == "product" or (kind == "int8" and not layer.epilogue)
-        if needs or name in fused.graph.inputs:
-            found.append(_reformat(tensor, kind, math, f"{name} (to {math})"))
-            storage[name] = math if name in fused.graph.inputs else kind
-    return found
-
-
-def _reformat(tensor: GraphTensor, kind: str, target: str, name: str) -> LayerWork:
-    return LayerWork(
-        name=name,
-        operators="reformat",
-        kind="reformat",
-        math=target,
-        read_bytes=tensor_bytes(tensor, kind, pad=False),
-        write_bytes=tensor_bytes(tensor, target),
-        elements=tensor.elements,
+def _work(fused: FusedGraph, layer: FusedLayer, math: str, conversions: Conversions) -> LayerWork:
+    storage = conversions.storage
+    inputs, outputs_stored = _stored(fused, layer, math)
+    read = sum(
+        tensor_bytes(fused.tensor(name), conversions.read_as(layer, name, math)) for name in inputs
     )
-
-
-def _work(fused: FusedGraph, layer: FusedLayer, math: str, storage: dict[str, str]) -> LayerWork:
-    def size(names: Sequence[str], default: str) -> float:
-        return float(sum(tensor_bytes(fused.tensor(n), storage.get(n, default)) for n in names))
-
-    inputs, written = _stored(fused, layer, math)
+    written = sum(
+        tensor_bytes(fused.tensor(name), storage.get(name, math)) for name in outputs_stored
+    )
     outputs = [fused.tensor(name) for name in layer.outputs]
     work = LayerWork(
         name=layer.name,
         operators="+".join(layer.operators),
         kind="attention" if layer.attention and math != "fp32" else layer.kind,
         math=math,
-        read_bytes=_read_bytes(layer, size(inputs, math), size(written, math)),
-        write_bytes=size(written, math),
+        read_bytes=_read_bytes(layer, float(read), float(written)),
+        write_bytes=float(written) + conversions.copied_bytes(layer),
         elements=float(sum(tensor.elements for tensor in outputs)),
         row_bytes=_row_bytes(outputs[0], storage.get(layer.outputs[0], math)),
         epilogue=layer.epilogue,
@@ -192,7 +163,7 @@ def _stored(fused: FusedGraph, layer: FusedLayer, math: str) -> tuple[list[str],
         name
         for other in fused.layers
         if other.attention
-        for name in (*other.inputs[:1], *other.outputs)
+        for name in (*other.scores, *other.outputs)
     }
     return (
         [name for name in layer.inputs if name not in scores],

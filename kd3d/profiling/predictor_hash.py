@@ -13,7 +13,7 @@ _FOLDER = Path(__file__).parent
 MODULES = (
     *("devices", "exported_sizes", "fused_layer", "fusion", "kernel_time", "kernel_work"),
     *("layer_work", "linked_kernels", "onnx_graph", "parallel_fusion", "product_size"),
-    *("region_fusion", "roofline", "shape_folding"),
+    *("reformats", "region_fusion", "roofline", "shape_folding", "unknown_operators"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The matrix product that a convolution, Gemm or MatMul amounts to."""
+"""The matrix product that a convolution, Gemm, MatMul or Einsum amounts to."""
 
 from collections.abc import Sequence
 
@@ -26,6 +26,8 @@ def product_size(
             weight[0] // groups,
             groups,
         )
+    if node.op == "Einsum":
+        return _einsum_size(node, given, weight)
     if node.op == "Gemm":
         k = given[0] if node.attributes.get("transA") else given[-1]
         return _product(out[:-1]), out[-1], k, 1
@@ -36,6 +38,54 @@ def product_size(
         return _product(left[:-1]), n, k, 1
     rows = left[-2] if len(left) > 1 else 1
     return rows, n, k, _product(out[:-2])
+
+
+def is_einsum_product(node: GraphNode) -> bool:
+    """Whether an Einsum of two tensors sums over an axis of both: a matrix product."""
+    if len(node.inputs) != 2:
+        return False
+    left, right, out = _einsum_axes(node)
+    return bool(set(left) & set(right) - set(out))
+
+
+def _einsum_size(
+    node: GraphNode, given: tuple[int, ...], weight: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """Axes of both tensors are summed over (k), or stay and count products (groups)."""
+    left, right, out = _einsum_axes(node)
+    sizes = [_axis_sizes(left, given), _axis_sizes(right, weight)]
+
+    def product(axes: set[str]) -> int:
+        return _product([max(each.get(axis, 1) for each in sizes) for axis in axes])
+
+    first, second, kept = set(left), set(right), set(out)
+    return (
+        product((first - second) & kept),
+        product((second - first) & kept),
+        product((first & second) - kept),
+        product(first & second & kept),
+    )
+
+
+def _einsum_axes(node: GraphNode) -> tuple[str, str, str]:
+    """Letters of the two tensors and of what comes out; "." stands for all the axes of "..."."""
+    equation = bytes(node.attributes["equation"]).decode().replace(" ", "").replace("...", ".")
+    given, arrow, out = equation.partition("->")
+    left, _, right = given.partition(",")
+    if not arrow:  # what occurs once, in order; and the axes without letters
+        once = sorted(set(left) ^ set(right) - {"."})
+        out = "".join([*(["."] if "." in given else []), *once])
+    return left, right, out
+
+
+def _axis_sizes(axes: str, shape: tuple[int, ...]) -> dict[str, int]:
+    before, dots, behind = axes.partition(".")
+    end = len(shape) - len(behind)
+    sizes = {
+        **dict(zip(before, shape, strict=False)),
+        **dict(zip(behind, shape[end:], strict=True)),
+    }
+    return {**sizes, ".": _product(shape[len(before) : end])} if dots else sizes
 
 
 def _product(sizes: Sequence[int]) -> int:

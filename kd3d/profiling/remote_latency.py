@@ -100,15 +100,19 @@ def _arguments(
 def _follow(run: VehicleRun, progress: Progress | None) -> Answer:
     """Waits for the end of the run, and answers how it ended."""
     last: Answer = {}
-    with converse(run.host, "follow", run=run.name, pause_s=_PAUSE_S) as process:
-        assert process.stdout is not None, "it was made with pipes"
-        for line in process.stdout:
-            last = parse_answer(line) or last
-            counts = str(last.get("progress", "")).split()
-            if progress is not None and len(counts) == 2:
-                progress(int(counts[0]), int(counts[1]))
+    try:
+        with converse(run.host, "follow", run=run.name, pause_s=_PAUSE_S) as process:
+            assert process.stdout is not None, "it was made with pipes"
+            for line in process.stdout:
+                last = parse_answer(line) or last
+                counts = str(last.get("progress", "")).split()
+                if progress is not None and len(counts) == 2:
+                    progress(int(counts[0]), int(counts[1]))
+    except ConnectionLostError as error:
+        raise ConnectionLostError(str(error), answered=bool(last)) from None
     if last.get("state", "running") == "running":
-        raise ConnectionLostError(f"{run.host.address} ended without an answer")
+        text = f"{run.host.address} ended without an answer"
+        raise ConnectionLostError(text, answered=bool(last))
     return last
 
 

@@ -19,11 +19,12 @@ import yaml  # type: ignore[import-untyped]
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
 from kd3d.profiling.exported_sizes import exported_sizes
-from kd3d.profiling.fusion import fuse
+from kd3d.profiling.fusion import FusedGraph, fuse
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
 from kd3d.profiling.kernel_work import LayerWork
 from kd3d.profiling.layer_work import PRECISIONS, has_quantizers, layer_work
 from kd3d.profiling.onnx_graph import graph_from_onnx
+from kd3d.profiling.unknown_operators import UNKNOWN_FACTOR, refuse_uncounted
 
 PROTOCOLS = ("engine", "python", "mlperf")
 PARAMETERS_FILE = Path(__file__).with_name("roofline_parameters.yaml")
@@ -69,8 +70,9 @@ class Prediction:
 
     Attributes:
         total_ms: most likely.
-        low_ms, high_ms: the measured latency lies between with probability ``coverage``.
-        coverage: of the interval, as held in cross-validation.
+        low_ms, high_ms: the measured latency lies between with probability ``coverage``; wider
+            where an operator is unknown.
+        coverage: of the interval, for families of networks that the fit has not seen.
         gpu_ms: sum of the kernels.
         waiting_ms: of the GPU for the CPU, which enqueues the kernels.
         harness_ms: of the protocol around them. The three make ``total_ms``.
@@ -123,7 +125,8 @@ def predict_latency(
 
     Args:
         model: ONNX file or model; weights are not read. What the file states (float16 tensors,
-            Q/DQ) is kept; a float32 file without Q/DQ is taken as if converted to ``precision``.
+            Q/DQ) is kept, and its float32 tensors beside them are fp32, as in an engine of it; a
+            float32 file without Q/DQ is taken as if converted to ``precision``.
         device: board and power mode, from :func:`kd3d.profiling.devices.load_device`.
         precision: "fp32" (TF32 in tensor cores, TensorRT's default), "fp16" or "int8".
         protocol: "engine" (GPU compute time as trtexec prints it), "python" (one synchronous call
@@ -140,7 +143,8 @@ def predict_latency(
             Q/DQ fp16, but fp32 for "python", whose published runs set no fp16 flag beside int8.
 
     Raises:
-        UserError: for a bad file, an open size, an unknown precision or protocol.
+        UserError: for a bad file, an open size, an unknown precision or protocol, a float type
+            where nothing is int8.
     """
     _check("precision", precision, PRECISIONS)
     _check("protocol", protocol, PROTOCOLS)
@@ -151,7 +155,15 @@ def predict_latency(
     taken = exported_sizes(model, sizes)
     graph = graph_from_onnx(model, batch=batch, sizes={**taken, **sizes})
     fused = fuse(graph)
-    stated = has_quantizers(fused)
+    refuse_uncounted(fused.unknown)
+    stated, half = has_quantizers(fused), _states_half(fused)
+    taken_as = "int8" if stated else "fp32" if half else precision
+    if float_type and taken_as != "int8":
+        why = "the file states float16 without Q/DQ" if half else f"precision {precision}"
+        raise UserError(
+            f"float type {float_type}: is for what int8 leaves in float, and nothing is int8 here "
+            f"({why}); leave it out"
+        )
     float_type = float_type or ("fp32" if stated or protocol == "python" else "fp16")
     _check("float_type", float_type, ("fp16", "fp32"))
     ratio = 1.0
@@ -162,7 +174,7 @@ def predict_latency(
                 "frames it takes; leave the batch out, or export it for that batch"
             )
         ratio = batch / graph.batch
-    layers = layer_work(fused, "int8" if stated else precision, float_type)
+    layers = layer_work(fused, taken_as, float_type)
     work = [layer.scaled(ratio) for layer in layers]
     warnings = [
         f'{name} {size}: taken from "opt" of the export.json beside the file (--size {name}=N)'
@@ -170,11 +182,22 @@ def predict_latency(
     ]
     warnings += graph.warnings
     if fused.unknown:
-        warnings.append(f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}")
+        warnings.append(
+            f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}; the "
+            f"interval holds times {UNKNOWN_FACTOR} times shorter or longer for them"
+        )
+    if board.generation == "blackwell":
+        warnings.append("Thor: fitted on one family of networks alone; the interval is Orin's")
     if stated and precision != "int8":
         warnings.append(
             f"the file has Q/DQ: its quantised layers are int8 and its float32 ones {float_type}, "
             f"not {precision}"
+        )
+    single = any(layer.operations and layer.math == "fp32" for layer in work)
+    if half and not stated and (single or precision != "fp16"):
+        warnings.append(
+            "the file states float16: its float16 layers are fp16 and its float32 ones fp32, "
+            f"which precision {precision} does not change"
         )
     return _prediction(
         work,
@@ -236,10 +259,11 @@ def _prediction(
     around_ms = harness_ms(protocol, device, parameters)
     total_ms = run_ms + around_ms
     spread = math.exp(interval["log_half_width"])
+    unknown_ms = sum(layer.latency_us for layer in layers if layer.kind == "unknown") / 1e3
     return Prediction(
         total_ms=total_ms,
-        low_ms=total_ms / spread,
-        high_ms=total_ms * spread,
+        low_ms=(total_ms - unknown_ms * (1 - 1 / UNKNOWN_FACTOR)) / spread,
+        high_ms=(total_ms + unknown_ms * (UNKNOWN_FACTOR - 1)) * spread,
         coverage=interval["coverage"],
         gpu_ms=gpu_ms,
         waiting_ms=run_ms - gpu_ms,
@@ -255,6 +279,12 @@ def _prediction(
         gflops=sum(layer.gflops for layer in layers),
         warnings=tuple(warnings),
     )
+
+
+def _states_half(fused: FusedGraph) -> bool:
+    """Whether the file computes in float16; one that only casts to it does not."""
+    made = (fused.tensor(name) for layer in fused.layers for name in layer.outputs)
+    return any(tensor.dtype in ("float16", "bfloat16") for tensor in made)
 
 
 def _check(what: str, given: str, known: tuple[str, ...]) -> None:

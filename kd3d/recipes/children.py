@@ -47,8 +47,10 @@ class Child:
     together with all it started.
     """
 
-    def __init__(self, command: Command, environment: dict[str, str]) -> None:
-        """Starts it, appending to its log."""
+    def __init__(
+        self, command: Command, environment: dict[str, str], *, lock: int | None = None
+    ) -> None:
+        """Starts it, appending to its log; it keeps the descriptor ``lock`` until it ends."""
         self.command = command
         self._started_s = time.monotonic()
         command.log.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +62,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
                 env={**os.environ, **environment},
             )
 

@@ -73,11 +73,15 @@ class Task:
 
 
 class Crew:
-    """Up to ``machine.jobs`` tasks at a time; used as a context, so that none outlives it."""
+    """Up to ``machine.jobs`` tasks at a time; used as a context, so that none outlives it.
 
-    def __init__(self, machine: Machine, say: Say) -> None:
+    If this process is killed, some do: they keep ``lock``, of ``only_command_in``.
+    """
+
+    def __init__(self, machine: Machine, say: Say, *, lock: int | None = None) -> None:
         """Starts nothing yet."""
         self.machine, self.say = machine, say
+        self._lock = lock
         self._active: list[Task] = []
         self._said_s = time.monotonic()
 
@@ -140,7 +144,7 @@ class Crew:
         task.child = None
         if command is not None:
             self.say(f"{task.name}: {command.what}")
-            task.child = Child(command, self.machine.environment)
+            task.child = Child(command, self.machine.environment, lock=self._lock)
 
     def _report(self, outlook: Tell) -> None:
         if time.monotonic() - self._said_s < self.machine.report_s:

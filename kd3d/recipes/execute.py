@@ -1,12 +1,16 @@
 """Executing a plan: what is finished stays, what was interrupted resumes, the rest is run."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 from kd3d.errors import UserError
+from kd3d.files import sha256_of
 from kd3d.recipes.children import Command
 from kd3d.recipes.crew import Crew, Machine
 from kd3d.recipes.outlook import Outlook, minutes
@@ -56,6 +60,8 @@ def execute(
         and folders[run.name].stage() is Stage.FINISHED
     }
     pending = [run for run in selected if run.name not in finished]
+    for name in finished:
+        folders[name].note(settings[name])  # what a run of before did not know
     _check_needs(pending, finished)
     crew.say(f"runs: {len(selected)}, finished before: {len(selected) - len(pending)}")
     lengths = {run.name: _length(run) for run in pending}
@@ -80,28 +86,62 @@ def execute(
 def all_settings(runs: Sequence[Run]) -> dict[str, Settings]:
     """The settings of every run of a plan, by name."""
     settings: dict[str, Settings] = {}
+    weights = {run.name: run.published or Path(run.checkpoint) for run in runs}
+    hash_of = cache(sha256_of)  # many runs read the same weights
     for run in runs:
-        settings[run.name] = settings_of(run, settings)
+        covered = [weights[name] for name in run.needs]
+        settings[run.name] = settings_of(run, settings, covered=covered, hash_of=hash_of)
     return settings
 
 
 @contextmanager
-def only_command_in(work_dir: Path) -> Iterator[None]:
-    """Refuses to work where another recipe command is at work.
+def only_command_in(work_dir: Path) -> Iterator[int]:
+    """Refuses to work where another recipe command is at work, or what one has left running.
+
+    Yields:
+        A descriptor for all children. As long as one of them has it, no other command works here,
+        even if this one is killed.
 
     Raises:
         UserError: one is.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
-    with (work_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    # two files, for who holds which tells whether there is a command that looks after the children
+    with (work_dir / ".lock").open("w") as own, (work_dir / ".lock-children").open("w") as shared:
+        if not _locked(own):
             raise UserError(
                 f"{work_dir}: another recipe command is at work here; wait for it, or use "
                 "another --work-dir"
-            ) from None
-        yield
+            )
+        if not _locked(shared):
+            groups = " ".join(f"-{group}" for group in _groups_with(Path(shared.name)))
+            raise UserError(
+                f"{work_dir}: a training (or evaluation, export) of an earlier command, which was "
+                "killed, still runs here; wait until it has ended, or end it"
+                f"{f': kill -TERM {groups}' if groups else ''}. Then run the same command again, "
+                "or use another --work-dir"
+            )
+        yield shared.fileno()
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _groups_with(file: Path) -> list[int]:
+    """Groups of other processes that have the file open, as far as /proc tells."""
+    found, target = set(), file.resolve()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # another user's, or it has ended
+            for link in list((process / "fd").iterdir()):
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    if link.readlink() == target and int(process.name) != os.getpid():
+                        found.add(os.getpgid(int(process.name)))
+    return sorted(found)
 
 
 def _length(run: Run) -> float:
@@ -140,7 +180,8 @@ def _commands(
         write_config(config, train_path)
         stage = folder.stage()
         if stage in (Stage.NEW, Stage.INTERRUPTED):
-            resume = ("--resume",) if stage is Stage.INTERRUPTED else ()
+            begun = folder.checkpoint() if stage is Stage.INTERRUPTED else None
+            resume = () if begun is None else ("--resume", begun)
             yield Command(
                 "training, resumed" if resume else "training",
                 machine.training(train_path, *labels, *resume),

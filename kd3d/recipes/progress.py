@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd3d.checkpoints import load_checkpoint
 from kd3d.errors import UserError
 from kd3d.files import sha256_of, write_json
 from kd3d.recipes.plan import Pace, Run
@@ -20,6 +23,8 @@ Settings = dict[str, Any]  # Any: dotted key -> JSON value
 ACCURACY = "record-accuracy.json"
 TRAINING = "record-training.json"
 _SET_FILE = "set.json"  # what kd3d's own data sets say they were made with
+_WEIGHTS = "weights."  # then a file that a training reads; its hash
+_NUMBERED = re.compile(r"(?:iter|epoch)_(\d+)\.pth")
 
 
 class Stage(Enum):
@@ -65,7 +70,15 @@ class RunFolder:
         stays = self.stage() is not Stage.NEW and self.is_of(settings)
         if self.path.exists() and not stays:
             shutil.rmtree(self.path)
-        write_json(self.plan / "settings.json", settings)
+        self.note(settings)
+
+    def note(self, settings: Settings) -> None:
+        """Writes the settings down; what was known of weights that are gone stays."""
+        before = self._settings() or {}
+        known = {key: value for key, value in before.items() if key.startswith(_WEIGHTS)}
+        whole = {**known, **settings}
+        if whole != before:
+            write_json(self.plan / "settings.json", whole)
 
     def check(self, settings: Settings, *, force: bool = False) -> None:
         """Raises UserError if ``claim`` would, and changes nothing."""
@@ -84,8 +97,9 @@ class RunFolder:
             )
 
     def is_of(self, settings: Settings) -> bool:
-        """Whether the folder is that of a run with these settings."""
-        return self._settings() == settings
+        """Whether the folder is that of a run with these settings, as far as both are known."""
+        before = self._settings()
+        return before is not None and not _differing(before, settings)
 
     def stage(self) -> Stage:
         """How far the run in the folder has come."""
@@ -96,13 +110,26 @@ class RunFolder:
         return Stage.NEW if self.checkpoint() is None else Stage.INTERRUPTED
 
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint, from MMEngine's ``last_checkpoint``; None before the first."""
+        """What the training has come to; None before its first checkpoint.
+
+        MMEngine's ``last_checkpoint`` names it. Where a power failure left that note, or what it
+        names, damaged, it is the newest that is whole. Of a finished training, the newest: an
+        earlier one would pass for its result.
+        """
+        trained = (self.path / TRAINING).is_file()
+        return next((path for path in self._checkpoints() if trained or _is_whole(path)), None)
+
+    def _checkpoints(self) -> Iterator[Path]:
+        """The one that is noted, if it is there, then all of the training, the newest first."""
         note = self.path / "last_checkpoint"
-        if not note.is_file():
-            return None
-        # Its folder is that of the training; the work dir may have been moved since.
-        checkpoint = self.path / Path(note.read_text(encoding="utf-8").strip()).name
-        return checkpoint if checkpoint.is_file() else None
+        with suppress(OSError):  # absent, or damaged
+            # Its folder is that of the training; the work dir may have been moved since.
+            noted = self.path / Path(note.read_text(errors="replace").strip()).name
+            if noted.is_file():
+                yield noted
+        found = [(_NUMBERED.fullmatch(path.name), path) for path in self.path.glob("*.pth")]
+        numbered = [(int(match[1]), path) for match, path in found if match]
+        yield from (path for _, path in sorted(numbered, reverse=True))
 
     def pace(self) -> Pace:
         """What the training measured.
@@ -121,27 +148,44 @@ class RunFolder:
         return settings
 
 
-def settings_of(run: Run, needed: Mapping[str, Settings]) -> Settings:
+def settings_of(
+    run: Run,
+    needed: Mapping[str, Settings],
+    *,
+    covered: Collection[Path] = (),
+    hash_of: Callable[[Path], str] = sha256_of,
+) -> Settings:
     """All that decides the outcome of a run, as flat JSON.
 
     Of its data that is what the ``set.json`` in a ``data_root`` says, as the sets that kd3d makes
-    have one; so it is asked for when the data are there.
+    have one; so it is asked for when the data are there. Of weights that its training reads
+    (``load_from``, a teacher's ``checkpoint``), the hash of a local file.
 
     Args:
         run: as planned.
         needed: settings of the runs in ``run.needs``: a run is another one if what it builds
             on is.
+        covered: weights of the runs in ``run.needs``, whose settings stand for them.
+        hash_of: of a file.
     """
     settings: Settings = {"seed": run.seed, "terms": run.terms, "checkpoint": run.checkpoint}
     if run.checkpoint and Path(run.checkpoint).is_file():
-        settings["checkpoint_hash"] = sha256_of(run.checkpoint)
+        settings["checkpoint_hash"] = hash_of(Path(run.checkpoint))
     for name in run.needs:
-        content = json.dumps(needed[name], sort_keys=True).encode()
+        # one by one, for runs of before they were noted: a hash of all would be another
+        weights = {key: value for key, value in needed[name].items() if key.startswith(_WEIGHTS)}
+        rest = {key: value for key, value in needed[name].items() if key not in weights}
+        content = json.dumps(rest, sort_keys=True).encode()
         settings[f"needs.{name}"] = hashlib.sha256(content).hexdigest()[:12]
+        settings.update(weights)
+    for text in sorted(set(_texts(run.train, "load_from", "checkpoint"))):
+        file = Path(text).expanduser()
+        if file.is_file() and file.resolve() not in {path.resolve() for path in covered}:
+            settings[f"{_WEIGHTS}{text}"] = hash_of(file)
     for step, config in (("train", run.train), ("test", run.test)):
         if config is not None:
             _flatten(step, config, settings)
-            for root in sorted(set(_data_roots(config))):
+            for root in sorted(set(_texts(config, "data_root"))):
                 record = Path(root) / _SET_FILE
                 if record.is_file():
                     made_with = json.loads(record.read_text(encoding="utf-8"))
@@ -167,20 +211,38 @@ def _flatten(prefix: str, value: Any, into: Settings) -> None:  # Any: nested co
         into[prefix] = value
 
 
-def _data_roots(node: Any) -> Iterator[str]:  # Any: nested config values
+def _texts(node: Any, *keys: str) -> Iterator[str]:  # Any: nested config values
+    """The texts that stand under any of the keys, at any depth."""
     if isinstance(node, Config):
         node = node.to_dict()
     if isinstance(node, dict):
-        if isinstance(node.get("data_root"), str):
-            yield node["data_root"]
+        yield from (node[key] for key in keys if isinstance(node.get(key), str))
         node = list(node.values())
     if isinstance(node, list | tuple):
         for item in node:
-            yield from _data_roots(item)
+            yield from _texts(item, *keys)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    with suppress(UserError):
+        load_checkpoint(checkpoint)
+        return True
+    return False
+
+
+def _differing(before: Settings, now: Settings) -> list[str]:
+    """Keys of what differs; weights that only one of the two knows do not count.
+
+    The other is a run of before they were noted, or they are not there any more.
+    """
+    unknown = {key for key in before.keys() ^ now.keys() if key.startswith(_WEIGHTS)}
+    return [
+        key for key in {**before, **now} if before.get(key) != now.get(key) and key not in unknown
+    ]
 
 
 def _differences(before: Settings, now: Settings, most: int = 5) -> str:
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    keys = _differing(before, now)
     lines = [f"  {key}: {_short(before.get(key))} -> {_short(now.get(key))}" for key in keys[:most]]
     if len(keys) > most:
         lines.append(f"  and {len(keys) - most} more")

@@ -27,7 +27,8 @@ class StudentCost:
 
     Attributes:
         latency_ms: predicted, of the exported network alone: no voxels, no NMS.
-        low_ms, high_ms: interval of the prediction.
+        low_ms, high_ms: the measured latency lies between with probability ``coverage``.
+        coverage: of the interval.
         gmacs: billions of multiply-adds of the exported graph.
         parameters_m: millions.
         input: what was assumed of the input, for people.
@@ -36,6 +37,7 @@ class StudentCost:
     latency_ms: float
     low_ms: float
     high_ms: float
+    coverage: float
     gmacs: float
     parameters_m: float
     input: str
@@ -68,6 +70,7 @@ def student_cost(config: Config, device: Device, *, precision: str, protocol: st
         latency_ms=prediction.total_ms,
         low_ms=prediction.low_ms,
         high_ms=prediction.high_ms,
+        coverage=prediction.coverage,
         gmacs=prediction.gflops / 2,
         parameters_m=sum(parameter.numel() for parameter in detector.parameters()) / 1e6,
         input=given,

@@ -127,14 +127,15 @@ def _write_result(
     folder: Path, result: SearchResult, settings: FitSettings, device: Device
 ) -> None:
     found = result.candidates
-    points = [(each.cost.latency_ms, each.cost.gmacs) for each in found]
+    budget = result.budget
+    points = [(budget.compared_ms(each.cost), each.cost.gmacs) for each in found]
     best = result.ranked[0].cost
     front = set(pareto_front(points))
     rows = [
         {
             **each.choice,
             **each.cost.as_json(),
-            "within": result.budget.holds(each.cost),
+            "within": budget.holds(each.cost),
             "front": index in front,
         }
         for index, each in enumerate(found)
@@ -147,9 +148,10 @@ def _write_result(
         pareto_picture(
             points,
             folder / f"pareto.{suffix}",
-            budget_ms=settings.budget.latency_ms,
-            best=(best.latency_ms, best.gmacs),
-            title=f"{device.name} ({device.mode}), {settings.precision}, {settings.protocol}",
+            budget_ms=budget.latency_ms,
+            best=(budget.compared_ms(best), best.gmacs),
+            title=f"{device.name} ({device.mode}), {settings.precision}, {settings.protocol}, "
+            f"{budget.by}",
         )
 
 
@@ -157,6 +159,13 @@ def _ranking(result: SearchResult) -> str:
     lines = ["the largest within the budget (train more than the first before you decide):"]
     for place, found in enumerate(result.ranked[:_LISTED], start=1):
         lines.append(f"  {place}. {_text(found.cost)}: {_choice_text(found.choice)}")
+    best, budget = result.ranked[0].cost, result.budget
+    lines.append(f"the first: {_interval(best)}; within {budget.latency_ms:g} ms {_by(budget)}")
+    if budget.by == "median":
+        lines.append(
+            "  Measured, about every second such student misses its budget; --budget-by high takes "
+            "the upper end of the interval"
+        )
     return "\n".join(lines)
 
 
@@ -165,12 +174,11 @@ def _comment(source: str, best: Candidate, settings: FitSettings, device: Device
     cap = "" if budget.parameters_m is None else f" and {budget.parameters_m:g} M parameters"
     return [
         f"The largest student of {source}",
-        f"found within {budget.latency_ms:g} ms{cap} by tools/fit_student.py:",
+        f"found within {budget.latency_ms:g} ms {_by(budget)}{cap} by tools/fit_student.py:",
         f"{_choice_text(best.choice)}.",
         f"Predicted for {device.name} ({device.mode}), {settings.precision}, protocol "
         f"{settings.protocol}:",
-        f"{cost.latency_ms:.2f} ms, likely {cost.low_ms:.2f} to {cost.high_ms:.2f}; "
-        f"{cost.gmacs:.2f} G multiply-adds,",
+        f"{_interval(cost)}; {cost.gmacs:.2f} G multiply-adds,",
         f"{cost.parameters_m:.3f} M parameters, {cost.input}, without making voxels and without "
         "NMS.",
     ]
@@ -178,6 +186,17 @@ def _comment(source: str, best: Candidate, settings: FitSettings, device: Device
 
 def _text(cost: StudentCost) -> str:
     return f"{cost.latency_ms:.2f} ms, {cost.gmacs:.2f} G, {cost.parameters_m:.2f} M"
+
+
+def _interval(cost: StudentCost) -> str:
+    return (
+        f"{cost.latency_ms:.2f} ms, {cost.coverage:.0%} between {cost.low_ms:.2f} and "
+        f"{cost.high_ms:.2f} ms"
+    )
+
+
+def _by(budget: Budget) -> str:
+    return "by the upper end of the interval" if budget.by == "high" else "by the median"
 
 
 def _choice_text(choice: Mapping[str, float]) -> str:

@@ -193,15 +193,16 @@ def test_only_keys_are_offered_whatever_the_configuration_says(tmp_path):
 
 
 class Flaky:
-    """Loses the connection so many times, then answers."""
+    """Loses the connection so many times, then answers; ``held``: so many of them come late."""
 
-    def __init__(self, losses):
-        self.losses = losses
+    def __init__(self, losses, held=0):
+        self.losses, self.held = losses, held
 
     def __call__(self):
         if self.losses:
             self.losses -= 1
-            raise ConnectionLostError("gone")
+            self.held -= 1
+            raise ConnectionLostError("gone", answered=self.held >= 0)
         return "done"
 
 
@@ -218,3 +219,16 @@ def test_retries_end():
     with pytest.raises(UserError, match="gone; gave up"):
         with_retries(Flaky(3), (1.0, 2.0), say=lambda _: None, sleep=slept.append)
     assert slept == [1.0, 2.0]
+
+
+def test_each_connection_that_held_gives_all_retries_anew():
+    slept = []
+    settings = {"say": lambda _: None, "sleep": slept.append}
+    assert with_retries(Flaky(5, held=5), (1.0, 2.0), **settings) == "done"
+    assert slept == [1.0] * 5
+    slept.clear()
+    with pytest.raises(UserError, match="gone; gave up"):
+        with_retries(Flaky(6, held=3), (1.0, 2.0), **settings)
+    assert slept == [1.0, 1.0, 1.0, 2.0]
+    with pytest.raises(UserError, match="gone; gave up"):
+        with_retries(Flaky(1, held=1), (), **settings)

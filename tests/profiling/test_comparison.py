@@ -60,11 +60,40 @@ def test_what_is_compared_and_states_of_a_moment_may_differ():
 def test_what_may_not(changes, line):
     other = record(**changes)
     assert differences(record(), other) == [line]
-    with pytest.raises(UserError, match="they differ in:\n  ") as error:
+    with pytest.raises(UserError, match="cannot be compared:\n  ") as error:
         comparison_text(record(), other)
-    assert line in str(error.value)
+    assert f"DIFFERS, {line}" in str(error.value)
     assert "--force" in str(error.value)
     assert f"DIFFERS, {line}" in comparison_text(record(), other, force=True)
+
+
+THROTTLED = {"environment": {"throttled": "oc3 +2 events"}}
+NOT_STEADY = {"conditions": {"steady": False, "warmup_runs": 2000}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (THROTTLED, "the run was THROTTLED (oc3 +2 events)"),
+        (NOT_STEADY, "the run was NOT steady after 2000 runs"),
+    ],
+)
+def test_records_that_are_doubtful_alike_are_named_one_by_one(changes, line):
+    both = record(**changes), record(3.0, **changes)
+    assert differences(*both) == []
+    lines = [f"DOUBTFUL, first: {line}", f"DOUBTFUL, second: {line}"]
+    with pytest.raises(UserError, match="--force") as error:
+        comparison_text(*both)
+    assert str(error.value).splitlines()[1:3] == [f"  {one}" for one in lines]
+    assert comparison_text(*both, force=True).splitlines()[:2] == lines
+
+
+def test_the_one_of_two_that_is_doubtful_is_named():
+    text = comparison_text(record(), record(**THROTTLED), force=True)
+    assert "DOUBTFUL, second: the run was THROTTLED (oc3 +2 events)" in text
+    assert "DOUBTFUL, first" not in text
+    steady = {"conditions": {"steady": True, "warmup_runs": 100}}
+    assert "DOUBTFUL" not in comparison_text(record(**steady), record(**steady))
 
 
 def test_ratios_are_second_over_first():

@@ -219,19 +219,87 @@ def test_views_vanish_and_transpositions_of_one_axis_too():
     assert fused.layers[0].inputs == ["x"]
 
 
-@pytest.mark.parametrize(("precision", "kinds"), [("fp16", 1), ("fp32", 0)])
-def test_attention_keeps_its_scores_inside(precision, kinds):
-    nodes = [
-        helper.make_node("MatMul", ["q", "k"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], ["p"]),
-        helper.make_node("MatMul", ["p", "v"], ["y"]),
+def _attention(op, mask=()):
+    """Scores, their softmax and the mean of the values; a mask is added in the order given."""
+    equations = ("bqc,bck->bqk", "bqk,bkc->bqc")
+    first, second = ({"equation": e} if op == "Einsum" else {} for e in equations)
+    return [
+        helper.make_node(op, ["q", "k"], ["scores"], **first),
+        *([helper.make_node("Add", mask, ["masked"])] if mask else []),
+        helper.make_node("Softmax", ["masked" if mask else "scores"], ["p"]),
+        helper.make_node(op, ["p", "v"], ["y"], **second),
     ]
-    shapes = {"q": [2, 16, 8], "k": [2, 8, 16], "v": [2, 16, 8]}
-    work = layer_work(_fused(nodes, shapes, ["y"]), precision)
+
+
+ATTENTION = {"q": [2, 16, 8], "k": [2, 8, 16], "v": [2, 16, 8]}
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Einsum"])
+@pytest.mark.parametrize(("precision", "kinds"), [("fp16", 1), ("fp32", 0)])
+def test_attention_keeps_its_scores_inside(op, precision, kinds):
+    work = layer_work(_fused(_attention(op), ATTENTION, ["y"]), precision)
     assert sum(layer.kind == "attention" for layer in work) == kinds
-    scores = next(layer for layer in work if layer.operators == "MatMul")
+    scores = next(layer for layer in work if layer.operators == op)
     assert scores.write_bytes == (0 if precision == "fp16" else 2 * 16 * 16 * 4)
     assert (scores.m, scores.n, scores.k, scores.groups) == (16, 16, 8, 2)
+
+
+def test_a_mask_of_attention_is_read_whichever_side_it_is_added_from():
+    for mask in (["scores", "m"], ["m", "scores"]):
+        fused = _fused(_attention("MatMul", mask), {**ATTENTION, "m": [2, 16, 16]}, ["y"])
+        work = [layer for layer in layer_work(fused, "fp16") if layer.kind != "reformat"]
+        scores, softmax, _ = work
+        assert (scores.operators, scores.write_bytes) == ("MatMul", 0)
+        assert (softmax.kind, softmax.read_bytes) == ("attention", 2 * 16 * 16 * 2)
+
+
+def test_a_softmax_before_a_weight_and_a_residual_is_no_attention():
+    nodes = _attention("MatMul")
+    nodes[2] = helper.make_node("MatMul", ["p", "w"], ["product"])
+    nodes.append(helper.make_node("Add", ["product", "v"], ["y"]))
+    fused = _fused(nodes, ATTENTION, ["y"], {"w": (16, 8)})
+    assert fused.layers[-1].operators == ("MatMul", "Add")
+    assert not any(layer.attention for layer in fused.layers)
+
+
+@pytest.mark.parametrize(
+    ("equation", "left", "right", "expected"),
+    [
+        ("bhid,bhjd->bhij", [2, 3, 5, 7], [2, 3, 11, 7], (5, 11, 7, 6)),
+        ("bhij, bhjd -> bihd", [2, 3, 5, 11], [2, 3, 11, 7], (5, 7, 11, 6)),
+        ("ij,jk", [5, 7], [7, 11], (5, 11, 7, 1)),
+        ("...c,cd->...d", [2, 5, 7], [7, 11], (10, 11, 7, 1)),
+        ("...ic,...jc->...ij", [2, 3, 5, 7], [2, 3, 11, 7], (5, 11, 7, 6)),
+        ("bhwc,wkc->bhwk", [2, 3, 5, 7], [5, 11, 7], (6, 11, 7, 5)),
+    ],
+)
+def test_an_einsum_is_the_matrix_product_of_its_equation(equation, left, right, expected):
+    """Whichever of the two is the weight."""
+    for names in (["x", "w"], ["w", "x"]):
+        node = helper.make_node("Einsum", names, ["y"], equation=equation)
+        shapes = dict(zip(names, (left, right), strict=True))
+        fused = _fused([node], {"x": shapes["x"]}, ["y"], {"w": tuple(shapes["w"])})
+        (work,) = (layer for layer in layer_work(fused, "fp32") if layer.kind == "product")
+        assert (work.m, work.n, work.k, work.groups) == expected
+        assert work.weight_bytes == 4 * np.prod(shapes["w"])
+
+
+@pytest.mark.parametrize(
+    ("equation", "count", "kind"),
+    [("bij,bij->bij", 2, "pointwise"), ("bij->bji", 1, "copy"), ("bij,bjk,bkl", 3, "unknown")],
+)
+def test_other_einsums_are_no_products(equation, count, kind):
+    node = helper.make_node("Einsum", list("xyz")[:count], ["out"], equation=equation)
+    fused = _fused([node], {name: [2, 4, 4] for name in "xyz"[:count]}, ["out"])
+    assert _layers(fused) == [(kind, "Einsum")]
+
+
+@pytest.mark.parametrize(("index", "kind"), [(1, "slice"), ([0, 2], "copy")])
+def test_a_gather_of_one_place_is_a_slice(index, kind):
+    """As qkv[:, 1] is exported; some places may lie anywhere."""
+    node = helper.make_node("Gather", ["x", "i"], ["y"], axis=1)
+    fused = _fused([node], {"x": [2, 3, 4]}, ["y"], {"i": np.array(index)})
+    assert _layers(fused) == [(kind, "Gather")]
 
 
 @pytest.mark.parametrize(("axis", "strided"), [(1, True), (2, False), (-1, False), (None, False)])
@@ -240,6 +308,16 @@ def test_a_softmax_along_the_rows_or_across_them(axis, strided):
     node = helper.make_node("Softmax", ["x"], ["y"], **given)
     (work,) = layer_work(_fused([node], {"x": [1, 16, 400]}, ["y"]), "fp32")
     assert work.strided == strided
+
+
+def test_a_map_that_is_sampled_is_never_int8():
+    sampled = helper.make_node("RoiAlign", ["a", "r", "i"], ["y"], output_height=7, output_width=7)
+    weights = {"w": np.zeros((8, 8, 1, 1), np.float32), "i": np.zeros(5, np.int64)}
+    tensors = {"x": [1, 8, 20, 20], "r": [5, 4]}
+    fused = _fused([_conv("x", "w", "a"), sampled], tensors, ["y"], weights)
+    assert _layers(fused) == [("product", "Conv"), ("sample", "RoiAlign")]
+    names = [layer.name for layer in layer_work(fused, "int8", "fp16")]
+    assert names == ["x (to int8)", "a", "RoiAlign_1", "y (output)"]  # a is written in fp16
 
 
 def test_unknown_operators_are_named():

@@ -8,14 +8,21 @@ from kd3d.errors import UserError
 from kd3d.profiling.kernel_time import Parameters
 from kd3d.profiling.kernel_work import LayerWork
 from kd3d.profiling.latency_errors import (
-    calibrated_level,
     clock_scaling,
     error_table,
-    held_coverage,
+    held_families,
     interval_half_width,
     scaling_summary,
 )
-from kd3d.profiling.latency_fit import PRIORS, FitRow, _whitened, fit_parameters, predicted_ms
+from kd3d.profiling.latency_fit import (
+    PRIORS,
+    FitRow,
+    _whitened,
+    fit_parameters,
+    left_out,
+    left_out_twice,
+    predicted_ms,
+)
 from kd3d.profiling.published_rows import board, clock_pairs, read_rows
 
 HEAD = "device,model,precision,input,latency_ms,quantity,source,note\n"
@@ -175,24 +182,50 @@ def test_a_group_of_rows_tells_its_level_once_and_its_ratios_each():
     assert (apart**2).sum() > 5 * (alike**2).sum()
 
 
-def test_the_interval_holds_what_it_should(tmp_path):
-    """Errors of 1 to 10 % in ten families: 80 % lie within 8 %, and so do eight in ten unseen."""
+def _families(tmp_path, names):
     (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
-    rows = [dataclasses.replace(row, family=str(index)) for index in range(10)]
-    predicted = np.exp(np.arange(1, 11) / 100)
+    return [dataclasses.replace(row, family=name) for name in names]
+
+
+def test_the_interval_is_that_of_the_family_of_its_rank(tmp_path):
+    """Errors of 1 to 9 % in nine families: of (9 + 1) * 0.8 = 8 the rank."""
+    rows = _families(tmp_path, "abcdefghi")
+    predicted = np.exp(np.arange(1, 10) / 100)
     assert interval_half_width(rows, predicted, 0.8) == pytest.approx(0.08)
-    assert 0.7 <= held_coverage(rows, predicted, 0.8) <= 0.9
-    assert 0.8 <= calibrated_level(rows, predicted, 0.8) < 0.99
+    assert interval_half_width(rows[:4], predicted[:4], 0.8) == pytest.approx(0.04)  # rank 4 of 4
+    with pytest.raises(UserError, match=r"3 families of networks support at most 0\.75"):
+        interval_half_width(rows[:3], predicted[:3], 0.8)
 
 
-def test_a_family_of_many_rows_does_not_hide_those_of_one(tmp_path):
-    """Eight rows off by 1 % of one family, and four of one row: 1, 1, 20 and 20 %.
+def test_a_familys_error_is_that_of_its_worst_row(tmp_path):
+    """Eight rows of one family off by 1 % and one by 9 %: as one family of 9 %."""
+    rows = _families(tmp_path, ["many"] * 9 + ["a", "b", "c"])
+    predicted = np.exp(np.array([0.01, -0.09, *[0.01] * 7, 0.02, 0.03, 0.04]))
+    assert interval_half_width(rows, predicted, 0.8) == pytest.approx(0.09)
+    assert interval_half_width(rows, predicted, 0.6) == pytest.approx(0.04)
 
-    Of the weight that the others have when one of the last is left out, 60 % is off by 1 %: so
-    wide is its interval, and both lie outside: two of twelve rows, but two of five families.
-    """
-    (row,), _ = _rows(tmp_path, "AGX Orin,A,FP16,x,1,trtexec,lab,")
-    families = ["many"] * 8 + ["a", "b", "c", "d"]
-    rows = [dataclasses.replace(row, family=name) for name in families]
-    predicted = np.exp(np.array([0.01] * 10 + [0.2] * 2))
-    assert held_coverage(rows, predicted, 0.6) == pytest.approx(3 / 5)
+
+def test_a_family_is_held_by_what_it_did_not_help_to_set(tmp_path):
+    """Of five, the width for each is the largest error of the other four, as predicted then."""
+    rows = _families(tmp_path, "abcde")
+    nested = {name: np.exp(np.array([0.01, 0.02, 0.03, 0.04, 0.09])) for name in "abcde"}
+    assert held_families(rows, nested, 0.8) == ["a", "b", "c", "d"]  # e: 9 % in 4 %
+    nested["e"] = np.exp(np.array([0.01, 0.02, 0.03, 0.10, 0.09]))  # a wider one, without e
+    assert held_families(rows, nested, 0.8) == ["a", "b", "c", "d", "e"]
+
+
+def test_nested_fits_have_seen_neither_family(tmp_path):
+    priors = {name: value for name, (value, _) in PRIORS.items()}
+    truth = Parameters(**{**priors, "tensor_fp16": 0.6})
+    names = ("net4", "net5", "net6")
+    rows = [row for row in _fit_rows(tmp_path, truth)[::3] if row.row.family in names]
+    start = Parameters(**priors)
+    nested = left_out_twice(rows, start)
+    once = left_out(rows, lambda row: row.family, start)
+    for name in names:
+        own = [place for place, row in enumerate(rows) if row.row.family == name]
+        assert nested[name][own] == pytest.approx(once[own])
+    only = fit_parameters([row for row in rows if row.row.family == "net6"], start)
+    for place, row in enumerate(rows):
+        if row.row.family == "net5":
+            assert nested["net4"][place] == pytest.approx(predicted_ms(row, only))

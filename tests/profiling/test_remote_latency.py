@@ -82,6 +82,27 @@ def test_a_run_outlives_its_connection(vehicle, tmp_path):
     assert vehicle.left_behind() == []
 
 
+def test_connections_that_held_may_be_lost_more_often_than_there_are_pauses(vehicle, tmp_path):
+    folder = write_bundle(tmp_path / "bundle", width=256)
+    said = []
+    with Wire(vehicle.port) as wire:
+
+        def cut_thrice(*_):
+            if len(said) < 3:
+                wire.cut()
+
+        found = measure(
+            folder,
+            vehicle.host(port=wire.port, pauses_s=(0.1,)),
+            options=Options(iterations=40_000, energy_s=0),
+            say=said.append,
+            progress=cut_thrice,
+        )
+    assert found[0].metrics["iterations"] == 40_000
+    assert len(said) == 3
+    assert vehicle.left_behind() == []
+
+
 COMMAND = """
 import sys
 from pathlib import Path

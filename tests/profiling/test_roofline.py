@@ -78,9 +78,45 @@ def test_power_modes_are_ordered():
     )
 
 
-def test_a_typed_half_file_is_half_whatever_is_asked():
-    p = predict_latency(_network(dtype=TensorProto.FLOAT16), ORIN, precision="fp32")
-    assert {layer.math for layer in p.layers if layer.kind == "product"} == {"fp16"}
+def _maths(prediction):
+    return [layer.math for layer in prediction.layers if layer.kind == "product"]
+
+
+def _says(prediction, text):
+    return any(text in warning for warning in prediction.warnings)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_typed_half_file_is_half_whatever_is_asked(precision):
+    model = _network(dtype=TensorProto.FLOAT16)
+    asked = predict_latency(model, ORIN, precision=precision)
+    assert _maths(asked) == ["fp16"] * 6
+    assert asked.total_ms == predict_latency(model, ORIN).total_ms
+    says = f"its float32 ones fp32, which precision {precision} does not change"
+    assert _says(asked, says) == (precision != "fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_what_a_typed_half_file_keeps_in_float32_is_fp32(precision):
+    """The last of its layers reads through a Cast, as those that an export keeps."""
+    model = _network(dtype=TensorProto.FLOAT16, depth=2)
+    model.graph.initializer[1].data_type = TensorProto.FLOAT
+    model.graph.node.insert(2, helper.make_node("Cast", ["r0"], ["f"], to=TensorProto.FLOAT))
+    model.graph.node[3].input[0] = "f"
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    p = predict_latency(model, ORIN, precision=precision)
+    assert _maths(p) == ["fp16", "fp32"]
+    assert _says(p, f"its float32 ones fp32, which precision {precision} does not change")
+
+
+def test_a_cast_alone_makes_no_typed_half_file():
+    model = _network()
+    model.graph.node.append(helper.make_node("Cast", ["r5"], ["h"], to=TensorProto.FLOAT16))
+    model.graph.output[0].name = "h"
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    p = predict_latency(model, ORIN, precision="int8")
+    assert _maths(p) == ["int8"] * 6
+    assert not _says(p, "float16")
 
 
 def _quantised():
@@ -167,11 +203,19 @@ def test_the_batch_of_pillars_is_that_of_the_boxes():
         ({"precision": "fp8"}, "precision 'fp8': expected one of fp32, fp16, int8"),
         ({"protocol": "ros"}, "protocol 'ros': expected one of engine, python, mlperf"),
         ({"batch": 0}, "batch 0: expected a number above 0"),
+        ({"float_type": "fp32"}, r"nothing is int8 here \(precision fp16\); leave it out"),
+        ({"precision": "int8", "float_type": "bf16"}, "float_type 'bf16': expected one of fp16"),
     ],
 )
 def test_mistakes(options, says):
     with pytest.raises(UserError, match=says):
         predict_latency(_network(), ORIN, **options)
+
+
+def test_a_typed_half_file_takes_no_float_type():
+    model = _network(dtype=TensorProto.FLOAT16)
+    with pytest.raises(UserError, match="the file states float16 without Q/DQ"):
+        predict_latency(model, ORIN, precision="int8", float_type="fp16")
 
 
 @pytest.mark.parametrize("domain", ["elsewhere", ""])
@@ -183,6 +227,47 @@ def test_unknown_operators_are_costed_and_named(domain):
     p = predict_latency(model, ORIN)
     assert any("unknown operators" in warning and "Mystery" in warning for warning in p.warnings)
     assert p.total_ms > predict_latency(_network(), ORIN).total_ms
+    # its own time may be a tenth or ten times as long
+    (layer,) = (layer for layer in p.layers if layer.kind == "unknown")
+    spread, us = np.exp(fitted()[1]["log_half_width"]), layer.latency_us
+    assert p.high_ms == pytest.approx(spread * (p.total_ms + 9 * us / 1e3))
+    assert p.low_ms == pytest.approx((p.total_ms - 0.9 * us / 1e3) / spread)
+
+
+@pytest.mark.parametrize(
+    ("op", "says"),
+    [
+        ("LSTM", "steps one after another"),
+        ("QLinearConv", "export QuantizeLinear and DequantizeLinear"),
+        ("MultiHeadAttention", "export them as Conv, Gemm, MatMul and Softmax"),
+        ("DeformConv", "what offsets point at"),
+        ("If", "without control flow"),
+    ],
+)
+def test_operators_whose_work_is_not_counted_are_refused(op, says):
+    model = _network()
+    last = model.graph.output[0].name
+    model.graph.node.append(helper.make_node(op, [last], ["m"], domain="elsewhere"))
+    model.graph.output[0].name = "m"
+    with pytest.raises(UserError, match=f"not counted: {op} .*{says}"):
+        predict_latency(model, ORIN)
+
+
+def test_an_einsum_of_three_tensors_is_refused():
+    nodes = [helper.make_node("Einsum", ["a", "b", "c"], ["y"], equation="ij,jk,kl->il")]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [8, 8]) for name in "abc"]
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 8])
+    graph = helper.make_graph(nodes, "toy", inputs, [result])
+    with pytest.raises(UserError, match="of more than two tensors; export it as products of two"):
+        predict_latency(helper.make_model(graph), ORIN)
+
+
+def test_a_prediction_for_thor_says_how_little_it_rests_on():
+    p = predict_latency(_network(), load_device("thor-t5000"))
+    assert [warning.split(";")[0] for warning in p.warnings] == [
+        "Thor: fitted on one family of networks alone"
+    ]
+    assert predict_latency(_network(), ORIN).warnings == ()
 
 
 def test_json_holds_numbers_that_json_allows():

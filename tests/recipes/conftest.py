@@ -3,6 +3,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from kd3d.recipes.crew import Machine
@@ -36,23 +37,24 @@ TEACHER = {
 # orders.json tells what a run shall do: "fail", or "hang" with a
 # checkpoint written, until a file "go" appears.
 FAKE_TRAIN = """
-    import argparse, json, pathlib, runpy, sys, time
+    import argparse, json, pathlib, runpy, shutil, sys, time
     parser = argparse.ArgumentParser()
     parser.add_argument("config")
     for flag in ("--work-dir", "--seed", "--role", "--name"):
         parser.add_argument(flag)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume")
     args = parser.parse_args()
     work = pathlib.Path(args.work_dir)
     here = pathlib.Path(__file__).parent
     order = json.loads((here / "orders.json").read_text()).get(args.name)
     with (here / "calls.txt").open("a") as calls:
-        calls.write(f"train {args.name}{' resume' if args.resume else ''}\\n")
+        from_there = f" from {pathlib.Path(args.resume).name}" if args.resume else ""
+        calls.write(f"train {args.name}{from_there}\\n")
     config = runpy.run_path(args.config)
     print("Iter(train) [ 50/100]  loss: 1.5")
     if order == "fail":
         sys.exit("error: the toy was told to fail")
-    (work / "iter_100.pth").write_text(args.name)
+    shutil.copy(here / "whole.pth", work / "iter_100.pth")
     (work / "note").write_text("/moved/since/iter_100.pth")
     (work / "note").rename(work / "last_checkpoint")  # whole, for a test that waits for it
     while order == "hang" and not (here / "go").exists():
@@ -89,6 +91,7 @@ class FakeTools:
         folder.mkdir()
         self.folder = folder
         self.order({})
+        torch.save({"state_dict": {}}, folder / "whole.pth")
         self.add("train.py", FAKE_TRAIN)
         self.add("test.py", FAKE_TEST)
 

@@ -1,4 +1,5 @@
 import json
+import sys
 import time
 from types import SimpleNamespace
 
@@ -6,8 +7,9 @@ import pytest
 
 from kd3d.errors import UserError
 from kd3d.recipes import crew
-from kd3d.recipes.execute import execute, only_command_in
-from kd3d.recipes.plan import plan_runs, select
+from kd3d.recipes.children import Command
+from kd3d.recipes.execute import all_settings, execute, only_command_in
+from kd3d.recipes.plan import Run, plan_runs, select
 from kd3d.recipes.recipe import Control, Recipe
 from kd3d.report.record import Record
 
@@ -87,7 +89,7 @@ def test_an_interrupted_run_resumes(carry_out, tools, work, monkeypatch):
             carry_out(only=["baseline"])
     tools.calls()
     tools.order({})
-    assert carry_out(only=["baseline"])[0] == "train baseline/seed0 resume"
+    assert carry_out(only=["baseline"])[0] == "train baseline/seed0 from iter_100.pth"
     assert "baseline/seed0: training, resumed" in carry_out.said
 
 
@@ -99,6 +101,17 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(carry_out, work):
     (folder / "old.log").write_text("of the stopped training")
     assert carry_out(only=["baseline"])[0] == "train baseline/seed0"
     assert not (folder / "old.log").exists()
+
+
+def test_after_a_power_failure_a_run_goes_on_from_what_is_whole(carry_out, work, tools):
+    carry_out(only=["baseline"])
+    folder = work / "baseline/seed0"
+    for name in ("record-accuracy.json", "record-training.json"):
+        (folder / name).unlink()
+    (folder / "last_checkpoint").write_bytes(bytes(20))
+    (folder / "iter_100.pth").rename(folder / "iter_50.pth")
+    (folder / "iter_100.pth").write_bytes((tools.folder / "whole.pth").read_bytes()[:-30])
+    assert carry_out(only=["baseline"])[0] == "train baseline/seed0 from iter_50.pth"
 
 
 def test_a_run_that_was_trained_but_not_tested_is_only_tested(carry_out, work):
@@ -184,6 +197,61 @@ def test_a_second_command_in_the_same_folder_is_refused(tmp_path):
         pass
     with only_command_in(tmp_path):
         pass
+
+
+def test_children_of_a_killed_command_keep_the_next_one_out(tmp_path, tools):
+    sleeper = Command(
+        "toy", (sys.executable, "-c", "import time; time.sleep(60)"), tmp_path / "log"
+    )
+    with only_command_in(tmp_path) as lock:
+        hands = crew.Crew(tools.machine(), print, lock=lock)
+        hands.start("x", iter([sleeper]))  # who is killed does not end it
+    child = hands._active[0].child
+    try:
+        message = rf"earlier command, which was killed.*: kill -TERM -{child._process.pid}\."
+        with pytest.raises(UserError, match=message), only_command_in(tmp_path):
+            pass
+    finally:
+        child.stop()
+    with only_command_in(tmp_path):
+        pass
+
+
+def test_weights_are_noted_with_finished_runs_that_did_not_know_them(
+    carry_out, distilled, tmp_path, work
+):
+    weights = tmp_path / "start.pth"
+    weights.write_bytes(b"first")
+    distilled.load_from = str(weights)
+    carry_out(only=["baseline"])
+    noted = work / "baseline/seed0/plan/settings.json"
+    settings = json.loads(noted.read_text())
+    key = f"weights.{weights}"
+    noted.write_text(json.dumps({k: v for k, v in settings.items() if k != key}))  # as of before
+    assert carry_out(only=["baseline"]) == []
+    assert json.loads(noted.read_text()) == settings
+    weights.write_bytes(b"second")
+    with pytest.raises(UserError, match="was finished with other settings") as raised:
+        carry_out(only=["baseline"])
+    assert key in str(raised.value)
+
+
+def test_weights_of_a_needed_run_enter_by_its_settings_alone(distilled, tmp_path):
+    """Those that it publishes are others after each training, and not there before the first."""
+    published, given = tmp_path / "final.pth", tmp_path / "given.pth"
+    distilled.custom_hooks[1].teacher.checkpoint = str(published)
+    distilled.load_from = str(given)
+    runs = [
+        Run(name="teacher", role="teacher", published=published),
+        Run(name="evaluated", role="teacher", checkpoint=str(given)),
+        Run(name="distilled", role="distilled", train=distilled, needs=("teacher", "evaluated")),
+    ]
+    before = all_settings(runs)["distilled"]
+    published.write_bytes(b"trained")
+    assert all_settings(runs)["distilled"] == before
+    given.write_bytes(b"trained")
+    now = all_settings(runs)["distilled"]
+    assert {key for key in now if now[key] != before.get(key)} == {"needs.evaluated"}
 
 
 def test_settings_are_kept_as_json(carry_out, work):

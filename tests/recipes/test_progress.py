@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from kd3d.errors import UserError
@@ -19,12 +20,36 @@ def test_a_folder_goes_through_all_stages(tmp_path):
     assert folder.stage() is Stage.NEW
     (tmp_path / "last_checkpoint").write_text("elsewhere/iter_5.pth")
     assert folder.stage() is Stage.NEW  # noted, but the file itself is gone
-    (tmp_path / "iter_5.pth").touch()
+    torch.save({"state_dict": {}}, tmp_path / "iter_5.pth")
     assert folder.stage() is Stage.INTERRUPTED
     Record(kind="training", role="", name="", metrics={}).write(tmp_path / "record-training.json")
     assert folder.stage() is Stage.TRAINED
     Record(kind="accuracy", role="", name="", metrics={}).write(tmp_path / "record-accuracy.json")
     assert folder.stage() is Stage.FINISHED
+
+
+@pytest.mark.parametrize("note", ["", "\0\0\0", "old/iter_9.pth", "old/iter_10.pth", None])
+def test_the_newest_whole_checkpoint_stands_in_for_what_is_damaged(tmp_path, note):
+    folder = RunFolder(tmp_path)
+    whole = tmp_path / "iter_9.pth"
+    torch.save({"state_dict": {}}, whole)
+    torch.save({"state_dict": {}}, tmp_path / "iter_8.pth")
+    torch.save({"state_dict": {}}, tmp_path / "best_iter_11.pth")
+    (tmp_path / "iter_10.pth").write_bytes(whole.read_bytes()[:-30])
+    if note is not None:
+        (tmp_path / "last_checkpoint").write_text(note)
+    assert folder.checkpoint() == whole
+    assert folder.stage() is Stage.INTERRUPTED
+    for name in ("iter_8.pth", "iter_9.pth"):
+        (tmp_path / name).unlink()
+    assert folder.stage() is Stage.NEW
+
+
+def test_of_a_finished_training_no_earlier_checkpoint_is_taken(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "epoch_9.pth")
+    (tmp_path / "epoch_10.pth").write_bytes(b"cut off")
+    Record(kind="training", role="", name="", metrics={}).write(tmp_path / "record-training.json")
+    assert RunFolder(tmp_path).checkpoint() == tmp_path / "epoch_10.pth"
 
 
 def test_settings_tell_whether_two_runs_are_the_same():
@@ -50,6 +75,48 @@ def test_another_file_under_the_same_name_is_another_checkpoint(tmp_path):
     before = settings_of(teacher, {})
     weights.write_bytes(b"second")
     assert settings_of(teacher, {}) != before
+
+
+def started_from(start, teacher, **entries):
+    """A training from weights, with a teacher that is not the recipe's."""
+    hook = {"type": "DistillHook", "teacher": {"config": "t.py", "checkpoint": str(teacher)}}
+    train = Config({"load_from": str(start), "custom_hooks": [{"type": "EMAHook"}, hook]})
+    return run(train=train, **entries)
+
+
+@pytest.mark.parametrize("changed", ["start.pth", "teacher.pth"])
+def test_a_run_from_other_weights_is_another_one(tmp_path, changed):
+    files = [tmp_path / "start.pth", tmp_path / "teacher.pth"]
+    for file in files:
+        file.write_bytes(b"first")
+    before = settings_of(started_from(*files), {})
+    needing = settings_of(run(needs=("student",)), {"student": before})
+    folder, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
+    folder.claim(before)
+    other.claim(needing)
+    (tmp_path / changed).write_bytes(b"second")
+    now = settings_of(started_from(*files), {})
+    assert {key for key in now if now[key] != before[key]} == {f"weights.{tmp_path / changed}"}
+    assert folder.is_of(before)
+    assert not folder.is_of(now)
+    assert not other.is_of(settings_of(run(needs=("student",)), {"student": now}))
+
+
+def test_weights_that_only_one_side_knows_make_no_other_run(tmp_path):
+    """A run of before they were noted, or of weights that have been cleared away since."""
+    start = tmp_path / "start.pth"
+    folder = RunFolder(tmp_path / "run")
+    absent = settings_of(started_from(start, "https://example.org/t.pth"), {})
+    folder.claim(absent)
+    start.write_bytes(b"first")
+    known = settings_of(started_from(start, "https://example.org/t.pth"), {})
+    assert known.keys() - absent.keys() == {f"weights.{start}"}
+    assert folder.is_of(known)
+    needing = [settings_of(run(needs=("s",)), {"s": one}) for one in (absent, known)]
+    assert needing[0]["needs.s"] == needing[1]["needs.s"]
+    folder.note(known)
+    folder.note({**absent, "weights.other.pth": "first"})  # what was known stays
+    assert not folder.is_of({**known, f"weights.{start}": "another"})
 
 
 def on_data(root, **entries):

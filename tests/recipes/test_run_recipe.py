@@ -62,6 +62,19 @@ def test_options_change_every_student_but_not_the_teacher(run, tmp_path):
     assert settings["train.train_cfg.max_epochs"] == 3
 
 
+def test_what_the_command_starts_keeps_its_lock(run, tools, tmp_path):
+    held = """
+    import fcntl, os
+    for link in pathlib.Path("/proc/self/fd").iterdir():
+        if os.path.basename(os.path.realpath(link)) == ".lock-children":
+            fcntl.flock(int(link.name), fcntl.LOCK_EX | fcntl.LOCK_NB)  # it is the command's own
+            (out / "held").touch()
+    """
+    tools.add("report.py", REPORT + held)
+    run("compare.py", "--only", "teacher")
+    assert (tmp_path / "work_dirs/compare/report/held").exists()
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(run, capsys):
     with pytest.raises(SystemExit) as ended:
         run("compare.py", "--only", "student")

@@ -29,6 +29,7 @@ class Prediction:
     total_ms: float
     low_ms: float
     high_ms: float
+    coverage: float
     gflops: float
 
 
@@ -39,7 +40,7 @@ def predicted(monkeypatch):
     def predict(graph, device, *, precision, protocol):
         weights = [t for t in graph.graph.initializer if len(t.dims) == 4]
         total = 1 + sum(t.dims[0] * t.dims[1] * 9 for t in weights) / 1e4
-        return Prediction(total, total - 1, total + 1, 2 * (total - 1))
+        return Prediction(total, total - 1, total + 1, 0.8, 2 * (total - 1))
 
     monkeypatch.setattr(costs, "predict_latency", predict)
 
@@ -53,9 +54,14 @@ def distilled(folder):
     return str(folder / "base.py")
 
 
-def fit(folder, source, *, trials=3, latency_ms=80.0, fixed=FIXED, force=False, said=None):
+def fit(
+    folder, source, *, trials=3, latency_ms=80.0, by="median", fixed=FIXED, force=False, said=None
+):
     settings = FitSettings(
-        device="orin-agx-64gb", budget=Budget(latency_ms=latency_ms), trials=trials, fixed=fixed
+        device="orin-agx-64gb",
+        budget=Budget(latency_ms=latency_ms, by=by),
+        trials=trials,
+        fixed=fixed,
     )
     lines = [] if said is None else said
     return fit_student(source, settings, folder / "out", force=force, say=lines.append)
@@ -89,6 +95,30 @@ def test_the_budget_is_kept_and_all_that_was_looked_at_is_written(tmp_path):
     assert found["settings"]["budget"]["latency_ms"] == 80
     assert (tmp_path / "out" / "pareto.png").stat().st_size > 0
     assert "<svg" in (tmp_path / "out" / "pareto.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("by", "key", "told"),
+    [
+        ("median", "latency_ms", "by the median"),
+        ("high", "high_ms", "by the upper end of the interval"),
+    ],
+)
+def test_the_winners_interval_is_told_and_what_kept_the_budget(tmp_path, by, key, told):
+    source, said = distilled(tmp_path), []
+    text = fit(tmp_path, source, trials=2, by=by, said=said).read_text()
+    found = json.loads((tmp_path / "out" / "candidates.json").read_text())
+    assert found["settings"]["budget"]["by"] == by
+    within = [each for each in found["candidates"] if each["within"]]
+    assert all(each[key] <= 80 for each in within)
+    best = max(within, key=lambda each: each["gmacs"])
+    middle = best["latency_ms"]
+    interval = f"{middle:.2f} ms, 80% between {middle - 1:.2f} and {middle + 1:.2f} ms"
+    assert interval in text
+    assert f"found within 80 ms {told}" in text
+    (ranking,) = [line for line in said if line.startswith("the largest within the budget")]
+    assert f"the first: {interval}; within 80 ms {told}" in ranking
+    assert ("--budget-by high" in ranking) == (by == "median")
 
 
 def test_a_budget_that_cannot_be_kept_says_what_is_possible(tmp_path):

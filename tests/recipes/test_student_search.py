@@ -27,18 +27,29 @@ def cost(config):
         latency_ms=latency,
         low_ms=latency - 1,
         high_ms=latency + 1,
+        coverage=0.8,
         gmacs=config.width**2 * config.depth,
         parameters_m=config.width**2,
         input="toy",
     )
 
 
-def search(folder, *, trials=14, latency_ms=22, parameters_m=None, of=cost, say=None, seed=3):
+def search(
+    folder,
+    *,
+    trials=14,
+    latency_ms=22,
+    parameters_m=None,
+    by="median",
+    of=cost,
+    say=None,
+    seed=3,
+):
     return search_student(
         BASE,
         FAMILY,
         of,
-        budget=Budget(latency_ms=latency_ms, parameters_m=parameters_m),
+        budget=Budget(latency_ms=latency_ms, parameters_m=parameters_m, by=by),
         trials=trials,
         seed=seed,
         storage=folder / "study.db",
@@ -53,6 +64,19 @@ def test_the_largest_within_the_budget_is_found(tmp_path):
     assert best.choice == {"width": 3, "depth": 2}
     assert best.cost.gmacs == 18
     assert best.cost.latency_ms == 22
+
+
+def test_by_its_upper_end_a_student_is_within_sooner_or_not_at_all(tmp_path):
+    # 22 ms less the millisecond above the median allow width * depth <= 5; the most is 4^2 * 1
+    lines = []
+    best = search(tmp_path, trials=20, by="high", say=lines.append).ranked[0]
+    assert best.choice == {"width": 4, "depth": 1}
+    assert best.cost.high_ms == 19
+    assert "13.00 ms" in lines[0]  # the smallest: 10 + 2 + 1
+    with pytest.raises(UserError, match="12 ms with the upper end of the 80% interval") as raised:
+        search(tmp_path / "none", latency_ms=12, by="high")
+    assert "the smallest takes 13.00 ms" in str(raised.value)
+    assert search(tmp_path / "one", latency_ms=12).ranked
 
 
 def test_parameters_are_kept_too(tmp_path):

@@ -6,6 +6,7 @@ def test_a_bad_budget_or_knob_is_refused_at_once(run):
         (["--budget-ms", "0"], "above 0"),
         (["--budget-ms", "5", "--fix", "width"], "KNOB=NUMBER"),
         (["--budget-ms", "5", "--trials", "0"], "starts at 1"),
+        (["--budget-ms", "5", "--budget-by", "p99"], "invalid choice: 'p99'"),
     ):
         done = run("fit_student.py", "config.py", "--device", "orin-agx-64gb", *given)
         assert done.returncode == 2
@@ -29,3 +30,9 @@ def test_an_infeasible_budget_is_one_message(refused, written, tmp_path):
         *("--out", tmp_path / "out"),
     )
     assert "keeps the budget of 0.001 ms: the smallest takes" in message
+
+
+def test_the_budget_is_kept_by_the_upper_end_if_asked(refused, written, tmp_path):
+    given = ("--device", "orin-nano-4gb", "--budget-ms", "0.001", "--budget-by", "high")
+    message = refused("fit_student.py", written(tmp_path), *given, "--out", tmp_path / "out")
+    assert "0.001 ms with the upper end of the 80% interval: the smallest takes" in message

@@ -4,8 +4,12 @@ import csv
 
 import onnx
 import pytest
+import torch
+from bev_networks import BevDetBevStage, PointPillars
 from networks import NETWORKS, gflops, parameters
 from published_rows import ROWS
+
+from kd3d.export.shape_graph import shape_graph, uninitialised
 
 # Millions of parameters, batch norms included, and GFLOPs (twice the multiply-adds), as published.
 PUBLISHED = {
@@ -32,6 +36,24 @@ def test_parameters_and_operations_are_the_published_ones(name):
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"yolo11n", "resnet18", "mobilenet_v2"}))
 def test_parameters_are_the_published_ones(name):
     assert parameters(NETWORKS[name].module()) / 1e6 == pytest.approx(PUBLISHED[name][0], rel=0.02)
+
+
+def test_the_bev_head_is_of_one_task_with_ten_classes():
+    """cfgs/bevdet_lt_depth.yaml of bevdet-tensorrt-cpp: five regressions and ten classes."""
+    head = BevDetBevStage().head
+    assert [layers[-1].out_channels for layers in head.heads] == [2, 1, 3, 2, 2, 10]
+
+
+def test_pointpillars_begins_with_points_and_scatters_pillars():
+    """As NVIDIA's engine does: features of points, their maximum, the canvas, the backbone."""
+    example = {"pillars": torch.zeros(6, 32, 10), "cells": torch.zeros(6, dtype=torch.int32)}
+    graph = shape_graph(uninitialised(lambda: PointPillars(16, 24)).eval(), example).graph
+    first = [n.op_type for n in graph.node if n.op_type not in ("Cast", "Reshape", "Unsqueeze")]
+    assert first[:6] == [
+        *("MatMul", "BatchNormalization", "Relu", "ReduceMax", "ScatterND", "Transpose")
+    ]
+    sizes = [[d.dim_value for d in o.type.tensor_type.shape.dim] for o in graph.output]
+    assert sizes == [[1, 8, 12, 18], [1, 8, 12, 42], [1, 8, 12, 12]]
 
 
 def test_every_published_row_has_a_network_or_a_reason():

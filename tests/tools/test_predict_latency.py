@@ -123,6 +123,7 @@ def test_json_is_all_that_is_printed(run, model):
         (["--device", "agx-orin", "--gpu-mhz", "nan", "--json"], "gpu_mhz nan; expected"),
         (["--device", "agx-orin", "--sms", "1000000000"], "expected 1 to 16"),
         (["--device", "agx-orin", "--batch", "0"], "batch 0"),
+        (["--device", "agx-orin", "--float-type", "fp32"], "nothing is int8 here"),
     ],
 )
 def test_mistakes_are_told_in_one_message(refused, model, options, says):

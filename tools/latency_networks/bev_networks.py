@@ -1,8 +1,9 @@
 """Bird's-eye-view networks: CenterPoint's and PointPillars' dense parts, BEVDet's stages.
 
 CenterPoint (Yin et al., 2021) as NVIDIA's CUDA-CenterPoint deploys it, from the sparse backbone's
-map on; PointPillars (Lang et al., 2019) for KITTI from the scattered canvas on; BEVDet4D (Huang et
-al., 2022) with ResNet-50, long-term fusion and a depth net (Li et al., 2023), from its configs.
+map on; PointPillars (Lang et al., 2019) for KITTI as CUDA-PointPillars' "Backbone & Head", which
+begins with the points of each pillar; BEVDet4D (Huang et al., 2022) with ResNet-50, long-term
+fusion and a depth net (Li et al., 2023), from the configs of bevdet-tensorrt-cpp.
 """
 
 from collections.abc import Sequence
@@ -77,18 +78,31 @@ def centerpoint_dense() -> nn.Module:
     return nn.Sequential(backbone, CenterHead(512, (1, 2, 2, 1, 2, 2)))
 
 
-class PointPillarsDense(nn.Module):
-    """Backbone, neck and anchor head of PointPillars for KITTI, on (B, 64, 496, 432)."""
+class PointPillars(nn.Module):
+    """PointPillars for KITTI, from 10 features of each point to the anchor head's maps.
 
-    def __init__(self) -> None:
+    NVIDIA's engine scatters by a plugin of its own; here it is plain indexing (ScatterND).
+    """
+
+    def __init__(self, rows: int = 496, columns: int = 432) -> None:
         super().__init__()
+        self.rows, self.columns = rows, columns
+        self.points = nn.Linear(10, 64, bias=False)
+        self.norm = nn.BatchNorm1d(64)
         self.backbone = SecondBackbone(64, (64, 128, 256), (3, 5, 5), (2, 2, 2), (1, 2, 4), 128)
         self.heads = nn.ModuleList(nn.Conv2d(384, outputs, 1) for outputs in (18, 42, 12))
 
-    def forward(self, canvas: Tensor) -> tuple[Tensor, ...]:
-        """To classes, boxes and directions of each cell."""
-        x = self.backbone(canvas)
-        return tuple(head(x) for head in self.heads)
+    def forward(self, pillars: Tensor, cells: Tensor) -> tuple[Tensor, ...]:
+        """Points (N, 32, 10) of pillars and their cells (N,) to maps, channels last.
+
+        Returns:
+            Classes, boxes and directions of each cell, (1, H', W', K) each.
+        """
+        features = self.norm(self.points(pillars.flatten(0, 1))).relu()
+        features = features.unflatten(0, pillars.shape[:2]).amax(1)
+        canvas = torch.zeros(self.rows * self.columns, 64).index_put((cells,), features)
+        x = self.backbone(canvas.T.reshape(1, 64, self.rows, self.columns))
+        return tuple(head(x).permute(0, 2, 3, 1) for head in self.heads)
 
 
 class DepthNet(nn.Module):
@@ -166,7 +180,7 @@ class BevDetBevStage(nn.Module):
         self.twofold = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         self.join = nn.Sequential(conv_norm_relu(800, 512, 3), conv_norm_relu(512, 512, 3))
         self.last = nn.Sequential(conv_norm_relu(512, 256, 3), nn.Conv2d(256, 256, 1))
-        self.head = CenterHead(256, (1, 2, 2, 1, 2, 2))
+        self.head = CenterHead(256, (10,))  # one task of all classes, as its configs have it
 
     def forward(self, bev: Tensor) -> tuple[Tensor, ...]:
         """(B, 720, 128, 128) to the head's maps."""

@@ -25,10 +25,12 @@ class Network:
     Attributes:
         build: makes the module; its weights do not matter.
         inputs: shapes by name.
+        indices: names of the inputs that are integers.
     """
 
     build: Callable[[], nn.Module]
     inputs: Mapping[str, Shape]
+    indices: tuple[str, ...] = ()
 
     def module(self) -> nn.Module:
         """The module in eval mode."""
@@ -36,9 +38,9 @@ class Network:
 
     def graph(self, module: nn.Module) -> onnx.ModelProto:
         """The ONNX graph, with shapes and without weights."""
-        return shape_graph(
-            module, {name: torch.zeros(shape) for name, shape in self.inputs.items()}
-        )
+        kinds = {name: torch.int32 if name in self.indices else None for name in self.inputs}
+        example = {n: torch.zeros(shape, dtype=kinds[n]) for n, shape in self.inputs.items()}
+        return shape_graph(module, example)
 
 
 def parameters(module: nn.Module) -> int:
@@ -127,7 +129,9 @@ def _unpublished() -> dict[str, Network]:
         "unet_512": Network(residual.UNet, _image(512)),
         "yolov7_tiny": Network(small.YoloV7Tiny, _image(640)),
         "yolov10n": Network(small.yolov10n, _image(640)),
-        "pointpillars_kitti_dense": Network(bev.PointPillarsDense, {"canvas": (1, 64, 496, 432)}),
+        "pointpillars_kitti": Network(
+            bev.PointPillars, {"pillars": (10000, 32, 10), "cells": (10000,)}, ("cells",)
+        ),
         "bevdet_r50_bev_stage": Network(bev.BevDetBevStage, {"bev": (1, 720, 128, 128)}),
         "vovnet99_640x960_b7": Network(attention.VoVNet99, _image(640, width=960, batch=7)),
     }
