@@ -6,7 +6,9 @@ NumPy arrays), so that resuming works on torch 2.6 and later without turning the
 """
 
 import pickle
+import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,14 +84,17 @@ def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint
     return loaded if "state_dict" in loaded else {"state_dict": loaded}
 
 
-def check_weights_fit(
+def load_weights(
     model: nn.Module, state: Mapping[str, Tensor], *, where: str, in_order: bool = False
 ) -> None:
-    """Compares the checkpoint's keys and shapes with the model's.
+    """Fills a model with a checkpoint's weights: all of them, and no others.
+
+    The model's own modules read them, because some turn an older layout into theirs: kernels of
+    spconv 1, layers that mmdet has renamed. They decide by the versions that a state dict carries.
 
     Args:
-        model: that will take the weights.
-        state: the checkpoint's.
+        model: that takes the weights.
+        state: the checkpoint's, as it was read: a plain dict of it has lost the versions.
         where: named in errors.
         in_order: whether they must come in the model's order, too, because an optimizer that goes
             on knows its parameters by their numbers. MMEngine sorts the keys of a config that it
@@ -99,27 +104,35 @@ def check_weights_fit(
     Raises:
         UserError: names how many differ, in which parts, with examples.
     """
-    own = model.state_dict()
-    missing = [key for key in own if key not in state]
-    extra = [key for key in state if key not in own]
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if not (missing or extra or shapes):
+    missing, extra, refused = _loaded(model, state)
+    if not (missing or extra or refused):
         if in_order:
-            _expect_order(own, state, where)
+            _expect_order(model.state_dict(), state, where)
         return
     found = []
     if missing:
         found.append(f"missing: {_summary(missing)}")
     if extra:
         found.append(f"unexpected: {_summary(extra)}")
-    if shapes:
-        got, expected = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
-        others = f" and {len(shapes) - 1} more shapes" if len(shapes) > 1 else ""
-        found.append(f"shape: {shapes[0]} is {got}, expected {expected}{others}")
+    if refused:
+        others = f" and {len(refused) - 1} more shapes" if len(refused) > 1 else ""
+        found.append(f"{_refused_shape(refused[0])}{others}")
     raise UserError(
         f"{where} does not fit {type(model).__name__} of its config: {'; '.join(found)}; "
         "give the checkpoint that belongs to this config"
     )
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict as the bare model saves it, where a DDP wrapper's was saved; with versions."""
+    bare: Any = OrderedDict((key.removeprefix("module."), value) for key, value in state.items())
+    versions = getattr(state, "_metadata", None)
+    if versions is not None:  # by module: "module" is the model inside, "" the wrapper
+        bare._metadata = OrderedDict(
+            (f"{name}.".removeprefix("module.")[:-1], value) for name, value in versions.items()
+        )
+    named: dict[str, Tensor] = bare
+    return named
 
 
 def use_safe_loading() -> None:
@@ -130,8 +143,38 @@ def use_safe_loading() -> None:
     CheckpointLoader.register_scheme(prefixes="", loader=load_checkpoint, force=True)
 
 
+def _loaded(
+    model: nn.Module, state: Mapping[str, Tensor]
+) -> tuple[list[str], list[str], list[str]]:
+    """Missing keys, unexpected ones, and what torch says of those it could not copy."""
+    module: Any = model  # Any: torch leaves the method untyped
+    found: list[Any] = []  # Any: its pair of lists
+    handle = module.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))
+    refused: list[str] = []
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # shapes differ, whatever strict is
+        refused = str(error).split("\n\t")[1:] or [_first_line(error)]
+    finally:
+        handle.remove()
+    missing, extra = found[-1] if found else ([], [])
+    return missing, extra, refused
+
+
+def _refused_shape(line: str) -> str:
+    """Of torch's (or spconv's) line on a size mismatch what matters, in the model's layout."""
+    key = re.search(r"size mismatch for (\S+):", line)
+    sizes = re.findall(r"torch\.Size\(\[(.*?)\]\)", line)
+    if key is None or len(sizes) != 2:
+        return line
+    got, expected = (tuple(map(int, re.findall(r"\d+", size))) for size in sizes)
+    return f"shape: {key[1]} is {got}, expected {expected}"
+
+
 def _expect_order(own: Iterable[str], given: Iterable[str], where: str) -> None:
-    for here, there in zip(own, given, strict=True):
+    own, given = dict.fromkeys(own), dict.fromkeys(given)  # an older name is in one alone
+    ours, theirs = [key for key in own if key in given], [key for key in given if key in own]
+    for here, there in zip(ours, theirs, strict=True):
         if here != there:
             raise UserError(
                 f"{where}: its optimizer counts {there} where this config has {here}: the same "

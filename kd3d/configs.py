@@ -17,6 +17,7 @@ from kd3d.errors import UserError
 # The entries of a config that take effect; all other names in it are variables of the file.
 _ENTRIES = {*inspect.signature(Runner.__init__).parameters} - {"self"}
 _ENTRIES |= {"auto_scale_lr", "compile", "custom_imports"}
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 class Options(DictAction):
@@ -109,14 +110,41 @@ def has_unlabelled(dataset: Any) -> bool:  # Any: config values
     """Whether a data set's dict has ``Unlabelled`` frames, however it is wrapped or joined."""
     if not isinstance(dataset, Mapping):
         return False
-    inside = [dataset.get("dataset"), *(dataset.get("datasets") or [])]
-    return type_name(dataset) == "Unlabelled" or any(map(has_unlabelled, inside))
+    return type_name(dataset) == "Unlabelled" or any(map(has_unlabelled, _inside(dataset)))
+
+
+def class_names(config: Config, loaders: Iterable[str] = _LOADERS) -> list[str]:
+    """The class names that a config's ``metainfo`` gives its data, in the order of labels.
+
+    Args:
+        config: of a detector.
+        loaders: names of its entries; the first that tells classes counts.
+
+    Returns:
+        Empty where they are left to the data set's class, or to a file.
+    """
+    found = (_classes((config.get(loader) or {}).get("dataset")) for loader in loaders)
+    return next(filter(None, found), [])
 
 
 def default_work_dir(config: Config, source: str | Path, given: str | None) -> str:
     """The work dir as mmdet decides it: the flag, the config's own, or its name's."""
     own = config.get("work_dir")
     return given or own or str(Path("work_dirs") / Path(str(source).rsplit("::")[-1]).stem)
+
+
+def _inside(dataset: Mapping[str, Any]) -> list[Any]:
+    """What a data set's dict wraps or joins."""
+    return [dataset.get("dataset"), *(dataset.get("datasets") or [])]
+
+
+def _classes(dataset: Any) -> list[str]:
+    if not isinstance(dataset, Mapping):
+        return []
+    given = (dataset.get("metainfo") or {}).get("classes")
+    if isinstance(given, list | tuple):
+        return [str(name) for name in given]
+    return next(filter(None, map(_classes, _inside(dataset))), [])
 
 
 def _check_option(config: Config, key: str, where: str) -> None:

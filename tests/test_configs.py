@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.config import config as mmengine_config
 
-from kd3d.configs import Options, default_work_dir, load_config, require_entries
+from kd3d.configs import Options, class_names, default_work_dir, load_config, require_entries
 from kd3d.errors import UserError
 
 CONTENT = """
@@ -96,3 +96,21 @@ def test_options_are_pairs():
     for wrong in ("a.b", "c=[1,(2]"):
         with pytest.raises(argparse.ArgumentError, match="expected key=value"):
             parser.parse_args(["--cfg-options", wrong])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        ({"metainfo": {"classes": ("car", "bus")}}, ["car", "bus"]),
+        ({"type": "CBGSDataset", "dataset": {"metainfo": {"classes": ["car"]}}}, ["car"]),
+        ({"datasets": [{}, {"dataset": {"metainfo": {"classes": ["car"]}}}]}, ["car"]),
+        ({"metainfo": {"classes": "classes.txt"}}, ["tested"]),
+        ({}, ["tested"]),
+    ],
+)
+def test_class_names_are_those_of_the_first_data_that_lists_them(dataset, names):
+    tested = {"dataset": {"metainfo": {"classes": ("tested",)}}}
+    config = Config({"train_dataloader": {"dataset": dataset}, "test_dataloader": tested})
+    assert class_names(config) == names
+    assert class_names(config, ["val_dataloader"]) == []
+    assert class_names(config, ["test_dataloader"]) == ["tested"]

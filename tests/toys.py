@@ -258,10 +258,10 @@ def response_pair(**changes: Any) -> dict[str, Any]:
     }
 
 
-def teacher_config(path: Path, model: dict[str, Any]) -> str:
+def teacher_config(path: Path, model: dict[str, Any], **changes: Any) -> str:
     """Writes a teacher's config file; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Config({"default_scope": "mmdet", "model": model}).dump(path)
+    Config({"default_scope": "mmdet", "model": model, **changes}).dump(path)
     return str(path)
 
 

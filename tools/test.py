@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.backends.bundle import Bundle
 from kd3d.building import building
-from kd3d.checkpoints import check_weights_fit, load_checkpoint, use_safe_loading
+from kd3d.checkpoints import load_checkpoint, load_weights, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import prepare_test, write_accuracy_record
@@ -73,7 +73,7 @@ def configured(args: argparse.Namespace) -> Config:
 
 
 def build_runner(config: Config, args: argparse.Namespace) -> Runner:
-    """The runner, with the checkpoint compared to the model before MMEngine loads it leniently."""
+    """The runner, its checkpoint loaded strictly before MMEngine loads it leniently."""
     if args.backend:
         from kd3d.export.backend_detector import backend_detector
 
@@ -89,7 +89,7 @@ def build_runner(config: Config, args: argparse.Namespace) -> Runner:
     state = load_checkpoint(args.checkpoint)["state_dict"]
     runner = Runner.from_cfg(config)
     model = getattr(runner.model, "module", runner.model)
-    check_weights_fit(model, state, where=f"checkpoint {args.checkpoint}")
+    load_weights(model, state, where=f"checkpoint {args.checkpoint}")
     return runner
 
 

@@ -13,7 +13,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.building import building
-from kd3d.checkpoints import check_weights_fit, load_checkpoint, save_whole, use_safe_loading
+from kd3d.checkpoints import load_checkpoint, load_weights, save_whole, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.distill.preflight import check_custom_hooks, check_unlabelled
 from kd3d.errors import UserError, user_errors
@@ -86,7 +86,7 @@ def check_resumable(runner: Runner) -> None:
         return
     checkpoint = load_checkpoint(path)
     model = getattr(runner.model, "module", runner.model)
-    check_weights_fit(model, checkpoint["state_dict"], where=f"checkpoint {path}", in_order=True)
+    load_weights(model, checkpoint["state_dict"], where=f"checkpoint {path}", in_order=True)
     absent = {"meta", "optimizer"} - set(checkpoint)
     if absent:
         raise UserError(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from kd3d.checkpoints import load_weights
 from kd3d.configs import Options, load_config
 from kd3d.errors import UserError, user_errors
-from kd3d.export.detector import build_detector, class_names, load_weights
+from kd3d.export.detector import build_detector, class_names
 from kd3d.export.onnx_weights import fixed_size, largest_difference, load_onnx, weights_from_onnx
 from kd3d.export.preprocessing import input_size
 from kd3d.files import free_path
@@ -47,7 +48,7 @@ def main() -> None:
         size = fixed_size(model) or input_size(cfg)
         example = torch.rand(1, 3, *size, generator=noise) * 255
         weights = weights_from_onnx(detector, model, example)
-        load_weights(detector, weights, args.onnx)
+        load_weights(detector, weights, where=str(args.onnx))
         difference = largest_difference(detector, model, example)
         if not difference <= LIMIT:
             raise UserError(

@@ -21,6 +21,8 @@ from kd3d.errors import UserError
 from kd3d.registry import TRANSFORMS
 
 _FLIPS = {"RandomFlip", "RandomFlip3D"}
+# What they note, and what is read of it: of points where there are any.
+_NOTED = ({"pcd_horizontal_flip", "pcd_vertical_flip"}, {"flip", "flip_direction"})
 # They remember earlier frames, or read other ones, so a seed does not bring back what they did.
 _STATEFUL = {"ObjectSample", "CachedMosaic", "CachedMixUp", "Mosaic", "MixUp", "CopyPaste"}
 
@@ -43,7 +45,8 @@ class ReplayedAugmentation:
         transforms: from the first random one up to and with ``PackDetInputs`` or
             ``Pack3DDetInputs``.
         variants: forms of each frame, at least 1.
-        free_flips: leave flips among the transforms out of the replay: each call draws them anew.
+        free_flips: leave flips among the transforms out of the replay: each call draws them anew,
+            and the data sample says how, whatever ``meta_keys`` it is packed with.
 
     Raises:
         UserError: no variants, a transform that cannot be replayed, or a result that is not packed.
@@ -78,10 +81,12 @@ class ReplayedAugmentation:
         state = f"{file_state(name)}|{content}" if content else file_state(name)
         sweeps = sweeps_digest(results)
         value: Any = results
+        flips: dict[str, Any] = {}  # Any: flags, and a direction
         seed = zlib.crc32(key.encode())
         for place, (transform, free) in enumerate(zip(self.transforms, self._free, strict=True)):
             if free:
                 value = transform(value)
+                flips = _noted(value or {})
             else:
                 with seeded(seed + place):
                     value = transform(value)
@@ -92,9 +97,17 @@ class ReplayedAugmentation:
                 "ReplayedAugmentation: the last of its transforms has to be PackDetInputs or "
                 f"Pack3DDetInputs, got {type(self.transforms[-1]).__name__}; move it inside"
             )
-        info = {"replay_key": f"{key}|{state}", "replay_sweeps": sweeps}
-        value["data_samples"].set_metainfo(info)
+        sample = value["data_samples"]
+        if flips and not flips.keys() <= set(sample.metainfo_keys()):
+            state += "|flips"  # without them, flipped and straight frames were cached as one
+        sample.set_metainfo({"replay_key": f"{key}|{state}", "replay_sweeps": sweeps, **flips})
         return value
+
+
+def _noted(results: Mapping[str, Any]) -> dict[str, Any]:
+    """How a frame was flipped; empty where it was not asked."""
+    found = ({name: results[name] for name in names if name in results} for names in _NOTED)
+    return next(filter(None, found), {})
 
 
 def frame_name(results: Mapping[str, Any]) -> str:

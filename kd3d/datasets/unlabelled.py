@@ -62,7 +62,8 @@ class Unlabelled:
         """The frame after its pipeline.
 
         Raises:
-            UserError: the pipeline brought objects in, or turns down frames without any.
+            UserError: the pipeline brought objects in, loads no boxes at all, where empty ones are
+                read, or turns down frames without any.
         """
         data = self._processed(index)
         sample = data["data_samples"]
@@ -73,6 +74,7 @@ class Unlabelled:
                     "Unlabelled: the pipeline added objects to a frame without labels; leave "
                     "ObjectSample, and what else pastes objects, out of its pipeline"
                 )
+        _expect_boxes(sample)
         sample.set_metainfo({"labelled": False})
         return data
 
@@ -126,6 +128,21 @@ class _NotingPipeline:
                 self.rejecting = type(transform).__name__
                 return None
         return data
+
+
+def _expect_boxes(sample: Any) -> None:  # Any: a data sample
+    in_3d = hasattr(sample, "gt_instances_3d")
+    names = ("bboxes_3d", "labels_3d") if in_3d else ("bboxes", "labels")
+    instances = sample.gt_instances_3d if in_3d else getattr(sample, "gt_instances", ())
+    if all(name in instances for name in names):
+        return
+    step = "LoadAnnotations (with_bbox=True)"
+    if in_3d:
+        step = "LoadAnnotations3D, and gt_bboxes_3d and gt_labels_3d to the keys of Pack3DDetInputs"
+    raise UserError(
+        f"Unlabelled: its pipeline packs no {' and '.join(names)}, and losses read empty ones of a "
+        f"frame without labels; add {step} (what they load is emptied)"
+    )
 
 
 def without_labels(info: Mapping[str, Any]) -> dict[str, Any]:

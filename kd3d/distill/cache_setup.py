@@ -130,17 +130,26 @@ def replay_of(config: Config) -> Replay:
             pipelines differ in what comes before it.
     """
     _refuse_mixing(config)
-    found = [_pipeline(steps) for steps in pipelines(config.train_dataloader)]
+    found = [_pipeline(steps, "a train pipeline") for steps in pipelines(config.train_dataloader)]
     if not found:
         raise UserError("cache: the training set has no pipeline, so no frame can come again")
-    if any(replay.before != found[0].before for replay in found):
+    later = [_pipeline(steps, "switch_pipeline of a hook") for steps in _switched(config)]
+    every = [*found, *later]
+    if any(replay.before != found[0].before for replay in every):
         raise UserError(
-            "cache: the joined data sets prepare frames differently before ReplayedAugmentation; "
-            "make these steps equal, or move them inside"
+            "cache: the pipelines of joined data sets, or the switch_pipeline of a hook, prepare "
+            "frames differently before ReplayedAugmentation; make these steps equal, or move them "
+            "inside"
         )
-    variants = max(replay.variants for replay in found)
-    flips = tuple(dict.fromkeys(flip for replay in found for flip in replay.flips))
-    return Replay(variants, flips, found[0].before, any(replay.sweeps for replay in found))
+    variants = max(replay.variants for replay in found) + sum(replay.variants for replay in later)
+    flips = tuple(dict.fromkeys(flip for replay in every for flip in replay.flips))
+    return Replay(variants, flips, found[0].before, any(replay.sweeps for replay in every))
+
+
+def _switched(config: Config) -> list[Sequence[Mapping[str, Any]]]:
+    """The pipelines that hooks (mmdet's PipelineSwitchHook) put in place while it trains."""
+    hooks = [hook for hook in config.get("custom_hooks") or [] if isinstance(hook, Mapping)]
+    return [hook["switch_pipeline"] for hook in hooks if hook.get("switch_pipeline")]
 
 
 def entry_bytes(
@@ -169,7 +178,7 @@ def _holds_for(size: tuple[int, ...]) -> str:
     )
 
 
-def _pipeline(steps: Sequence[Mapping[str, Any]]) -> Replay:
+def _pipeline(steps: Sequence[Mapping[str, Any]], where: str) -> Replay:
     kinds = [_kind(step) for step in steps]
     places = [place for place, kind in enumerate(kinds) if kind == "ReplayedAugmentation"]
     loose = [kind for kind in kinds if kind not in {*DETERMINISTIC, "ReplayedAugmentation"}]
@@ -178,7 +187,7 @@ def _pipeline(steps: Sequence[Mapping[str, Any]]) -> Replay:
     if places != [len(steps) - 1] or loose:
         outside = ", ".join(loose) or "no ReplayedAugmentation at its end, its packing"
         raise UserError(
-            f"cache: a train pipeline has {outside}"
+            f"cache: {where} has {outside}"
             " outside of ReplayedAugmentation, so a frame would not come again as it was; end the "
             "pipeline with dict(type='ReplayedAugmentation', variants=..., transforms=[...]) and "
             "put every random transform and the packing inside"

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from kd3d.distill.probe import frames_at_once
 from kd3d.errors import UserError
 
 
@@ -34,14 +35,17 @@ def add_connector_group(runner: Any, parameters: Sequence[nn.Parameter]) -> None
     index = _reference(optimizer, runner)
     group = {k: v for k, v in optimizer.param_groups[index].items() if k not in _OWN_KEYS}
     optimizer.add_param_group({**group, "params": list(parameters)})
+    place = len(optimizer.param_groups) - 1
     for scheduler in _schedulers(runner.param_schedulers):
-        for values in vars(scheduler).values():
-            # base_values, _last_value, and per-group bounds of some schedulers
-            if isinstance(values, list) and len(values) == len(optimizer.param_groups) - 1:
-                values.append(values[index])
+        for name in _BY_GROUP:
+            if name in vars(scheduler):
+                # no append: beside several groups MMEngine schedules one for its log, as the last
+                values = getattr(scheduler, name)
+                values.insert(place, values[index])
 
 
 _OWN_KEYS = ("params", "param_names", "name")
+_BY_GROUP = ("base_values", "_last_value", "min_values")  # lists that MMEngine's schedulers keep
 
 
 def _reference(optimizer: Any, runner: Any) -> int:
@@ -49,7 +53,8 @@ def _reference(optimizer: Any, runner: Any) -> int:
     scale = 1.0
     auto = runner.auto_scale_lr
     if auto and auto.get("enable"):
-        scale = runner.world_size * runner.train_dataloader.batch_size / auto["base_batch_size"]
+        frames = runner.world_size * frames_at_once(runner.train_dataloader)
+        scale = frames / auto["base_batch_size"]
     base_lr = optimizer.defaults["lr"] * scale
     decay = optimizer.defaults.get("weight_decay")
     groups = optimizer.param_groups

@@ -38,6 +38,21 @@ def gradients(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor] 
     ]
 
 
+def computed_twice(model: nn.Module) -> list[str]:
+    """Names of the modules that drop activations and compute them again (mmdet's ``with_cp``).
+
+    They do so by torch's reentrant checkpointing, which :func:`gradients` cannot go through.
+    """
+    return [name for name, module in model.named_modules() if getattr(module, "with_cp", False)]
+
+
+def compute_once(model: nn.Module) -> None:
+    """Lets such modules keep their activations, in place."""
+    for name in computed_twice(model):
+        module: Any = model.get_submodule(name)  # Any: an attribute of untyped libraries
+        module.with_cp = False
+
+
 def norm(gradient: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all parameters, in fp32."""
     size: Tensor = torch.stack([part.float().norm() for part in gradient]).norm()

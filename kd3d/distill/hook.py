@@ -12,17 +12,26 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from kd3d.configs import class_names
 from kd3d.distill import random_state
 from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
 from kd3d.distill.cache import CACHE_FILL, CachedTeacher, CacheSettings
 from kd3d.distill.cache_setup import cached_teacher
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
+from kd3d.distill.gradients import computed_twice
 from kd3d.distill.labelled_frames import LabelledFrames
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.point_loading import check_point_loading
-from kd3d.distill.preflight import PairReport, check_classes, check_custom_hooks, preflight, table
-from kd3d.distill.probe import recorded_copy, training_batch
+from kd3d.distill.preflight import (
+    PairReport,
+    check_classes,
+    check_custom_hooks,
+    names_classes,
+    preflight,
+    table,
+)
+from kd3d.distill.probe import frames_at_once, recorded_copy, training_batch
 from kd3d.distill.recorder import Tap
 from kd3d.distill.resume import ResumedRandomness
 from kd3d.distill.teacher import Teacher, build_teacher_model, teacher_config
@@ -49,7 +58,7 @@ class DistillHook(Hook):
             :func:`kd3d.distill.additional_labels.additional_labels` takes it.
         name: of this hook's state in the checkpoint; unique among DistillHooks.
         gradient_points: how often in a run the gradients of pairs and task are compared; the
-            control twin is made from it. 0 turns it off.
+            control twin is made from it. 0 turns it off, as a student with ``with_cp=True`` needs.
 
     Raises:
         UserError: before the first iteration, for whatever preflight finds.
@@ -91,6 +100,7 @@ class DistillHook(Hook):
         check_custom_hooks(runner.cfg)
         self._check_unique(runner)
         student = _bare(runner.model)
+        self._check_gradient_points(student)
         device = next(student.parameters()).device
         seed = (runner.seed or 0) + zlib.crc32(self.name.encode())
         with random_state.preserved():
@@ -99,9 +109,16 @@ class DistillHook(Hook):
             check_names(pairs, {})
             config = teacher_config(self._teacher_config["config"])
             model = build_teacher_model(config, self._teacher_config["checkpoint"], device=device)
-            check_classes(student, model, self._teacher_config.get("num_classes"))
-            self.notes = check_point_loading(runner.cfg, config, (student, model))
             labels = self._additional_labels(runner)
+            by_number = any(pair.by_class_number for pair in pairs)
+            check_classes(
+                student,
+                model,
+                self._teacher_config.get("num_classes"),
+                names=(class_names(runner.cfg), class_names(config)),
+                by_number=by_number or (labels is not None and not names_classes(model)),
+            )
+            self.notes = check_point_loading(runner.cfg, config, (student, model))
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
             taps += [] if labels is None else [labels.teacher]
             prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
@@ -230,7 +247,7 @@ class DistillHook(Hook):
             model=config.model,
             batch=training_batch(runner, _bare(runner.model)),
             frames=len(loader.dataset),
-            draws=runner.max_iters * (loader.batch_size or 1) * runner.world_size,
+            draws=runner.max_iters * frames_at_once(loader) * runner.world_size,
         )
         runner.logger.info(f"DistillHook {self.name!r}: {text}")
         return cached
@@ -257,6 +274,16 @@ class DistillHook(Hook):
         twice = sorted({name for name in pairs if pairs.count(name) > 1})
         if twice:
             raise UserError(f"pair names must be unique, got {twice} more than once; rename one")
+
+    def _check_gradient_points(self, student: nn.Module) -> None:
+        found = computed_twice(student)
+        if found and self.gradient_points:
+            raise UserError(
+                f"DistillHook {self.name!r}: the student has with_cp=True (in {found[0]}), whose "
+                f"gradients cannot be measured (gradient_points={self.gradient_points}); set "
+                "gradient_points=0 (a control twin then needs its scale from the recipe), or "
+                "with_cp=False"
+            )
 
     def _build_connectors(self, runner: Any, student: nn.Module, device: torch.device) -> None:
         """One dry forward of both models shows the shapes that connectors have to join."""

@@ -115,6 +115,16 @@ class Pair:
         """Whether the loss compares decoded head predictions instead of features."""
         return bool(getattr(self.loss, "needs_prediction", False))
 
+    @property
+    def by_class_number(self) -> bool:
+        """Whether class k of the student is compared with class k of the teacher, whatever it is.
+
+        Of features, those of heads are; a loss may match classes by their names.
+        """
+        if self.needs_prediction:
+            return not getattr(self.loss, "matches_names", False)
+        return "head" in self.teacher.module
+
     def build_connectors(
         self,
         config: ConnectorConfig,

@@ -12,10 +12,17 @@ from torch import nn
 from kd3d.bev_grid import BevGrid
 from kd3d.configs import has_unlabelled, type_name
 from kd3d.distill.distiller import Distiller, check_names
-from kd3d.distill.gradients import gradients, norm, total_loss, trainable
+from kd3d.distill.gradients import (
+    compute_once,
+    computed_twice,
+    gradients,
+    norm,
+    total_loss,
+    trainable,
+)
 from kd3d.distill.pair import Pair
 from kd3d.distill.probe import recorded_copy
-from kd3d.distill.recorder import Tap, describe
+from kd3d.distill.recorder import Tap, describe, tensors_in
 from kd3d.distill.scene import grids
 from kd3d.errors import UserError
 
@@ -64,7 +71,10 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
             reach the student.
     """
     with recorded_copy(distiller) as twin:
+        hidden = _taps_without_gradient(twin, batch) if computed_twice(twin.student) else set()
+        compute_once(twin.student)
         task_losses, student_values, teacher_values = twin.run_once(batch)
+        _check_blocks(twin.pairs, student_values, hidden)
         check_names(twin.pairs, task_losses)
         samples = batch["data_samples"]
         truth = twin.truth_of(samples, twin.with_labels(samples, teacher_values))
@@ -93,6 +103,28 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
                 )
             )
     return reports
+
+
+def _taps_without_gradient(twin: Distiller, batch: dict[str, Any]) -> set[Tap]:
+    values = twin.run_once(batch)[1]
+    return {tap for tap, value in values.items() if not _learns(value)}
+
+
+def _check_blocks(
+    pairs: Sequence[Pair], student_values: Mapping[Tap, Any], hidden: set[Tap]
+) -> None:
+    """Refuses taps that have a gradient only where every block is computed once."""
+    for pair in pairs:
+        if pair.student in hidden and _learns(student_values[pair.student]):
+            raise UserError(
+                f"pair {pair.name!r}: tap {pair.student.text!r} is within a block with "
+                "with_cp=True, where nothing has a gradient in the forward; tap the block itself "
+                "or a later module, or set with_cp=False"
+            )
+
+
+def _learns(value: Any) -> bool:  # Any: what a tap reads, nested
+    return any(tensor.requires_grad for tensor in tensors_in(value))
 
 
 def _grids(
@@ -141,33 +173,54 @@ def _checked_gradient(
     return gradient
 
 
-def check_classes(student: nn.Module, teacher: nn.Module, declared: int | None) -> None:
-    """Compares how many classes the heads tell apart.
+def check_classes(
+    student: nn.Module,
+    teacher: nn.Module,
+    declared: int | None,
+    *,
+    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    by_number: bool = True,
+) -> None:
+    """Compares how many classes the heads tell apart, and which.
 
     Args:
         student: the student.
         teacher: the teacher.
         declared: what the config says of the teacher (``teacher=dict(num_classes=...)``), where
             it knowingly differs and only features are compared.
+        names: of the classes in the two configs' data, in the order of labels; empty where
+            unknown. The classes of a CenterHead's tasks come before them.
+        by_number: whether class k is compared with class k, so that their order matters.
 
     Raises:
         UserError: they differ and the config does not say so.
     """
     own, other = _num_classes(student), _num_classes(teacher)
-    names, theirs = _task_names(student), _task_names(teacher)
-    if names is not None and theirs is not None and own == other and names != theirs:
-        raise UserError(
-            f"the student's pts_bbox_head has the classes {names}, the teacher's {theirs}; their "
-            "outputs would be compared one by one: give both the same tasks"
-        )
-    if declared is not None and declared != other:
-        raise UserError(f"teacher: num_classes={declared} was declared, its head has {other}")
-    if own is not None and other is not None and own != other and declared is None:
+    if declared is not None:
+        if other not in (declared, None):
+            raise UserError(f"teacher: num_classes={declared} was declared, its head has {other}")
+        return
+    if own is not None and other is not None and own != other:
         raise UserError(
             f"the student tells {own} classes apart, the teacher {other}; give a teacher trained "
             "on the same classes, or, where pairs compare features only, say that this is meant: "
             f"teacher=dict(..., num_classes={other})"
         )
+    ours, theirs = _task_names(student) or names[0], _task_names(teacher) or names[1]
+    apart = [pair for pair in enumerate(zip(ours, theirs, strict=False)) if len(set(pair[1])) > 1]
+    if apart and len(ours) == len(theirs) and by_number:
+        index, (here, there) = apart[0]
+        raise UserError(
+            f"class {index} is {here!r} to the student and {there!r} to the teacher ({len(apart)} "
+            f"of {len(ours)} differ), and what is compared by class would be by number; give a "
+            "teacher of the same classes in the same order, compare features before the heads, or "
+            f"say that this is meant: teacher=dict(..., num_classes={other or len(theirs)})"
+        )
+
+
+def names_classes(model: nn.Module) -> bool:
+    """Whether the head's outputs are known by the names of classes, as a CenterHead's are."""
+    return _task_names(model) is not None
 
 
 def check_custom_hooks(config: Config) -> None:

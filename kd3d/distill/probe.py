@@ -35,11 +35,17 @@ def training_batch(runner: Any, student: nn.Module, *, size: int = 2) -> dict[st
         raise UserError("the training dataset is empty; check ann_file, filter_cfg and data_root")
     with random_state.preserved():
         dataset = copy.deepcopy(dataset, _shared_annotations(dataset))
-        count = min(size, loader.batch_size or size)
+        count = min(size, frames_at_once(loader))
         samples = [dataset[index] for index in _indices(dataset, count)]
         preprocessor: Any = copy.deepcopy(student.data_preprocessor)
         batch: dict[str, Any] = preprocessor(loader.collate_fn(samples), False)
     return batch
+
+
+def frames_at_once(loader: Any) -> int:
+    """The batch size of a torch DataLoader, which a batch sampler of the config's keeps itself."""
+    size = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size or 1
+    return max(size) if isinstance(size, list | tuple) else int(size)  # mmdet's has one a part
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from kd3d.checkpoints import check_weights_fit, load_checkpoint
+from kd3d.checkpoints import load_checkpoint, load_weights, unwrapped
 from kd3d.configs import load_config
 from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
 from kd3d.distill.teacher_input import Inputs, TeacherInput
@@ -106,10 +106,8 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
     if checkpoint == RANDOM:
         initialize(model)
         return _frozen(model, device)
-    state = load_checkpoint(checkpoint)["state_dict"]
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    check_weights_fit(model, state, where=f"teacher checkpoint {checkpoint}")
-    model.load_state_dict(state)
+    state = unwrapped(load_checkpoint(checkpoint)["state_dict"])
+    load_weights(model, state, where=f"teacher checkpoint {checkpoint}")
     check_trained(model, where=checkpoint)
     return _frozen(model, device)
 

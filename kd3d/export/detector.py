@@ -2,15 +2,13 @@
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import nn
 
 from kd3d.building import building
-from kd3d.checkpoints import check_weights_fit
 
 
 def build_detector(cfg: Config) -> nn.Module:
@@ -26,18 +24,6 @@ def build_detector(cfg: Config) -> nn.Module:
         # a copy: mmdet writes into it (DETR a tensor, which no config file can hold)
         detector: nn.Module = MODELS.build(copy.deepcopy(cfg.model))
     return detector.eval()
-
-
-def load_weights(detector: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Loads every weight, or raises the UserError of ``check_weights_fit``.
-
-    Args:
-        detector: receives the weights.
-        weights: state dict with exactly the detector's keys.
-        source: of the weights, for the message.
-    """
-    check_weights_fit(detector, weights, where=str(source))
-    detector.load_state_dict(dict(weights))
 
 
 def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Module) -> list[str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd3d.checkpoints import load_weights
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import config_hash
-from kd3d.export.detector import build_detector, class_names, load_weights
+from kd3d.export.detector import build_detector, class_names
 from kd3d.export.image_export import export_images
 from kd3d.export.pillar_deployable import is_pillar_detector
 from kd3d.export.pillar_export import export_pillars
@@ -42,7 +43,7 @@ def export_detector(
     """
     config, weights = names
     detector = build_detector(cfg)
-    load_weights(detector, checkpoint["state_dict"], weights)
+    load_weights(detector, checkpoint["state_dict"], where=str(weights))
     settings: dict[str, Any] = {
         "opset": opset,
         "classes": class_names(cfg, checkpoint, detector),

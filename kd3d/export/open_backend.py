@@ -15,11 +15,11 @@ from kd3d.backends.open_bundle import BUNDLE_BACKENDS, open_bundle
 from kd3d.backends.pytorch import PytorchBackend
 from kd3d.backends.remote import RemoteBackend
 from kd3d.backends.ssh import Host
-from kd3d.checkpoints import load_checkpoint
+from kd3d.checkpoints import load_checkpoint, load_weights
 from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.export.deployable import Deployable, deployable
-from kd3d.export.detector import build_detector, load_weights
+from kd3d.export.detector import build_detector
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE, Manifest
 from kd3d.export.pillar_deployable import PillarDeployable, pillar_deployable
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
@@ -107,7 +107,7 @@ def load_module(
     """What was exported, from config.py and weights.pth of the folder."""
     detector = build_detector(load_config(Path(folder) / CONFIG_FILE))
     weights = load_checkpoint(Path(folder) / WEIGHTS_FILE)["state_dict"]
-    load_weights(detector, weights, WEIGHTS_FILE)
+    load_weights(detector, weights, where=WEIGHTS_FILE)
     if isinstance(manifest, PillarManifest):
         return pillar_deployable(detector, batch=manifest.batch)
     return deployable(detector, image_size=manifest.image_size)

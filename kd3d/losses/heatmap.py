@@ -189,6 +189,7 @@ class HeatmapResponse(nn.Module):
     """
 
     needs_prediction = True
+    matches_names = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from kd3d.configs import has_unlabelled, merge_options, type_name
+from kd3d.configs import class_names, has_unlabelled, merge_options, type_name
 from kd3d.errors import UserError
 
 # What evaluation needs of a student's config; the rest belongs to its training.
@@ -145,7 +145,7 @@ def teacher_test_config(distilled: Config, teacher: Config) -> Config:
     for key in ("test_dataloader", "test_evaluator"):
         if not distilled.get(key):
             raise UserError(f"{distilled.filename}: has no {key}, so nothing can be evaluated")
-    ours, theirs = _classes(distilled), _classes(teacher)
+    ours, theirs = (class_names(config, ["test_dataloader"]) for config in (distilled, teacher))
     if ours and theirs and ours != theirs:
         raise UserError(
             f"{distilled.filename}: its classes are {ours}, those of the teacher "
@@ -171,14 +171,6 @@ def with_teacher_checkpoint(distilled: Config, name: str, checkpoint: str) -> Co
     changed = copy.deepcopy(distilled)
     teacher_hook(changed, name).teacher.checkpoint = checkpoint
     return changed
-
-
-def _classes(config: Config) -> list[str]:
-    """The class names that the config gives its test set; empty where it leaves them open."""
-    dataset = (config.get("test_dataloader") or {}).get("dataset") or {}
-    while "dataset" in dataset and "metainfo" not in dataset:  # a wrapper
-        dataset = dataset["dataset"]
-    return list((dataset.get("metainfo") or {}).get("classes") or [])
 
 
 def _is_distill_hook(hook: Mapping[str, Any]) -> bool:  # Any: config values

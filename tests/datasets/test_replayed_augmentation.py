@@ -10,6 +10,7 @@ import toys3d
 from mmengine.registry import DATASETS, DefaultScope
 
 from kd3d.datasets.replayed_augmentation import ReplayedAugmentation, frame_name, seeded
+from kd3d.distill.flips import flip_of, flipped
 from kd3d.errors import UserError
 from kd3d.registry import TRANSFORMS
 
@@ -108,6 +109,52 @@ def test_free_flips_are_drawn_anew():
             ReplayedAugmentation(steps, 1, free_flips=free)({"img_path": "a"})
         assert len({flip for flip, _ in seen}) == (3 if free else 1)
         assert len({rest for _, rest in seen}) == 1
+
+
+IMAGE_KEYS = ("img_path", "img_shape")
+
+
+@pytest.mark.parametrize("meta_keys", [IMAGE_KEYS, (*IMAGE_KEYS, "flip", "flip_direction")])
+def test_a_free_flip_is_told_whatever_is_packed(meta_keys):
+    """Else a teacher's cache takes flipped frames for straight ones."""
+    steps = [
+        {"type": "RandomFlip", "prob": [0.4, 0.4], "direction": ["horizontal", "vertical"]},
+        {"type": "PackDetInputs", "meta_keys": meta_keys},
+    ]
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        free = ReplayedAugmentation(steps, 1, free_flips=True)
+    straight = torch.from_numpy(image_frame("a", [])["img"]).permute(2, 0, 1)
+    seen = []
+    for _ in range(30):
+        packed = free(image_frame("a", []))
+        sample = packed["data_samples"]
+        flip = flip_of(sample, packed["inputs"])
+        seen.append((flip.rows, flip.columns))
+        assert torch.equal(packed["inputs"], flipped(straight, flip))
+        # what was cached under the key without them holds both
+        assert sample.replay_key.endswith("|flips") is ("flip" not in meta_keys)
+    assert set(seen) == {(False, False), (True, False), (False, True)}
+
+
+@pytest.mark.parametrize("meta_keys", [(), ("pcd_horizontal_flip", "pcd_vertical_flip")])
+def test_a_free_flip_of_points_is_told_whatever_is_packed(tmp_path, meta_keys):
+    load, annotate, flip, *rest = toys3d.pipeline()
+    rest[-1] = {**rest[-1], "meta_keys": meta_keys}
+    step = {"type": "ReplayedAugmentation", "variants": 1, "free_flips": True}
+    steps = [load, annotate, {**step, "transforms": [flip, *rest]}]
+    infos = toys3d.lidar_frames(tmp_path, frames=1)
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        frames = DATASETS.build(toys3d.dataset(infos, pipeline=steps))
+    seen = {}
+    for _ in range(30):
+        packed = frames[0]
+        flip = flip_of(packed["data_samples"], packed["inputs"])
+        signs = torch.tensor([-1.0 if flip.columns else 1.0, -1.0 if flip.rows else 1.0])
+        place = packed["inputs"]["points"][0, :2] * signs
+        seen[flip] = place.tolist()
+        assert packed["data_samples"].replay_key.endswith("|flips") is (not meta_keys)
+    assert len(seen) == 4
+    assert len({tuple(place) for place in seen.values()}) == 1
 
 
 def test_what_cannot_be_replayed_is_refused():

@@ -101,6 +101,33 @@ def test_an_error_within_a_transform_stays_what_it_is(tmp_path):
         bare[0]
 
 
+def test_images_without_their_annotations_loaded_are_refused(tmp_path):
+    inner = images(tmp_path)
+    inner["pipeline"] = [step for step in inner["pipeline"] if step["type"] != "LoadAnnotations"]
+    inner["pipeline"] = [step for step in inner["pipeline"] if step["type"] != "RandomFlip"]
+    with pytest.raises(UserError, match=r"packs no bboxes and labels, .* LoadAnnotations \(with_b"):
+        built({"type": "Unlabelled", "dataset": inner}, "mmdet")[0]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "keys"),
+    [
+        (["LoadAnnotations3D", "ObjectRangeFilter"], ["points", "gt_bboxes_3d", "gt_labels_3d"]),
+        ([], ["points"]),
+        ([], ["points", "gt_bboxes_3d"]),
+    ],
+)
+def test_points_packed_without_their_annotations_are_refused(tmp_path, left_out, keys):
+    steps = [s for s in toys3d.pipeline(augmented=False) if s["type"] not in left_out]
+    steps[-1] = {**steps[-1], "keys": keys}
+    inner = toys3d.dataset(toys3d.lidar_frames(tmp_path, frames=1), pipeline=steps)
+    with pytest.raises(UserError) as refused:
+        built({"type": "Unlabelled", "dataset": inner}, "mmdet3d")[0]
+    text = str(refused.value)
+    assert text.startswith("Unlabelled: its pipeline packs no bboxes_3d and labels_3d")
+    assert "add LoadAnnotations3D, and gt_bboxes_3d and gt_labels_3d to the keys of Pack" in text
+
+
 def test_pasted_objects_are_refused(tmp_path):
     from mmengine.registry import TRANSFORMS
 

@@ -60,6 +60,42 @@ def test_what_would_not_come_again_is_refused(config, says):
         replay_of(config)
 
 
+def switching(*steps):
+    """The pipeline of two variants, and a hook that puts another in its place."""
+    config = pipeline(FLIP, PACK)
+    hook = {"type": "PipelineSwitchHook", "switch_epoch": 1, "switch_pipeline": list(steps)}
+    config.custom_hooks = [{"type": "EMAHook"}, hook]
+    return config
+
+
+LOAD = {"type": "LoadPointsFromFile"}
+
+
+def test_a_pipeline_that_a_hook_switches_to_has_forms_of_its_own():
+    step = {"type": "ReplayedAugmentation", "variants": 3, "transforms": [FLIP, PACK]}
+    replay = replay_of(switching(LOAD, {"type": "LoadAnnotations3D"}, step))
+    assert (replay.variants, replay.flips) == (2 + 3, ())
+    assert len(replay_of(switching(LOAD, {**step, "free_flips": True})).flips) == 3
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ([LOAD, PACK], "switch_pipeline of a hook has Pack3DDetInputs outside of"),
+        (
+            [
+                {**LOAD, "use_dim": 4},
+                {"type": "ReplayedAugmentation", "variants": 2, "transforms": [FLIP, PACK]},
+            ],
+            "or the switch_pipeline of a hook, prepare frames differently before",
+        ),
+    ],
+)
+def test_what_a_hook_switches_to_has_to_come_again_too(steps, says):
+    with pytest.raises(UserError, match=says):
+        replay_of(switching(*steps))
+
+
 def test_latest_sweeps_are_not_random():
     sweeps = {"type": "LoadPointsFromMultiSweeps", "test_mode": True}
     replay = replay_of(pipeline(PACK, before=[sweeps]))

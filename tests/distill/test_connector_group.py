@@ -15,7 +15,7 @@ class Rates(Hook):
         self.seen = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        groups = runner.optim_wrapper.param_groups
+        groups = runner.optim_wrapper.optimizer.param_groups  # the wrapper adds one for its log
         keys = ("lr", "momentum", "weight_decay")
         self.seen.append([[group.get(key) for key in keys] for group in groups])
 
@@ -56,10 +56,12 @@ SCHEDULES = {
 }
 
 
-def rates(tmp_path, **changes):
+def rates(tmp_path, *, batch_sampler=None, **changes):
     teacher = toys.teacher_config(tmp_path / "teacher.py", toys.retinanet(8, 16))
     hooks = [toys.distill_hook(teacher, [toys.neck_pair()])]
-    runner = Runner.from_cfg(toys.training(tmp_path, toys.retinanet(), hooks=hooks, **changes))
+    config = toys.training(tmp_path, toys.retinanet(), hooks=hooks, **changes)
+    config.train_dataloader.batch_sampler = batch_sampler
+    runner = Runner.from_cfg(config)
     watch = Rates()
     runner.register_hook(watch)
     runner.train()
@@ -93,7 +95,7 @@ def test_with_multipliers_it_follows_the_group_that_has_none(tmp_path):
     parameters = dict(runner.model.named_parameters())
     indices = {
         id(parameter): index
-        for index, group in enumerate(runner.optim_wrapper.param_groups)
+        for index, group in enumerate(runner.optim_wrapper.optimizer.param_groups)
         for parameter in group["params"]
     }
     plain = indices[id(parameters["neck.lateral_convs.0.conv.weight"])]
@@ -104,7 +106,32 @@ def test_with_multipliers_it_follows_the_group_that_has_none(tmp_path):
         assert groups[slow][0] == pytest.approx(0.1 * groups[-1][0])
 
 
-def test_with_a_scaled_learning_rate(tmp_path):
+@pytest.mark.parametrize("sampler", [None, {"type": "AspectRatioBatchSampler"}])
+@pytest.mark.parametrize("schedule", ["step", "cosine restarts"])
+def test_with_a_scaled_learning_rate(tmp_path, sampler, schedule):
+    """Batches are drawn as most configs do, and as the stock ones of COCO do."""
+    seen, runner = rates(
+        tmp_path,
+        iterations=4,
+        batch_sampler=sampler,
+        param_scheduler=SCHEDULES[schedule],
+        auto_scale_lr={"enable": True, "base_batch_size": 4},
+        optim_wrapper={
+            "optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4},
+            "paramwise_cfg": {"custom_keys": {"backbone": {"lr_mult": 0.1}}},
+        },
+    )
+    for slow, *_, student, connector in seen:
+        assert connector == student
+        assert slow[0] < 0.2 * student[0]
+    *_, connector, base = runner.optim_wrapper.param_groups
+    assert connector["initial_lr"] == 0.01 * 2 / 4
+    assert base["initial_lr"] == 0.01
+    for scheduler in runner.param_schedulers:
+        assert scheduler.base_values[-2:] == [0.01 * 2 / 4, 0.01]
+
+
+def test_with_a_scaled_learning_rate_of_one_group(tmp_path):
     seen, _ = rates(tmp_path, iterations=4, auto_scale_lr={"enable": True, "base_batch_size": 4})
     student, connector = seen[-1]
     assert connector == student

@@ -4,6 +4,7 @@ import pytest
 import torch
 import toys
 import toys3d
+import toys_pillars
 from mmengine.runner import Runner
 from torch import nn
 
@@ -192,9 +193,38 @@ def test_other_classes_and_another_order_are_refused():
     with pytest.raises(UserError, match="student tells 3 classes apart, the teacher 4"):
         check_classes(student, more, None)
     order = toys3d.built(toys3d.centerpoint(tasks=(("pedestrian",), ("car", "truck"))))
-    with pytest.raises(UserError, match=r"the teacher's \['pedestrian', 'car', 'truck'\]"):
-        check_classes(student, order, None)
+    says = r"class 0 is 'car' to the student and 'pedestrian' to the teacher \(3 of 3 differ\)"
+    with pytest.raises(UserError, match=says):
+        check_classes(student, order, None, names=(toys3d.CLASSES, toys3d.CLASSES))
+    check_classes(student, order, None, by_number=False)
     check_classes(student, toys3d.built(toys3d.centerpoint()), None)
+
+
+def test_tasks_in_another_order_teach_where_nothing_is_matched_by_number(tmp_path):
+    tasks = (("pedestrian",), ("car", "truck"))
+    path = toys3d.teacher_config(tmp_path / "order.py", toys3d.centerpoint(8, tasks=tasks))
+
+    def distilled(pairs, **changes):
+        every = hooks(path, pairs)
+        every[-1].update(changes)
+        return toys3d.training(tmp_path, toys3d.centerpoint(), hooks=every, iterations=1)
+
+    Runner.from_cfg(distilled([heat_pair(), pts_pair()], additional_labels={})).train()
+    heat = "pts_bbox_head.task_heads.0[heatmap]"
+    other = toys.neck_pair(name="other", student=heat, teacher=heat)
+    with pytest.raises(UserError, match="'car' to the student and 'pedestrian' to the teacher"):
+        Runner.from_cfg(distilled([heat_pair(), other])).train()
+
+
+def test_the_boxes_of_an_anchor_head_are_matched_by_number(tmp_path):
+    data = {"dataset": {"metainfo": {"classes": toys3d.CLASSES[::-1]}}}
+    path = tmp_path / "anchors.py"
+    toys3d.teacher_config(path, toys_pillars.pointpillars(), train_dataloader=data)
+    every = hooks(str(path), [])
+    every[-1]["additional_labels"] = {"teacher": "bbox_head"}
+    config = toys3d.training(tmp_path, toys3d.centerpoint(), hooks=every)
+    with pytest.raises(UserError, match="'car' to the student and 'pedestrian' to the teacher"):
+        Runner.from_cfg(config).train()
 
 
 def test_modules_of_a_teacher_are_shown_on_its_own_voxels(tmp_path, teacher):

@@ -237,6 +237,85 @@ def test_a_class_count_that_differs(tmp_path):
     Runner.from_cfg(toys.training(tmp_path, toys.retinanet(), hooks=[meant])).train()
 
 
+def teacher_of(classes, tmp_path):
+    """A config that tells which classes its teacher was trained on."""
+    loader = {"dataset": {"type": "CocoDataset", "metainfo": {"classes": classes}}}
+    path = tmp_path / f"{'-'.join(classes)}.py"
+    return toys.teacher_config(path, toys.retinanet(8, 16), train_dataloader=loader)
+
+
+def test_classes_in_another_order_are_refused(tmp_path):
+    path = teacher_of(("person", "car"), tmp_path)
+    text = refusal(tmp_path, toys.distill_hook(path, [toys.response_pair()]))
+    assert "class 0 is 'car' to the student and 'person' to the teacher (2 of 2 differ)" in text
+    assert "teacher=dict(..., num_classes=2)" in text
+    other = teacher_of(("car", "pedestrian"), tmp_path)
+    scores = toys.neck_pair(student="bbox_head[0]", teacher="bbox_head[0]")
+    text = refusal(tmp_path, toys.distill_hook(other, [toys.neck_pair(name="a"), scores]))
+    assert "class 1 is 'person' to the student and 'pedestrian' to the teacher (1 of 2" in text
+
+
+@pytest.mark.parametrize(
+    ("classes", "pair", "declared"),
+    [
+        (toys.CLASSES, toys.response_pair(), {}),
+        (("person", "car"), toys.neck_pair(), {}),
+        (("person", "car"), toys.response_pair(), {"num_classes": 2}),
+    ],
+)
+def test_classes_in_the_same_order_or_not_compared_or_meant_pass(tmp_path, classes, pair, declared):
+    hook = toys.distill_hook(teacher_of(classes, tmp_path), [pair], teacher=declared)
+    config = toys.training(tmp_path, toys.retinanet(), hooks=[hook], iterations=1)
+    Runner.from_cfg(config).train()
+
+
+def recomputing():
+    """A student that drops its blocks' activations and computes them again."""
+    student = toys.retinanet()
+    student["backbone"]["with_cp"] = True
+    return student
+
+
+# mmdet leaves it to torch how, as torch warns
+CHECKPOINTING = pytest.mark.filterwarnings("ignore:torch.utils.checkpoint")
+
+
+@CHECKPOINTING
+def test_a_student_that_computes_blocks_twice_is_measured_before_training(tmp_path, teacher):
+    reports, losses = [], []
+    for student, points in ((toys.retinanet(), 10), (recomputing(), 0)):
+        hook = toys.distill_hook(
+            teacher, [toys.neck_pair(), toys.response_pair()], gradient_points=points
+        )
+        runner = Runner.from_cfg(toys.training(tmp_path, student, hooks=[hook], iterations=1))
+        runner.register_hook(
+            toys.Watch(lambda _, outputs: losses.append(float(outputs["loss_neck"])))
+        )
+        runner.train()
+        reports.append(toys.distilling(runner).reports)
+    assert reports[0] == reports[1]
+    assert losses[0] == losses[1]
+    assert runner.model.backbone.layer1[0].with_cp
+
+
+def test_gradients_in_training_cannot_be_measured_where_blocks_are_computed_twice(
+    tmp_path, teacher
+):
+    text = refusal(tmp_path, toys.distill_hook(teacher, [toys.neck_pair()]), student=recomputing())
+    assert "the student has with_cp=True (in backbone), whose gradients cannot be" in text
+    assert "set gradient_points=0 (" in text
+
+
+@CHECKPOINTING
+def test_within_a_block_that_is_computed_twice_nothing_is_learnt(tmp_path, teacher):
+    pair = toys.neck_pair(student="backbone.layer2.0.conv2", teacher="backbone.layer2.0.conv2")
+    hook = toys.distill_hook(teacher, [pair], gradient_points=0)
+    text = refusal(tmp_path, hook, student=recomputing())
+    assert "tap 'backbone.layer2.0.conv2' is within a block with with_cp=True" in text
+    config = toys.training(tmp_path, toys.retinanet(), hooks=[hook], iterations=1)
+    Runner.from_cfg(config).train()
+
+
 def test_pair_names_twice(tmp_path, teacher):
     text = refusal(tmp_path, toys.distill_hook(teacher, [toys.neck_pair(), toys.neck_pair()]))
     assert "pair names must be unique, got ['neck']" in text

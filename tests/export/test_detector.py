@@ -5,14 +5,15 @@ import torch
 from toys_families import tiny_config
 from toys_pillars import pillar_config
 
+from kd3d.checkpoints import load_weights
 from kd3d.errors import UserError
-from kd3d.export.detector import build_detector, class_names, load_weights
+from kd3d.export.detector import build_detector, class_names
 
 
 def test_weights_are_loaded_whole(build):
     detector, cfg = build("retinanet")
     fresh = build_detector(cfg)
-    load_weights(fresh, detector.state_dict(), "weights.pth")
+    load_weights(fresh, detector.state_dict(), where="weights.pth")
     for name, value in detector.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], value)
     assert not fresh.training
@@ -25,7 +26,7 @@ def test_weights_of_another_detector_are_named(build):
     del weights["neck.lateral_convs.0.conv.bias"]
     weights["head.extra"] = torch.zeros(1)
     with pytest.raises(UserError) as error:
-        load_weights(detector, weights, "other.pth")
+        load_weights(detector, weights, where="other.pth")
     text = str(error.value)
     assert text.startswith("other.pth does not fit RetinaNet of its config")
     assert "missing: 1 (1 in neck), such as neck.lateral_convs.0.conv.bias" in text

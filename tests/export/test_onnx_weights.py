@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from kd3d.checkpoints import load_weights
 from kd3d.errors import UserError
 from kd3d.export.deployable import deployable
-from kd3d.export.detector import build_detector, load_weights
+from kd3d.export.detector import build_detector
 from kd3d.export.onnx_model import onnx_from_model
 from kd3d.export.onnx_weights import (
     Convolution,
@@ -44,7 +45,7 @@ def test_detector_from_folded_file_computes_the_same(folded):
     assert fixed_size(model) == (64, 96)
     detector = build_detector(cfg)
     before = largest_difference(detector, model, IMAGES)
-    load_weights(detector, weights_from_onnx(detector, model, IMAGES), "m.onnx")
+    load_weights(detector, weights_from_onnx(detector, model, IMAGES), where="m.onnx")
     assert largest_difference(detector, model, IMAGES) < 1e-4 < before
     with torch.no_grad():
         for expected, found in zip(

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.checkpoints import load_weights
 from kd3d.configs import load_config
 from kd3d.export.deployable import deployable
-from kd3d.export.detector import build_detector, load_weights
+from kd3d.export.detector import build_detector
 from kd3d.export.onnx_weights import largest_difference, load_onnx, weights_from_onnx
 from kd3d.export.preprocessing import image_input
 
@@ -26,7 +27,7 @@ def test_yolox_nano_equals_its_onnx_file_on_a_real_image():
     detector = build_detector(cfg)
     noise = torch.rand(1, 3, 416, 416, generator=torch.Generator().manual_seed(0)) * 255
     model = load_onnx(FILE)
-    load_weights(detector, weights_from_onnx(detector, model, noise), FILE)
+    load_weights(detector, weights_from_onnx(detector, model, noise), where=str(FILE))
     assert largest_difference(detector, model, noise) < 1e-3
     picture = min((DATA / "coco128" / "images" / "val2017").glob("*.jpg"))
     images = image_input(cfg, detector, picture, (416, 416))
