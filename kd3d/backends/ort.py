@@ -23,10 +23,13 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
+_TF32_OPTION = (1, 18)  # first version of ONNX Runtime with it; others would not open CUDA then
 
 
 class OnnxRuntimeBackend:
     """Runs an ONNX file on CUDA where ONNX Runtime offers it, otherwise on the CPU.
+
+    float32 is computed without TF32; ONNX Runtime before 1.18 cannot leave it out.
 
     Args:
         path: the ONNX file.
@@ -78,9 +81,11 @@ class OnnxRuntimeBackend:
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
             options.inter_op_num_threads = 1
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        available = onnxruntime.get_available_providers()
-        providers = [provider for provider in wanted if provider in available]
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+            cuda = {"use_tf32": "0"} if version >= _TF32_OPTION else {}
+            providers.insert(0, ("CUDAExecutionProvider", cuda))
         try:
             return onnxruntime.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime raises its own unrelated types

@@ -30,11 +30,10 @@ def detect_of(manifest: Manifest | PillarManifest) -> Detect:
 def align_of(manifest: Manifest | PillarManifest, tolerances: Tolerances) -> Align | None:
     """Puts the candidate's rows in the reference's order; None where their order is fixed.
 
-    Pillars: rows whose score ties with the lowest of the best may have been cut off on one side,
-    those that differ by no more than ``tolerances.score``.
+    Rows near the lowest score of the best may have been cut off on one side.
     """
     if isinstance(manifest, PillarManifest):
-        return partial(in_reference_order, groups=manifest.groups, tied=tolerances.score)
+        return _pillar_align(manifest, tolerances)
     if manifest.rows_free:
         lost = 1 - tolerances.matched
         return partial(
@@ -45,9 +44,7 @@ def align_of(manifest: Manifest | PillarManifest, tolerances: Tolerances) -> Ali
 
 def decoding_align_of(manifest: Manifest | PillarManifest) -> Align | None:
     """The order of rows decoded from the same answers: none but ties may change places."""
-    if isinstance(manifest, PillarManifest):
-        return partial(in_reference_order, groups=manifest.groups, tied=Tolerances().score)
-    return None
+    return _pillar_align(manifest, Tolerances()) if isinstance(manifest, PillarManifest) else None
 
 
 def split_of(manifest: Manifest | PillarManifest, precision: str) -> Split | None:
@@ -81,6 +78,16 @@ def level_parts(outputs: Mapping[str, Array], *, sizes: Sequence[int]) -> dict[s
         for level, part in enumerate(np.split(values, edges, axis=1)):
             parts[f"{name}[{level}]"] = part
     return parts
+
+
+def _pillar_align(manifest: PillarManifest, tolerances: Tolerances) -> Align:
+    return partial(
+        in_reference_order,
+        groups=manifest.groups,
+        box=tolerances.box,
+        tied=tolerances.score,
+        lost=1 - tolerances.matched,
+    )
 
 
 def _log_odds(scores: Array) -> Array:

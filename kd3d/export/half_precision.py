@@ -18,6 +18,7 @@ from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.export.calibration import check_calibration, largest_values
 from kd3d.export.graph_parts import Graph, largest, read_graph, save_model
 from kd3d.export.half_typing import half_precision_model
+from kd3d.export.operators import float32_operators
 from kd3d.export.switched_model import Rounding, SwitchedModel, relative_noise
 
 MOST_FEEDS = 2
@@ -84,6 +85,7 @@ def fp16_from_onnx(source: str | Path, target: str | Path, feeds: Sequence[Feeds
     Inputs and outputs keep their names, shapes and float32. What stays in float32:
 
     - nodes that read or make values beyond ``HIGHEST``;
+    - normalisations whose weights a TensorRT would misread (``float32_operators``);
     - from the inputs on, what prepares the first layer, up to where rounding adds less noise at
       the last layers than the trunk itself does;
     - layers of the trunk, the worst first, until its noise is at most ``TRUNK_NOISE``;
@@ -133,8 +135,11 @@ class _Search:
 
     def report(self) -> Fp16Report:
         self._keep_large()
+        misread = float32_operators()
         for name in self._candidates:
-            if name in self._graph.selection:
+            if self._graph.nodes[name].op_type in misread:
+                self.reasons.setdefault(name, "has a scale that TensorRT 8 reads as float32")
+            elif name in self._graph.selection:
                 self.reasons.setdefault(name, "chooses proposals")
         trunk = self._trunk()
         self._choose_front(trunk)
@@ -202,9 +207,9 @@ class _Search:
     def _choose_tail(self, trunk: list[str]) -> None:
         """What makes an output is tried as a whole: a Cast costs more than float32 saves there."""
         reference = [self._model.run(feed, trunk) for feed in self._feeds]
-        moving = self._graph.choosing_tail(_CHOOSING)
+        decided = self._graph.choosing_tail(_CHOOSING).union(self.reasons)
         for output in self._outputs:
-            group = [name for name in self._graph.tail_of(output) if name not in moving]
+            group = [name for name in self._graph.tail_of(output) if name not in decided]
             if self._changes(reference, [*trunk, *group]):
                 for name in self._candidates:
                     if name in group:

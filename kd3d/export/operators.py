@@ -6,7 +6,7 @@ that a version lacks stops the export here, not on the vehicle.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Matrix:
         types: of each supported operator, "FP32", "INT64", ...
         opset: the newest.
         constant_inputs: numbers of the inputs that must be known when the engine is built.
+        float32_inputs: numbers of those that are read as float32 whatever their type.
         attributes: by operator and attribute, the values that are taken.
         undilated: pooling operators without dilation.
         outputs: how many outputs an operator may have.
@@ -48,6 +49,7 @@ class Matrix:
     types: Mapping[str, frozenset[str]]
     opset: int
     constant_inputs: Mapping[str, list[int]]
+    float32_inputs: Mapping[str, list[int]]
     attributes: Mapping[str, Mapping[str, list[Any]]]  # Any: numbers or texts, as ONNX has them
     undilated: list[str]
     outputs: Mapping[str, int]
@@ -96,6 +98,12 @@ def tensorrt_versions() -> dict[str, list[str]]:
     return versions
 
 
+def float32_operators() -> frozenset[str]:
+    """Operators whose weights must be float32 for at least one of the versions."""
+    names = {name for names in tensorrt_versions().values() for name in names}
+    return frozenset(operator for name in names for operator in _matrix(name).float32_inputs)
+
+
 @cache
 def _content() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(MATRICES.read_text(encoding="utf-8"))
@@ -110,7 +118,7 @@ def _matrix(name: str) -> Matrix:
         for kinds, operators in entry["operators"].items()
         for operator in operators.split()
     }
-    rest = ("opset", "constant_inputs", "attributes", "undilated", "outputs", "largest_k")
+    rest = (field.name for field in fields(Matrix) if field.name != "types")
     return Matrix(types, **{key: entry[key] for key in rest})
 
 
@@ -176,6 +184,10 @@ def _node_problems(graph: _Graph, node: Any, matrix: Matrix) -> Iterator[str]:
         given = index < len(node.input) and node.input[index]
         if given and given not in graph.constants:
             yield f"input {index} must be a constant"
+    for index in matrix.float32_inputs.get(node.op_type, []):
+        kind = graph.types.get(node.input[index], "")
+        if kind != "FLOAT":
+            yield f"input {index} is {kind or 'unknown'}, but read as FLOAT"
     for name, allowed in matrix.attributes.get(node.op_type, {}).items():
         value = attributes.get(name)
         value = value.decode() if isinstance(value, bytes) else value

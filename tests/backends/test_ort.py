@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -30,6 +31,27 @@ def test_runs_with_specs_of_the_file(doubling):
     np.testing.assert_array_equal(outputs["y"], [[2, 4]])
     with pytest.raises(AssertionError, match="inside its with block"):  # the session is released
         backend.infer({"x": np.float32([[1, 2]])})
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [("1.32.0", {"use_tf32": "0"}), ("1.18.1", {"use_tf32": "0"}), ("1.17.3", {})],
+)
+def test_cuda_is_opened_without_tf32_where_that_can_be_said(
+    doubling, monkeypatch, version, options
+):
+    opened, session = [], onnxruntime.InferenceSession
+
+    def open_on_the_cpu(path, settings, providers):
+        opened.extend(providers)
+        return session(path, settings, providers=providers[-1:])
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_on_the_cpu)
+    OnnxRuntimeBackend(doubling, threads=1)
+    assert opened == [(both[0], options), both[1]]
 
 
 def test_missing_and_broken_files_are_user_errors(tmp_path):

@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -30,3 +33,75 @@ def test_single_tensor_output():
     with PytorchBackend(nn.ReLU(), [TensorSpec("x", (None,), "float32")], ["y"]) as backend:
         outputs = backend.infer({"x": torch.tensor([-1.0, 2.0]).numpy()})
     np.testing.assert_array_equal(outputs["y"], [0, 2])
+
+
+class Watcher(nn.Module):
+    """Notes what TF32 is while it runs, and every place it is moved to."""
+
+    def __init__(self, read) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.read, self.seen, self.places = read, [], []
+
+    def forward(self, x):
+        self.seen = self.read()
+        return x
+
+    def to(self, device):
+        self.places.append(str(device))
+        return self
+
+
+def backend_of(module, device="cpu"):
+    return PytorchBackend(module, [TensorSpec("x", (1,), "float32")], ["y"], device=device)
+
+
+@pytest.fixture
+def owners():
+    """Of the switches of convolutions and products, with TF32."""
+    if not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("before PyTorch 2.9")
+    found = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [owner.fp32_precision for owner in found]
+    for owner in found:
+        owner.fp32_precision = "tf32"
+    yield found
+    for owner, value in zip(found, before, strict=True):
+        owner.fp32_precision = value
+
+
+def test_float32_is_whole_while_it_runs_and_tf32_as_before_after_it(owners):
+    module = Watcher(lambda: [owner.fp32_precision for owner in owners])
+    with backend_of(module) as backend:
+        backend.infer({"x": np.float32([1])})
+    assert module.seen == ["ieee", "ieee"]
+    assert module.read() == ["tf32", "tf32"]
+
+
+def test_the_same_before_pytorch_2_9_and_after_an_error(monkeypatch):
+    owners = [SimpleNamespace(allow_tf32=True), SimpleNamespace(allow_tf32=True)]
+    monkeypatch.setattr(torch.backends, "cudnn", owners[0])
+    monkeypatch.setattr(torch.backends.cuda, "matmul", owners[1])
+    module = Watcher(lambda: [owner.allow_tf32 for owner in owners])
+
+    def fail(x):
+        module.seen = module.read()
+        raise RuntimeError("broken")
+
+    module.forward = fail
+    with backend_of(module) as backend, pytest.raises(RuntimeError, match="broken"):
+        backend.infer({"x": np.float32([1])})
+    assert module.seen == [False, False]
+    assert module.read() == [True, True]
+
+
+def test_the_module_returns_to_where_it_was():
+    """The gate traces it on the CPU after it has answered on a GPU."""
+    module = Watcher(list)
+    with backend_of(module, "cuda"):
+        assert module.places == ["cuda"]
+    assert module.places == ["cuda", "cpu"]
+    module.weight = nn.Parameter(torch.zeros(1, device="meta"))
+    with backend_of(module, "cuda"):
+        pass
+    assert module.places[2:] == ["cuda", "meta"]

@@ -9,6 +9,7 @@ from kd3d.errors import UserError
 from kd3d.export.graph_parts import read_graph
 from kd3d.export.half_precision import HIGHEST, TAIL_ERROR, fp16_from_onnx
 from kd3d.export.half_typing import half_precision_model
+from kd3d.export.operators import check_operators
 
 
 def run(path, feeds):
@@ -104,6 +105,50 @@ def test_metres_before_the_first_layer_stay(tmp_path):
     points = 30 + np.random.default_rng(0).uniform(-0.1, 0.1, (4, 2)).astype(np.float32)
     report = fp16_from_onnx(source, tmp_path / "half.onnx", [{"points": points}])
     assert report.kept_fp32 == ("offset",)
+
+
+NORMALISED = [
+    ("Conv", ("images", "w1"), "first", {}),
+    ("InstanceNormalization", ("first", "scale", "bias"), "norm", {}),
+    ("Neg", ("norm",), "turned", {}),
+    ("Conv", ("turned", "w2"), "out", {}),
+]
+NORMALISED_CONSTANTS = {
+    "w1": weights(4, 3, 1, 1),
+    "scale": 1 + weights(4, scale=0.1),
+    "bias": weights(4, seed=1),
+    "w2": weights(2, 4, 1, 1, seed=2),
+}
+
+
+def test_a_normalisation_whose_scale_tensorrt_8_misreads_stays(tmp_path):
+    source = write_model(tmp_path / "m.onnx", NORMALISED, NORMALISED_CONSTANTS, ["out"])
+    report = fp16_from_onnx(source, tmp_path / "half.onnx", images(2))
+    assert report.kept_fp32 == ("norm",)
+    assert "1 has a scale that TensorRT 8 reads as float32: norm" in report.text()
+    half = onnx.load(tmp_path / "half.onnx")
+    kinds = {t.name: t.data_type for t in half.graph.initializer}
+    assert {kinds[name] for name in ("scale", "bias")} == {TensorProto.FLOAT}
+    assert {kinds[name] for name in ("w1_fp16", "w2_fp16")} == {TensorProto.FLOAT16}
+    made = {name: node for node in half.graph.node for name in node.output}
+    around = made["norm"].input[0], made["turned"].input[0]
+    assert [made[name].op_type for name in around] == ["Cast", "Cast"]
+    assert [made[name].input[0] for name in around] == ["first", "norm"]
+    assert types(tmp_path / "half.onnx")["turned"] == TensorProto.FLOAT16
+    assert check_operators(tmp_path / "half.onnx") == []
+
+
+def test_what_stays_anyway_is_not_rounded_in_the_search_for_more(tmp_path):
+    """The decoding before the normalisation loses nothing; the normalisation would."""
+    nodes = [
+        NORMALISED[0],
+        ("Neg", ("first",), "turned", {}),
+        ("InstanceNormalization", ("turned", "scale", "bias"), "out", {}),
+    ]
+    source = write_model(tmp_path / "m.onnx", nodes, NORMALISED_CONSTANTS, ["out"])
+    assert read_graph(source).tail == ["turned", "out"]
+    report = fp16_from_onnx(source, tmp_path / "half.onnx", images(2))
+    assert report.kept_fp32 == ("out",)
 
 
 def test_decoding_that_loses_nothing_becomes_float16(tmp_path):

@@ -7,12 +7,13 @@ from toys_tensorrt import write_onnx
 from kd3d.errors import UserError
 from kd3d.export.operators import (
     check_operators,
+    float32_operators,
     operator_problems,
     require_operators,
     tensorrt_versions,
 )
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+FLOAT, FLOAT16, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64
 
 
 def model_of(nodes, constants=(), *, opset=17, kind=FLOAT, result=FLOAT, shape=(1, 4, 8, 8)):
@@ -85,6 +86,13 @@ def test_each_precision_of_a_plain_file_fits(precision, tmp_path):
         ([node("Shape", outputs=("s",)), node("Unsqueeze", ("x", "s"))], {}, [
             "Unsqueeze 'n': input 1 must be a constant (TensorRT 8.5, 8.6, 10.3, 11)"
         ]),
+        ([node("InstanceNormalization", ("x", "s", "b"))],
+         {"constants": dict.fromkeys("sb", np.ones(4, np.float16)), "kind": FLOAT16,
+          "result": FLOAT16}, [
+            f"InstanceNormalization 'n': input {index} is FLOAT16, but read as FLOAT "
+            "(TensorRT 8.5, 8.6)"
+            for index in (1, 2)
+        ]),
         ([node("QuantizeLinear", ("x", "s", "z"))],
          {"constants": {"s": np.float32(1), "z": np.uint8(128)}, "result": TensorProto.UINT8}, [
             "QuantizeLinear 'n': its zero point is not 0 (TensorRT 8.5, 8.6, 10.3, 11)"
@@ -107,6 +115,12 @@ def test_what_does_not_fit_is_named_with_its_versions(nodes, settings, expected)
 )  # fmt: skip
 def test_what_fits_is_left_alone(nodes):
     assert operator_problems(model_of(nodes)) == []
+
+
+def test_a_normalisation_in_float32_fits():
+    constants = dict.fromkeys("sb", np.ones(4, np.float32))
+    assert operator_problems(model_of([node("InstanceNormalization", "xsb")], constants)) == []
+    assert float32_operators() == {"InstanceNormalization"}
 
 
 def test_files_are_user_errors(tmp_path):

@@ -14,12 +14,16 @@ import kd3d.export.candidates
 import kd3d.export.open_backend
 from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, Bundle, ModelFile
 from kd3d.backends.ort import OnnxRuntimeBackend
+from kd3d.backends.parity import tensor_difference
 from kd3d.backends.ssh import Host
+from kd3d.backends.tolerances import TOLERANCES
 from kd3d.errors import UserError
+from kd3d.export.comparison import align_of
 from kd3d.export.image_export import export_images
 from kd3d.export.parity_gate import parity_gate, record_file, verdict_record
 from kd3d.export.parity_table import tolerance_change
 from kd3d.export.pillar_export import export_pillars
+from kd3d.export.pillar_manifest import read_manifest
 from kd3d.report.record import Record
 
 SETTINGS = {"opset": 17, "classes": ["car", "person", "bicycle"], "source": SOURCE}
@@ -125,6 +129,15 @@ def test_a_right_export_passes(images, tmp_path):
 
 def test_a_right_pillar_export_passes(pillars):
     assert gate(pillars).passed
+
+
+@pytest.mark.parametrize(("others", "seen"), [(2, False), (10, True)])
+def test_few_rows_near_the_lowest_score_may_be_other_ones(pillars, others, seen):
+    expected, limits = Bundle.read(pillars).expected_outputs(), TOLERANCES["int8"]
+    received = {name: array.copy() for name, array in expected.items()}
+    received["boxes"][:, -others:, :2] += 50
+    found = align_of(read_manifest(pillars), limits)(expected, received)
+    assert (tensor_difference(expected["boxes"], found["boxes"]).rms > limits.rms) is seen
 
 
 def swap(weight):
