@@ -50,6 +50,13 @@ def _mmengine_globals() -> list[Any]:
 torch.serialization.add_safe_globals(_mmengine_globals())
 
 
+# What torch.load raises at a file that is cut off, or is something else
+_UNREADABLE = (
+    *(RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    zipfile.BadZipFile,
+)
+
+
 def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint:
     """Loads a checkpoint from a path or an http(s) URL without running code from it.
 
@@ -63,25 +70,34 @@ def load_checkpoint(source: str | Path, map_location: Any = "cpu") -> Checkpoint
     Raises:
         UserError: the file is absent, cut off, holds code, or is no checkpoint at all.
     """
-    path = _downloaded(str(source)) if str(source).startswith(("http://", "https://")) else None
-    path = path or Path(source).expanduser()
-    if not path.is_file():
-        raise UserError(f"checkpoint {path}: no such file; check the path in the config or command")
+    path = local_checkpoint(source)
     try:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, error)) from None
-    except (RuntimeError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"checkpoint {path}: cut off or not a checkpoint ({path.stat().st_size} bytes; "
-            f"{_first_line(error)}); download or copy it again"
-        ) from None
+    except _UNREADABLE:
+        raise UserError(_cut_off(path)) from None
     if not isinstance(loaded, dict):
         raise UserError(
             f"checkpoint {path}: expected a dict with 'state_dict', got {type(loaded).__name__}; "
             "save it with torch.save({'state_dict': model.state_dict()}, path)"
         )
     return loaded if "state_dict" in loaded else {"state_dict": loaded}
+
+
+def local_checkpoint(source: str | Path) -> Path:
+    """The file of a checkpoint, downloaded if ``source`` is a URL and it is not there yet.
+
+    Raises:
+        UserError: there is no such file, or it cannot be downloaded.
+    """
+    if str(source).startswith(("http://", "https://")):
+        return _downloaded(str(source))
+    path = Path(source).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(f"checkpoint {path}: {what}; check the path in the config or command")
+    return path
 
 
 def load_weights(
@@ -218,7 +234,20 @@ def _refusal(path: Path, error: Exception) -> str:
             f"checkpoint {path}: refused, it holds code besides tensors ({name}), which would run "
             "when it is read; ask its author for a file with the 'state_dict' only"
         )
-    return f"checkpoint {path}: cut off or not a checkpoint ({_first_line(error)})"
+    return _cut_off(path)
+
+
+def _cut_off(path: Path) -> str:
+    with path.open("rb") as stream:
+        start = stream.read(200)
+    if start.startswith(b"version https://git-lfs"):
+        return f"checkpoint {path}: a pointer of Git LFS, not the file; get it with git lfs pull"
+    if start.lstrip()[:1] == b"<":
+        return f"checkpoint {path}: a web page; give the address of the file itself"
+    return (
+        f"checkpoint {path}: cut off or not a checkpoint ({path.stat().st_size} bytes); "
+        "download or copy it again"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -90,8 +90,11 @@ def merge_options(
 
 
 def require_entries(config: Config, names: Iterable[str], source: str | Path) -> None:
-    """Raises a UserError if a config lacks what a command cannot do without."""
-    absent = [name for name in names if not config.get(name)]
+    """Raises a UserError if a config lacks what a command cannot do without.
+
+    An empty dict stands for MMEngine's own choice, as ``test_cfg = dict()`` in mmdet3d's configs.
+    """
+    absent = [name for name in names if config.get(name) is None]
     if absent:
         raise UserError(
             f"config {source}: it has no {', '.join(absent)}; add them, or take them from a base "

@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook, IterTimerHook
 from torch import nn
 from toys_families import tiny_config, tiny_detector
 
-from kd3d.checkpoints import load_weights, save_whole
+from kd3d.checkpoints import load_checkpoint, load_weights, local_checkpoint, save_whole
 from kd3d.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("interrupts_heard")
@@ -81,3 +81,31 @@ def test_other_names_of_a_stock_head():
     assert sum("fcos_" in key for key in old) == 6
     load_weights(detector, old, where="checkpoint")
     assert torch.equal(detector.bbox_head.conv_reg.bias, old["bbox_head.fcos_reg.bias"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"hello " * 300, r"cut off or not a checkpoint \(1800 bytes\); download or copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+    ],
+)
+def test_a_file_that_is_something_else(content, says, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        load_checkpoint(path)
+
+
+def test_a_folder_is_called_one(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_downloaded_checkpoint_is_a_file_to_hash(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    kept = tmp_path / "hub" / "checkpoints" / "weights.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"x")
+    assert local_checkpoint("https://example.com/weights.pth") == kept

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from kd3d.checkpoints import local_checkpoint
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.evaluation.kitti_metric import KittiRecordMetric
@@ -43,7 +44,7 @@ _KINDS = (
         CocoRecordMetric,
         "CocoMetric",
         "predictions.bbox.json",
-        ("type", "classwise", "outfile_prefix", "predictions"),
+        ("type", "classwise", "outfile_prefix", "predictions", "proposal_nums"),
     ),
     _Kind(
         NuScenesFastMetric,
@@ -79,7 +80,8 @@ def prepare_test(cfg: Config, work_dir: str | Path) -> None:
             "ann_file=...) or dict(type='NuScenesFastMetric', data_root=..., ann_file=...)"
         )
     (evaluator, kind), *_ = found
-    options = {key: value for key, value in evaluator.items() if key not in kind.replaced}
+    answered = {*kind.replaced, "_scope_"}  # MMEngine's note of the library a base came from
+    options = {key: value for key, value in evaluator.items() if key not in answered}
     unknown = sorted(options.keys() - kind.options())
     if unknown:
         raise UserError(
@@ -132,7 +134,7 @@ def write_accuracy_record(
         config=str(runner.cfg.filename or ""),
         config_hash=config_hash(runner.cfg),
         checkpoint=str(checkpoint),
-        checkpoint_hash=sha256_of(checkpoint),
+        checkpoint_hash=sha256_of(local_checkpoint(checkpoint)),
         dataset=_dataset(metric, dataset),
         # an exported file in the detector's place has none to count
         parameters=sum(parameter.numel() for parameter in model.parameters()) or None,

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kd3d.checkpoints import load_weights
+from kd3d.checkpoints import load_weights, local_checkpoint
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.export.detector import build_detector, class_names
@@ -51,7 +51,7 @@ def export_detector(
             "config": config,
             "config_hash": config_hash(cfg),
             "checkpoint": weights,
-            "checkpoint_hash": sha256_of(weights),
+            "checkpoint_hash": sha256_of(local_checkpoint(weights)),
         },
     }
     if not is_pillar_detector(detector):

@@ -9,9 +9,10 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 
 import kd3d.distill  # noqa: F401  (registers the hook)
-from kd3d.configs import load_config
+from kd3d.configs import load_config, require_entries
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.preflight import check_custom_hooks
+from kd3d.evaluation.accuracy import prepare_test
 from kd3d.evaluation.kitti_metric import KittiRecordMetric
 from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
 from kd3d.recipes.recipe import read_recipe
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
 RECIPES = [path for path in CONFIGS if path.parent.name == "recipes"]
 LIDAR = [path for path in CONFIGS if "centerpoint" in path.stem or "pointpillars" in path.stem]
+DETECTORS = [path for path in CONFIGS if path not in RECIPES]
 DISTILLED = [path for path in CONFIGS if "_from_" in path.stem]
 
 
@@ -65,6 +67,18 @@ def test_the_teachers_config_is_there_and_the_checkpoint_belongs_to_it(path, mon
         assert load_config(source).model
         if "::" in source:
             assert checkpoint == get_config(source, pretrained=True).model_path
+
+
+@pytest.mark.parametrize("path", DETECTORS, ids=name)
+def test_it_can_be_tested(path, tmp_path):
+    """Its own entries and those of its upstream bases, as tools/test.py takes them."""
+    config = load_config(path)
+    require_entries(config, ["model", "test_dataloader", "test_cfg"], path)
+    prepare_test(config, tmp_path)
+    evaluators = config.test_evaluator
+    assert any(
+        evaluator["type"].endswith(("RecordMetric", "FastMetric")) for evaluator in evaluators
+    )
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
