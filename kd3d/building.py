@@ -9,17 +9,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mmengine.registry import Registry, build_from_cfg
+import torch
+from mmengine.model import PretrainedInit
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIMIZERS, Registry, build_from_cfg
+from mmengine.runner.checkpoint import get_torchvision_models
 
-from kd3d.errors import UserError
+from kd3d.errors import UserError, message
 
 
 @contextmanager
 def building(source: str | Path) -> Iterator[None]:
     """Turns what fails while a registry builds from a config into UserErrors.
 
-    That is an unknown type, a wrong argument, a value that a constructor refuses, a data set that
-    is not there. What fails at any other time keeps its traceback.
+    That is an unknown type, a wrong argument, a value that a constructor refuses. So are a file
+    that is not there, and pretrained weights of an ``init_cfg`` that cannot be had, at any time.
+    What else fails at another time keeps its traceback.
 
     Args:
         source: the config, named in the message.
@@ -28,19 +33,15 @@ def building(source: str | Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except FileNotFoundError as error:
-        builds = _builds(error)
-        if not builds or "ann_file" not in (builds[-1].get("args") or {}):
+    except (ImportError, OSError, RuntimeError) as error:
+        lacking = _without_weights(error) or _without_file(error)
+        if lacking is None:
             raise
-        raise UserError(
-            f"config {source}: {error.filename}: no such file; make the data set or link it there, "
-            "or change data_root or ann_file"
-        ) from None
+        raise UserError(f"config {source}: {lacking}") from None
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        builds = _builds(error)
-        if not builds:
+        text = _without_weights(error) or _without_optimizer(error) or _not_built(error)
+        if text is None:
             raise
-        text = _complaint(error, builds[-1], innermost=_frames(error)[-1])
         raise UserError(f"config {source}: {text}") from None
 
 
@@ -54,18 +55,91 @@ def _frames(error: BaseException) -> list[FrameType]:
 
 def _builds(error: BaseException) -> list[dict[str, Any]]:
     """The variables of every ``build_from_cfg`` that an error went through, the innermost last."""
-    frames = _frames(error)
-    return [frame.f_locals for frame in frames if frame.f_code is build_from_cfg.__code__]
+    return _locals_of(build_from_cfg, error)
+
+
+def _locals_of(function: Any, error: BaseException) -> list[dict[str, Any]]:  # Any: untyped
+    """The variables of every call of ``function`` that an error went through."""
+    return [frame.f_locals for frame in _frames(error) if frame.f_code is function.__code__]
+
+
+def _without_weights(error: Exception) -> str | None:
+    """What a pretrained ``init_cfg`` lacks; None where the error comes from elsewhere."""
+    calls = _locals_of(PretrainedInit.__call__, error)
+    if not calls or not isinstance(error, ImportError | OSError | RuntimeError | KeyError):
+        return None
+    wanted, module = calls[-1]["self"].checkpoint, calls[-1]["module"]
+    starts = [f.f_locals["self"] for f in _frames(error) if f.f_code.co_name == "init_weights"]
+    names = [name for name, found in (starts or [module])[0].named_modules() if found is module]
+    place = ".".join(["model", *filter(None, names)])
+    if _locals_of(get_torchvision_models, error):
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "torchvision"
+        state = "is not installed" if absent else f"cannot be imported: {_line(error)}"
+        lacking = (
+            f"torchvision {state} (pip install the torchvision that belongs to torch "
+            f"{torch.__version__})"
+        )
+    elif isinstance(error, FileNotFoundError):
+        lacking = "there is no such file; mend the path"
+    elif isinstance(error, KeyError):
+        lacking = f"there is no model {error}; mend its name"
+    else:
+        lacking = f"it cannot be had ({_line(error)}); download it elsewhere and give its path"
+    options = [f"{place}.init_cfg=None"]
+    # neither would learn in what is not pretrained
+    if getattr(module, "frozen_stages", -1) >= 0:
+        options.append(f"{place}.frozen_stages=-1")
+    if getattr(module, "norm_eval", False):
+        options.append(f"{place}.norm_eval=False")
+    return (
+        f"{place}.init_cfg wants {wanted}, and {lacking}, "
+        f"or train from scratch: --cfg-options {' '.join(options)}"
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _without_file(error: Exception) -> str | None:
+    if not isinstance(error, FileNotFoundError):
+        return None
+    text = message(error) if error.filename is None else f"{error.filename}: no such file"
+    builds = _builds(error)
+    arguments = (builds[-1].get("args") or {}) if builds else {}
+    keys = [
+        key
+        for key, value in arguments.items()
+        if isinstance(value, str) and value and value in text
+    ]
+    change = " or ".join(keys) or "the path in the config"
+    return f"{text.rstrip('.')}; make the data set or link it there, or change {change}"
+
+
+def _without_optimizer(error: Exception) -> str | None:
+    """MMEngine looks an optimizer up without asking whether it is there."""
+    calls = _locals_of(DefaultOptimWrapperConstructor.__call__, error)
+    if not calls or calls[-1].get("optimizer_cls", "") is not None:
+        return None
+    return _unknown(OPTIMIZERS, calls[-1]["optimizer_cfg"]["type"])
+
+
+def _not_built(error: Exception) -> str | None:
+    builds = _builds(error)
+    return _complaint(error, builds[-1], innermost=_frames(error)[-1]) if builds else None
+
+
+def _unknown(registry: Registry, wanted: str) -> str:
+    near = difflib.get_close_matches(wanted.rpartition(".")[2], _names(registry), n=2)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "check its spelling"
+    return f"there is no {registry.name} type {wanted!r}; {hint}"
 
 
 def _complaint(error: Exception, build: dict[str, Any], *, innermost: FrameType) -> str:
     """What is wrong, given the variables of the innermost ``build_from_cfg``."""
     wanted = build.get("obj_type")
     if build.get("obj_cls") is None and isinstance(wanted, str):
-        registry: Registry = build["registry"]
-        near = difflib.get_close_matches(wanted.rpartition(".")[2], _names(registry), n=2)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "check its spelling"
-        return f"there is no {registry.name} type {wanted!r}; {hint}"
+        return _unknown(build["registry"], wanted)
     name = getattr(build.get("obj_cls"), "__name__", str(wanted))
     file = (build.get("args") or {}).get("ann_file")
     if isinstance(error, json.JSONDecodeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -15,23 +15,25 @@ class UserError(ValueError):
 
 
 @contextmanager
-def user_errors(go_on: str = "run the same command again to go on") -> Iterator[None]:
+def user_errors(
+    go_on: str | Callable[[], str] = "run the same command again to go on",
+) -> Iterator[None]:
     """Ends a command with one clear message and exit code 2 where the user can mend the cause.
 
     Everything else keeps its traceback: it is a defect of ours and should be reported.
     An interrupt ends with exit code 130, as a shell expects.
 
     Args:
-        go_on: what to do after an interrupt.
+        go_on: what to do after an interrupt; a function is asked then.
     """
     try:
         yield
     except (KeyboardInterrupt, Exception) as error:
         if _interrupted(error):
-            print(f"interrupted; {go_on}", file=sys.stderr)
+            print(f"interrupted; {go_on if isinstance(go_on, str) else go_on()}", file=sys.stderr)
             raise SystemExit(130) from None
         if isinstance(error, _MENDABLE):
-            print(f"error: {_message(error)}", file=sys.stderr)
+            print(f"error: {message(error)}", file=sys.stderr)
             raise SystemExit(2) from None
         raise
 
@@ -53,7 +55,8 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _message(error: Exception) -> str:
+def message(error: Exception) -> str:
+    """What an error says, without Python's numbers and without a worker's traceback."""
     if isinstance(error, OSError) and error.filename is not None and error.filename2 is None:
         return f"{error.filename}: {str(error.strerror).lower()}"  # Python's own begins [Errno 2]
     text = str(error)

@@ -1,8 +1,14 @@
 import json
+import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
+import torch
+from mmengine.model import BaseModule
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import Registry
+from torch.utils.data import DataLoader
 
 from kd3d.building import building
 from kd3d.errors import UserError
@@ -37,15 +43,106 @@ def refusal(config):
 
 @OURS.register_module()
 class Frames:
-    def __init__(self, ann_file="", weights=""):
-        Path(ann_file or weights).read_bytes()
+    def __init__(self, ann_file="", info_path="", folder=""):
+        Path(folder, ann_file or info_path or "hidden.pkl").read_bytes()
 
 
 def test_a_data_set_that_is_not_there():
+    hint = "no such file; make the data set or link it there, or change"
     text = refusal({"type": "Stem", "width": 1, "inner": {"type": "Frames", "ann_file": "x.pkl"}})
-    assert text.startswith("x.pkl: no such file; make the data set or link it there, or change")
-    with pytest.raises(FileNotFoundError), building("a.py"):  # no data set
-        OURS.build({"type": "Frames", "weights": "x.pth"})
+    assert text == f"x.pkl: {hint} ann_file"
+    text = refusal({"type": "Frames", "folder": "data", "info_path": "x.pkl"})  # ObjectSample's
+    assert text == f"data/x.pkl: {hint} folder or info_path"
+    assert refusal({"type": "Frames"}) == f"hidden.pkl: {hint} the path in the config"
+
+
+class Pictures:
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return Path("0.png").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_is_not_there_when_it_is_read(workers):
+    with pytest.raises(UserError) as error, building("a.py"):
+        next(iter(DataLoader(Pictures(), num_workers=workers)))
+    text = str(error.value)
+    assert "0.png" in text
+    assert text.startswith("config a.py: ")
+    assert text.endswith("; make the data set or link it there, or change the path in the config")
+    assert len(text.splitlines()) == 1
+
+
+class Backbone(BaseModule):
+    def __init__(self, source, *, frozen_stages=-1):
+        super().__init__({"type": "Pretrained", "checkpoint": source})
+        self.frozen_stages, self.norm_eval = frozen_stages, frozen_stages > 0
+        self.stem = torch.nn.Linear(1, 1)
+
+
+class Model(BaseModule):
+    def __init__(self, **backbone):
+        super().__init__()
+        self.backbone = Backbone(**backbone)
+
+
+def not_pretrained(**backbone):
+    with pytest.raises(UserError) as error, building("a.py"):
+        Model(**backbone).init_weights()
+    return str(error.value)
+
+
+def test_pretrained_weights_of_a_torchvision_that_is_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # so that importing it fails
+    text = not_pretrained(source="torchvision://resnet18", frozen_stages=1)
+    assert text == (
+        "config a.py: model.backbone.init_cfg wants torchvision://resnet18, and torchvision is not "
+        "installed (pip install the torchvision that belongs to torch "
+        f"{torch.__version__}), or train from scratch: --cfg-options model.backbone.init_cfg=None "
+        "model.backbone.frozen_stages=-1 model.backbone.norm_eval=False"
+    )
+
+
+def test_a_torchvision_of_another_torch(monkeypatch, tmp_path):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('no operator nms')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    text = not_pretrained(source="torchvision://resnet18")
+    assert "and torchvision cannot be imported: no operator nms (pip install" in text
+
+
+def test_pretrained_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("MMENGINE_HOME", str(tmp_path))
+    text = not_pretrained(source="https://nowhere.invalid/r18-0123abcd.pth")
+    assert "model.backbone.init_cfg wants https://nowhere.invalid/r18-0123abcd.pth, and " in text
+    assert "it cannot be had (<urlopen error no route to host>); download it elsewhere" in text
+    assert text.endswith("or train from scratch: --cfg-options model.backbone.init_cfg=None")
+
+
+def test_pretrained_weights_at_a_path_that_is_not_there():
+    text = not_pretrained(source="no/such.pth")
+    assert "wants no/such.pth, and there is no such file; mend the path, or train from" in text
+
+
+def test_pretrained_weights_of_an_unknown_name():
+    text = not_pretrained(source="open-mmlab://resnet18_caffe_")
+    assert "and there is no model 'resnet18_caffe_'; mend its name, or train from scratch" in text
+
+
+def test_an_unknown_optimizer():
+    settings = {"type": "OptimWrapper", "optimizer": {"type": "AdamX", "lr": 0.1}}
+    with pytest.raises(UserError) as error, building("a.py"):
+        build_optim_wrapper(torch.nn.Linear(1, 1), settings)
+    text = str(error.value)
+    assert text.startswith("config a.py: there is no optimizer type 'AdamX'; did you mean 'Adam")
 
 
 def test_an_unknown_type_and_the_near_ones_of_the_whole_family():
@@ -83,3 +180,7 @@ def test_errors_from_elsewhere_pass_through():
         _ = {}["key"]
     with pytest.raises(UserError, match=r"^mine$"), building("a.py"):
         raise UserError("mine")
+    with pytest.raises(RuntimeError, match="ours"), building("a.py"):
+        raise RuntimeError("ours")
+    with pytest.raises(PermissionError), building("a.py"):
+        raise PermissionError("x")

@@ -2,6 +2,9 @@
 
 python tools/check.py configs/det2d/CONFIG.py
 python tools/check.py configs/det2d/CONFIG.py --modules     # what a tap can name
+
+The gradients are those of one batch of two frames at the student's first weights. Other weights and
+frames (--seed) give other shares, so take them for an order of magnitude.
 """
 
 import argparse
@@ -24,6 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--modules", action="store_true", help="list the modules of student and teacher"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of weights and frames [%(default)s]")
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     return parser.parse_args()
 
@@ -36,6 +40,7 @@ def main() -> None:
         config = load_config(args.config, args.cfg_options)
         require_entries(config, ["model", "train_dataloader", "train_cfg"], args.config)
         config.log_level = "ERROR"
+        config.randomness = {**(config.get("randomness") or {}), "seed": args.seed}
         check_custom_hooks(config)
         if args.modules:
             for model, outputs in inspect_modules(config).items():

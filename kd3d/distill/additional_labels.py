@@ -76,8 +76,13 @@ def additional_labels(
         where: named in errors.
 
     Raises:
-        UserError: an unknown key.
+        UserError: it is no dict, a key is unknown, or a score threshold is not in [0, 1).
     """
+    if not isinstance(config, Mapping):
+        raise UserError(
+            f"{where}: expected additional_labels=dict(teacher='pts_bbox_head', "
+            f"score_threshold=...), got {config!r}"
+        )
     settings = {key: value for key, value in config.items() if key != "_scope_"}
     tap = Tap.parse(settings.pop("teacher", "pts_bbox_head"))
     unlabelled = bool(settings.pop("unlabelled", False))
@@ -85,7 +90,18 @@ def additional_labels(
     if unknown:
         known = sorted({"teacher", "unlabelled", *_OPTIONS})
         raise UserError(f"{where}: additional_labels: unknown {sorted(unknown)}; it has {known}")
+    _check_threshold(settings.get("score_threshold", 0.3), where)
     return AdditionalLabels(tap, class_names, unlabelled=unlabelled, options=settings)
+
+
+def _check_threshold(given: Any, where: str) -> None:  # Any: what a config gives
+    for value in given.values() if isinstance(given, Mapping) else [given]:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < 1:
+            raise UserError(
+                f"{where}: additional_labels: score_threshold is {given!r}, expected a number in "
+                "[0, 1), or one for each class: scores are at most 1"
+            )
 
 
 def _with_boxes(sample: Any, found: TeacherBoxes) -> Any:  # Any: data samples

@@ -52,15 +52,15 @@ class CacheSettings:
         """Reads a config's dict.
 
         Raises:
-            UserError: a key is unknown or ``dir`` is missing.
+            UserError: it is no dict, a key is unknown or ``dir`` is missing.
         """
+        form = f"{where}: teacher: expected cache=dict(dir=..., dtype=, max_gb=, reuse_flips=)"
+        if not isinstance(config, Mapping):
+            raise UserError(f"{form}, got {config!r}")
         try:
             return cls(**{key: value for key, value in config.items() if key != "_scope_"})
         except TypeError as error:
-            raise UserError(
-                f"{where}: cache=dict(dir=..., dtype=, max_gb=, reuse_flips=), got "
-                f"{dict(config)} ({error})"
-            ) from None
+            raise UserError(f"{form}, got {dict(config)} ({error})") from None
 
 
 class CachedTeacher:

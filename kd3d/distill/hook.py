@@ -20,6 +20,12 @@ from kd3d.distill.cache_setup import cached_teacher
 from kd3d.distill.connector_group import add_connector_group
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.gradients import computed_twice
+from kd3d.distill.hook_config import (
+    checked_gradient_points,
+    checked_pairs,
+    checked_teacher,
+    hook_label,
+)
 from kd3d.distill.labelled_frames import LabelledFrames
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.point_loading import check_point_loading
@@ -75,12 +81,14 @@ class DistillHook(Hook):
         name: str = "distill",
         gradient_points: int = 10,
     ) -> None:
-        self.name, self.gradient_points = name, gradient_points
+        where = hook_label(name)
+        self.name = name
+        self.gradient_points = checked_gradient_points(gradient_points, where)
         self._labels_config = additional_labels
-        self._teacher_config = _checked(teacher, f"DistillHook {name!r}")
-        self._pair_configs = list(pairs)
+        self._teacher_config = checked_teacher(teacher, where)
+        self._pair_configs = checked_pairs(pairs, where)
         if not pairs and additional_labels is None:
-            raise UserError(f"DistillHook {name!r}: pairs is empty, so nothing would be distilled")
+            raise UserError(f"{where}: pairs is empty, so nothing would be distilled")
         self._distiller: Distiller | None = None
         self._labelled_frames: LabelledFrames | None = None
         self._randomness = ResumedRandomness()
@@ -99,6 +107,11 @@ class DistillHook(Hook):
             return
         check_custom_hooks(runner.cfg)
         self._check_unique(runner)
+        if runner.max_iters < 1:  # progress is a fraction of them
+            raise UserError(
+                f"DistillHook {self.name!r}: the training has {runner.max_iters} iterations, "
+                "expected 1 or more; raise max_iters or max_epochs in train_cfg"
+            )
         student = _bare(runner.model)
         self._check_gradient_points(student)
         device = next(student.parameters()).device
@@ -302,16 +315,6 @@ class DistillHook(Hook):
 
 def _bare(model: nn.Module) -> nn.Module:
     return model.get_submodule("module") if is_model_wrapper(model) else model
-
-
-def _checked(teacher: Mapping[str, Any], where: str) -> dict[str, Any]:
-    unknown = set(teacher) - {"config", "checkpoint", "num_classes", "cache", "_scope_"}
-    if unknown or "config" not in teacher or not teacher.get("checkpoint"):
-        raise UserError(
-            f"{where}: teacher needs config and checkpoint (a path, a URL or 'random') and may "
-            f"have num_classes and cache; got {sorted(teacher)}"
-        )
-    return dict(teacher)
 
 
 def _class_names(runner: Any) -> list[str]:

@@ -28,7 +28,7 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
             the mask reads the teacher's head.
 
     Raises:
-        UserError: a key is missing or unknown, or a value cannot be read.
+        UserError: a key is missing or unknown, a value cannot be read, or the weight is always 0.
     """
     name = config.get("name")
     if not isinstance(name, str) or not name.isidentifier():
@@ -41,6 +41,12 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
             + (f"missing {sorted(missing)} " if missing else "")
             + (f"unknown {sorted(unknown)} " if unknown else "")
             + f"(a pair has {sorted(_KEYS)})"
+        )
+    weight = Schedule.of(config.get("weight", 1.0), where=f"pair {name!r}: weight")
+    if weight.largest == 0:
+        raise UserError(
+            f"pair {name!r}: its weight is 0 all the time, expected one above 0 at some time; "
+            "raise it, or leave the pair out"
         )
     loss: nn.Module = build_part(LOSSES, config["loss"], where=f"pair {name!r}: loss")
     temperature = config.get("temperature")
@@ -55,7 +61,7 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
         Tap.parse(config["student"]),
         Tap.parse(config["teacher"]),
         loss=loss,
-        weight=Schedule.of(config.get("weight", 1.0), where=f"pair {name!r}: weight"),
+        weight=weight,
         temperature=temperature,
         mask=_mask(config.get("mask"), where=f"pair {name!r}: mask"),
     )

@@ -40,8 +40,9 @@ class PairReport:
         grids: what the BEV maps of student and teacher cover; "" for images.
         loss: type of the loss.
         value: of the unweighted loss.
-        weight: at progress 0 after any warm-up.
-        gradient_share: norm of the weighted loss's gradient over the task's, on the student.
+        weight: the largest of training.
+        gradient_share: norm of the weighted loss's gradient over the task's, on the student; None
+            where the task has none, as in a batch without any labelled frame.
     """
 
     name: str
@@ -53,7 +54,7 @@ class PairReport:
     loss: str
     value: float
     weight: float
-    gradient_share: float
+    gradient_share: float | None
 
 
 def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
@@ -83,11 +84,12 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
         task = gradients(total_loss(task_losses), parameters)
         if task is None:
             raise UserError("the student has no trainable parameter that its losses reach")
+        task_norm = float(norm(task))
         reports = []
         for pair in twin.pairs:
             value = losses[f"loss_{pair.name}"]
             gradient = _checked_gradient(pair.name, pair.student.text, value, parameters)
-            share = pair.weight.start * norm(gradient) / norm(task).clamp_min(1e-12)
+            pull = pair.weight.largest * float(norm(gradient))
             reports.append(
                 PairReport(
                     pair.name,
@@ -98,8 +100,8 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
                     _grids(student_values, teacher_values, twin, pair),
                     type(pair.loss).__name__,
                     float(value.detach()),
-                    pair.weight.start,
-                    float(share),
+                    pair.weight.largest,
+                    pull / task_norm if task_norm else None,
                 )
             )
     return reports
@@ -280,10 +282,15 @@ def table(reports: Sequence[PairReport], notes: Sequence[str] = ()) -> str:
             f"  connector  {r.connector}",
             *([f"  grids      {r.grids}"] if r.grids else []),
             *([f"  mask       {r.mask}"] if r.mask != "none" else []),
-            f"  loss       {r.value:.4g}; weighted, its gradient on the student is "
-            f"{100 * r.gradient_share:.1f} % of the task's",
+            f"  loss       {r.value:.4g}; {_share(r.gradient_share)}",
         ]
     return "\n".join(lines)
+
+
+def _share(gradient_share: float | None) -> str:
+    if gradient_share is None:
+        return "the task has no gradient in this batch (no frame has labels), so none to compare"
+    return f"weighted, its gradient on the student is {100 * gradient_share:.1f} % of the task's"
 
 
 def _bases(path: str) -> list[Config]:

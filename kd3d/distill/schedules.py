@@ -83,6 +83,11 @@ class Schedule:
             value *= progress / self.warmup
         return value
 
+    @property
+    def largest(self) -> float:
+        """Its largest value, warm-up aside."""
+        return max(self.start, self.end or 0.0)
+
     def stopped(self, progress: float) -> bool:
         """Whether the value is 0 from here to the end of training."""
         constant_zero = self.start == 0.0 and not self.end

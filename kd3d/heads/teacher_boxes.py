@@ -50,7 +50,7 @@ def teacher_boxes(
         class_names: of the student, in the order of its labels. A CenterHead's classes are matched
             by name, and those that the student lacks are dropped; an anchor head names none and
             must have as many classes, in the same order.
-        score_threshold: in (0, 1), one or by class name (every class of the student).
+        score_threshold: in [0, 1), one or by class name (every class of the student).
         distance_m: between centres.
         count: boxes of each frame and class at most, before any are dropped.
 

@@ -79,6 +79,23 @@ def test_an_unknown_option_is_refused():
         additional_labels({"treshold": 0.5}, NAMES, where="DistillHook")
 
 
+def test_what_is_no_dict_is_refused():
+    with pytest.raises(UserError, match=r"^DistillHook: expected .*=dict\(teacher=.*, got True$"):
+        additional_labels(True, NAMES, where="DistillHook")
+
+
+@pytest.mark.parametrize("threshold", [1.0, 30, -0.1, float("nan"), "0.3", {"car": 0.3, "bus": 1}])
+def test_a_score_threshold_that_no_score_or_every_box_passes_is_refused(threshold):
+    with pytest.raises(UserError, match=r"score_threshold is .*, expected a number in \[0, 1\)"):
+        additional_labels({"score_threshold": threshold}, NAMES, where="DistillHook")
+
+
+@pytest.mark.parametrize("threshold", [0, 0.99, {"car": 0.3, "pedestrian": 0.0}])
+def test_a_score_threshold_that_may_be(threshold):
+    made = additional_labels({"score_threshold": threshold}, NAMES, where="DistillHook")
+    assert made.options["score_threshold"] == threshold
+
+
 def test_a_head_of_images_is_refused():
     made = additional_labels({}, NAMES, where="DistillHook")
     dense = DensePrediction(torch.zeros(1, 1, 2), torch.zeros(1, 1, 4))

@@ -179,8 +179,10 @@ def test_settings_are_checked():
         CacheSettings.of({"dir": "x", "dtype": "int8"}, where="DistillHook")
     with pytest.raises(UserError, match="max_gb is 0"):
         CacheSettings.of({"dir": "x", "max_gb": 0}, where="DistillHook")
-    with pytest.raises(UserError, match="DistillHook: cache=dict"):
+    with pytest.raises(UserError, match="DistillHook: teacher: expected cache=dict"):
         CacheSettings.of({"folder": "x"}, where="DistillHook")
+    with pytest.raises(UserError, match=r"DistillHook: .* cache=dict\(dir=.*, got 'x'$"):
+        CacheSettings.of("x", where="DistillHook")
 
 
 def run(tmp_path, teacher, name, *, cache=None, pairs=None, iterations=6):

@@ -10,7 +10,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-import kd3d.distill  # noqa: F401  (registers the hook)
+import kd3d.datasets.unlabelled
+import kd3d.distill  # noqa: F401  (both register what the configs name)
 from kd3d.checkpoints import load_checkpoint, use_safe_loading
 from kd3d.configs import load_config
 from kd3d.distill.inspection import inspect_modules, inspect_pairs
@@ -397,11 +398,45 @@ def test_inspect_pairs_reports_shapes_connector_loss_and_share(tmp_path, teacher
     assert "Conv1x1" in neck.connector
     assert neck.value > 0
     assert neck.gradient_share > 0
+    for weight in (
+        {"start": 0.0, "end": 2.0, "shape": "linear"},
+        {"start": 2.0, "end": 0.5, "shape": "cosine", "warmup": 0.5},
+    ):
+        moving = toys.distill_hook(teacher, [toys.neck_pair(weight=weight)])
+        config = toys.training(tmp_path, toys.retinanet(), hooks=[moving])
+        (found,) = inspect_pairs(config)["distill"].pairs
+        assert found.weight == 2.0
+        assert found.gradient_share == pytest.approx(neck.gradient_share, rel=1e-5)
     doubled = toys.distill_hook(teacher, [toys.neck_pair(weight=4.0), toys.response_pair()])
     again = inspect_pairs(toys.training(tmp_path, toys.retinanet(), hooks=[doubled]))[
         "distill"
     ].pairs
     assert again[0].gradient_share == pytest.approx(2 * neck.gradient_share, rel=1e-5)
+
+
+def test_a_batch_without_labels_has_no_share(tmp_path, teacher):
+    hook = toys.distill_hook(teacher, [toys.neck_pair()])
+    config = toys.training(tmp_path, toys.retinanet(), hooks=[hook])
+    loader = config.train_dataloader
+    loader.dataset = {"type": "Unlabelled", "dataset": loader.dataset}
+    found = inspect_pairs(config)["distill"]
+    assert found.pairs[0].gradient_share is None
+    assert found.text.splitlines()[-1].endswith(
+        "; the task has no gradient in this batch (no frame has labels), so none to compare"
+    )
+    assert "%" not in found.text
+
+
+def test_a_pair_whose_weight_is_always_0(tmp_path, teacher):
+    for weight in (0, {"start": 0.0, "end": 0.0, "shape": "linear"}):
+        hook = toys.distill_hook(teacher, [toys.response_pair(), toys.neck_pair(weight=weight)])
+        assert "pair 'neck': its weight is 0 all the time" in refusal(tmp_path, hook)
+
+
+def test_a_training_without_iterations(tmp_path, teacher):
+    hook = toys.distill_hook(teacher, [toys.neck_pair()])
+    text = refusal(tmp_path, hook, iterations=0, param_scheduler=None)
+    assert text.startswith("DistillHook 'distill': the training has 0 iterations, expected 1 or")
 
 
 def test_inspect_modules_lists_what_a_tap_can_name(tmp_path, teacher):

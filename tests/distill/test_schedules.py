@@ -23,6 +23,19 @@ def test_cosine_is_half_way_at_half_time_and_slow_at_both_ends():
     assert schedule.at(1.0) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "largest"),
+    [
+        (Schedule(2.0, warmup=0.5), 2.0),
+        (Schedule(0.0, 3.0, "linear"), 3.0),
+        (Schedule(3.0, 1.0, "cosine"), 3.0),
+        (Schedule(0.0), 0.0),
+    ],
+)
+def test_the_largest_value(schedule, largest):
+    assert schedule.largest == largest
+
+
 def test_warmup_rises_from_zero():
     schedule = Schedule(4.0, warmup=0.2)
     assert [schedule.at(p) for p in (0.0, 0.1, 0.2)] == [0.0, 2.0, 4.0]

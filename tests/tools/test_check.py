@@ -24,6 +24,14 @@ def test_the_pairs_are_printed_and_nothing_is_written(start, config):
     assert sorted(config.parent.rglob("*")) == before
 
 
+def test_the_same_seed_says_the_same(run, config):
+    one, again, other = (
+        run("check.py", config, *flags).stdout for flags in ([], [], ["--seed", 1])
+    )
+    assert "of the task's" in one
+    assert one == again != other
+
+
 def test_modules_are_listed_for_student_and_teacher(run, config):
     done = run("check.py", config, "--modules")
     assert done.returncode == 0
