@@ -18,6 +18,7 @@ from kd3d.evaluation.nuscenes import (
 from kd3d.evaluation.nuscenes.official import comparison_table, official_comparison
 from kd3d.evaluation.nuscenes.origin import origin_of
 from kd3d.evaluation.nuscenes.record import RECORD, write_results_record
+from kd3d.report.record import ROLES
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", default="detection_cvpr_2019", help="protocol")
     parser.add_argument("--official", action="store_true", help="run the devkit too and compare")
     parser.add_argument("--out", help="folder for record and curves")
-    parser.add_argument("--role", default="", help="teacher, baseline, control or distilled")
+    parser.add_argument("--role", default="", choices=ROLES, help="for the record")
     parser.add_argument("--name", default="", help="of the run in its record")
     parser.add_argument("--force", action="store_true", help="replace a record in --out")
     return parser.parse_args()

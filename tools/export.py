@@ -41,6 +41,7 @@ from kd3d.export.proof import export_parity, parity_text, write_export_record
 from kd3d.report.record import ROLES
 
 _IMAGE_SIZE = "px of an image before padding, if smaller (two-stage detectors, DETR)"
+_INT8_ADVICE = "; try --calibration {} or more frames, or leave int8 out of --precision"
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,16 +75,17 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         with whole_folder(args.out, force=args.force) as folder:
-            passed = export(args, cfg, folder)
-            if not passed:
+            failed = export(args, cfg, folder)
+            if failed:
                 rejected = replace_rejected(folder, args.out)
-    if not passed:
-        raise SystemExit(f"parity failed; the files are in {rejected}")
+    if failed:
+        advice = _INT8_ADVICE.format(max(64, 2 * args.calibration)) if failed == "int8" else ""
+        raise SystemExit(f"parity failed; the files are in {rejected}{advice}")
     print(f"wrote {args.out}")
 
 
-def export(args: argparse.Namespace, cfg: Config, folder: Path) -> bool:
-    """Writes, compares and records each precision; ends at the first that fails."""
+def export(args: argparse.Namespace, cfg: Config, folder: Path) -> str | None:
+    """Writes, compares and records each precision; ends at the first that fails, and names it."""
     checkpoint = load_checkpoint(args.checkpoint)
     exported = export_detector(
         *(cfg, checkpoint, folder),
@@ -106,8 +108,8 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> bool:
         write_export_record(exported, result, precision, role=args.role, name=args.name)
         print(parity_text(result, precision))
         if not result.passed:
-            return False
-    return True
+            return str(precision)
+    return None
 
 
 if __name__ == "__main__":

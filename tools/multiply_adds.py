@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from kd3d.configs import load_config
 from kd3d.distill.teacher import drop_pretrained
-from kd3d.errors import user_errors
+from kd3d.errors import UserError, user_errors
 from kd3d.profiling.multiply_adds import multiply_adds
 
 
@@ -30,6 +30,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--points", type=Path, required=True, help="a cloud of 32-bit floats")
     parser.add_argument("--features", type=int, default=4, help="numbers of each point there [4]")
     return parser.parse_args()
+
+
+def read_cloud(path: Path, features: int) -> torch.Tensor:
+    """(N, features) points; a UserError where the file does not hold whole ones."""
+    numbers = np.fromfile(path, np.float32)
+    if features < 1 or not numbers.size or numbers.size % features:
+        raise UserError(
+            f"--points {path}: its {numbers.size} numbers are no whole points of --features "
+            f"{features}; KITTI's have 4, nuScenes' 5"
+        )
+    return torch.from_numpy(numbers).view(-1, features)
 
 
 def detectors(config: Config) -> Iterator[tuple[str, Config]]:
@@ -63,11 +74,16 @@ def main() -> None:
     """Prints a line for each detector."""
     args = parse()
     with user_errors(), torch.no_grad():
-        cloud = torch.from_numpy(np.fromfile(args.points, np.float32)).view(-1, args.features)
+        cloud = read_cloud(args.points, args.features)
         for role, config in detectors(load_config(args.config)):
             model = build(config)
             encoder = config.model.get("pts_voxel_encoder") or config.model.voxel_encoder
-            points = cloud[:, : encoder.get("in_channels", cloud.shape[1])].contiguous()
+            read = encoder.get("in_channels", args.features)
+            if read > args.features:
+                raise UserError(
+                    f"--features {args.features}: the {role} reads {read} numbers of each point"
+                )
+            points = cloud[:, :read].contiguous()
             counts = multiply_adds(model, partial(forward, model, points))
             parts = ", ".join(f"{part} {count / 1e9:.2f}" for part, count in counts.items())
             weights = sum(parameter.numel() for parameter in model.parameters())

@@ -6,7 +6,6 @@ python tools/test.py CONFIG work_dirs/run/export --backend onnxruntime --precisi
 
 import argparse
 import os
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -19,6 +18,7 @@ from kd3d.checkpoints import load_checkpoint, load_weights, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import prepare_test, write_accuracy_record
+from kd3d.report.record import ROLES
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--show-dir", help="save painted images into this folder of the work dir")
     parser.add_argument("--seed", type=int, help="the run was trained with, for the record")
-    parser.add_argument("--role", default="", help="teacher, baseline, control or distilled")
+    parser.add_argument("--role", default="", choices=ROLES, help="for the record")
     parser.add_argument("--name", default="", help="of the run in its record")
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
@@ -76,12 +76,9 @@ def build_runner(config: Config, args: argparse.Namespace) -> Runner:
     """The runner, its checkpoint loaded strictly before MMEngine loads it leniently."""
     if args.backend:
         from kd3d.export.backend_detector import backend_detector
+        from kd3d.export.same_model import check_same_model
 
-        if not Path(args.checkpoint).is_dir():
-            raise UserError(
-                f"--backend {args.backend} expects a folder that tools/export.py wrote, "
-                f"got {args.checkpoint}"
-            )
+        check_same_model(config, args.checkpoint)
         config.model = backend_detector(
             args.checkpoint, args.backend, config, precision=args.precision
         )

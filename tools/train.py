@@ -6,18 +6,21 @@ torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 
 import argparse
 import os
+from functools import partial
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.building import building
-from kd3d.checkpoints import load_checkpoint, load_weights, save_whole, use_safe_loading
+from kd3d.checkpoints import save_whole, use_safe_loading
 from kd3d.configs import Options, default_work_dir, load_config, require_entries
 from kd3d.distill.preflight import check_custom_hooks, check_unlabelled
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.training import write_training_record
+from kd3d.evaluation.training_start import check_start, how_to_go_on
+from kd3d.report.record import ROLES
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         "--auto-scale-lr", action="store_true", help="scale the learning rate by the batch size"
     )
     parser.add_argument("--seed", type=int, help="seed of all generators")
-    parser.add_argument("--role", default="", help="teacher, baseline, control or distilled")
+    parser.add_argument("--role", default="", choices=ROLES, help="for the record")
     parser.add_argument("--name", default="", help="of the run in its record")
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
@@ -78,33 +81,15 @@ def configured(args: argparse.Namespace) -> Config:
     return config
 
 
-def check_resumable(runner: Runner) -> None:
-    """MMEngine would load what fits and only log the rest."""
-    path = runner._load_from or find_latest_checkpoint(runner.work_dir)
-    if path is None:
-        print(f"nothing to resume in {runner.work_dir}: starting at iteration 0")
-        return
-    checkpoint = load_checkpoint(path)
-    model = getattr(runner.model, "module", runner.model)
-    load_weights(model, checkpoint["state_dict"], where=f"checkpoint {path}", in_order=True)
-    absent = {"meta", "optimizer"} - set(checkpoint)
-    if absent:
-        raise UserError(
-            f"checkpoint {path}: it holds weights but no {', '.join(sorted(absent))}, so no "
-            "training can be resumed from it; start from it by --cfg-options load_from=..."
-        )
-
-
 def main() -> None:
     """Trains and prints where the result lies."""
     args = parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    resume = "add --resume to the same command to go on from the last checkpoint"
-    with user_errors(go_on=resume), building(args.config):
+    with user_errors(), building(args.config):
         use_safe_loading()
         runner = Runner.from_cfg(configured(args))
-        if args.resume:
-            check_resumable(runner)
+    with user_errors(partial(how_to_go_on, runner.work_dir)), building(args.config):
+        check_start(runner)
         save_whole(runner)
         runner.train()
         record = write_training_record(runner, runner.work_dir, role=args.role, name=args.name)

@@ -18,6 +18,7 @@ from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
     check_batch,
     check_iterations,
+    check_threads,
     measure_voxelization,
 )
 from kd3d.profiling.latency import Clock, Progress
@@ -109,11 +110,12 @@ def benchmark_exports(
         One record for each job.
 
     Raises:
-        UserError: for a folder, backend, precision, batch or number of iterations that cannot be
-            used.
+        UserError: for a folder, backend, precision, batch or number of iterations or threads that
+            cannot be used.
     """
     options = options or Options()
     check_iterations(options.iterations)
+    check_threads(threads)
     bundles = {job.folder: Bundle.read(job.folder) for job in jobs}
     for job in jobs:
         check_batch(bundles[job.folder], job.backend, batch)
@@ -171,6 +173,7 @@ def benchmark_on_host(
     if unfit:
         expected = " or ".join(BUNDLE_BACKENDS)
         raise UserError(f"--host: {unfit[0]} does not run on a vehicle; expected {expected}")
+    check_threads(threads)
     for job in jobs:
         bundle = Bundle.read(job.folder)
         bundle.verify(job.precision)

@@ -96,7 +96,7 @@ def image_input(
     Cut, because comparing two programs needs real pixels but not the whole scene.
 
     Raises:
-        UserError: if there is no such image.
+        UserError: if there is no such image, or it cannot be read.
     """
     from mmcv.transforms import Compose
     from mmengine.dataset import pseudo_collate
@@ -105,9 +105,15 @@ def image_input(
     if not Path(path).is_file():
         raise UserError(f"no image at {path}")
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    data = Compose([dict(step) for step in pipeline_steps(cfg)])(
-        {"img_path": str(path), "img_id": 0}
-    )
+    pipeline = Compose([dict(step) for step in pipeline_steps(cfg)])
+    try:
+        data = pipeline({"img_path": str(path), "img_id": 0})
+    except AssertionError as error:
+        if "failed to load image" not in str(error):  # MMCV's words
+            raise
+        raise UserError(
+            f"{path}: the test pipeline cannot read it as an image; give JPEG or PNG"
+        ) from None
     processor: Any = detector.data_preprocessor
     images = processor(pseudo_collate([data]), False)["inputs"].float()
     images = images[..., : size[0], : size[1]]

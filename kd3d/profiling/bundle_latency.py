@@ -90,6 +90,12 @@ def check_iterations(iterations: int) -> None:
         raise UserError(f"{iterations} iterations: expected at least {LEAST_ITERATIONS}")
 
 
+def check_threads(threads: int | None) -> None:
+    """Raises UserError unless it is a number that can be recorded; ONNX Runtime takes any."""
+    if threads is not None and threads < 1:
+        raise UserError(f"{threads} threads: expected 1 or more, or none for the backend's choice")
+
+
 def measure_voxelization(
     bundle: Bundle, *, clock: Clock = time.perf_counter_ns
 ) -> dict[str, float]:

@@ -100,9 +100,12 @@ class Record:
         Raises:
             UserError: if a value is not what ``schema()`` says; nothing is written then.
         """
-        content = dataclasses.asdict(self)
-        _check(content, schema(), where=f"{path}")
-        return write_json(path, content)
+        self.check(path)
+        return write_json(path, dataclasses.asdict(self))
+
+    def check(self, path: str | Path) -> None:
+        """Raises the UserError of ``write`` to ``path`` without writing."""
+        _check(dataclasses.asdict(self), schema(), where=f"{path}")
 
     @classmethod
     def read(cls, path: str | Path) -> "Record":

@@ -161,8 +161,8 @@ def test_another_metric_or_an_option_we_lack_is_refused(cfg, tmp_path):
     cfg.test_evaluator = {"type": "VOCMetric"}
     with pytest.raises(UserError, match="expected one COCO metric with an ann_file"):
         prepare_test(cfg, tmp_path)
-    cfg.test_evaluator = {"type": "CocoMetric", "ann_file": "a.json", "proposal_nums": (1, 2, 3)}
-    with pytest.raises(UserError, match=r"sets \['proposal_nums'\]"):
+    cfg.test_evaluator = {"type": "CocoMetric", "ann_file": "a.json", "use_mp_eval": True}
+    with pytest.raises(UserError, match=r"sets \['use_mp_eval'\]"):
         prepare_test(cfg, tmp_path)
 
 

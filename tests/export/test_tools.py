@@ -1,5 +1,7 @@
 """The three tools as a user calls them, in this process."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from toys_pillars import pillar_config, pillar_detector
@@ -77,11 +79,40 @@ def test_mistakes_are_one_line(call, checkpoint, tmp_path):
         assert errors.startswith("error: ")
         assert errors.count("\n") == 1
         assert words in errors
+    no_image = tmp_path / "notimage.jpg"
+    no_image.write_text("no image")
+    code, _, errors = call("export.py", config, weights, *out, "--image", no_image)
+    assert code == 2
+    assert errors.splitlines()[-1].startswith(f"error: {no_image}: the test pipeline cannot read")
     for batch in (0, -2):
         code, _, errors = call("export.py", config, weights, *out, "--batch", batch)
         assert code == 2
         assert errors.endswith(f"error: --batch {batch}: expected 1 or more\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_threads_are_counted_from_one(call, tmp_path):
+    for threads in (0, -2):
+        for place in ((), ("--host", "user@orin")):
+            flags = ("--backend", "onnxruntime", "--threads", threads, *place)
+            code, text, errors = call("benchmark.py", tmp_path, *flags)
+            assert (code, text) == (2, "")
+            assert errors.startswith(f"error: {threads} threads: expected 1 or more")
+
+
+def test_a_failed_int8_file_says_what_to_try(call, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(kd3d.export.proof.TOLERANCES, "int8", Tolerances(relative=-1.0))
+    image = tmp_path / "grey.png"
+    cv2.imwrite(str(image), np.full((64, 96, 3), 99, np.uint8))
+    out = tmp_path / "student"
+    flags = ("--out", out, "--precision", "int8", "--image", image)
+    code, *_ = call("export.py", *checkpoint("retinanet"), *flags)
+    assert code.startswith(
+        f"parity failed; the files are in {out}.rejected; try --calibration 128 or"
+    )
+    assert code.endswith("or leave int8 out of --precision")
+    code, *_ = call("export.py", *checkpoint("retinanet"), *flags, "--calibration", "8", "--force")
+    assert "--calibration 64 or more" in code
 
 
 def test_pillar_detector_needs_no_size(call, tmp_path):

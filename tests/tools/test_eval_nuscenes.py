@@ -5,10 +5,14 @@ import json
 import nuscenes_tables
 import pytest
 
+from kd3d.errors import UserError
+from kd3d.evaluation.nuscenes import evaluate, load_ground_truth, protocol_of, read_results
+from kd3d.evaluation.nuscenes.record import write_results_record
 from kd3d.report.record import Record
 
 pytest.importorskip("nuscenes")
 
+PROTOCOL = "detection_cvpr_2019"
 DATA = nuscenes_tables.random_data_set(4, frames=6, objects=25)
 
 
@@ -48,6 +52,20 @@ def test_table_and_record(run, results, flags, tmp_path):
     assert again.returncode == 2
     assert "add --force" in again.stderr
     assert run("eval_nuscenes.py", results, *flags, "--out", out, "--force").returncode == 0
+
+
+def test_a_misspelt_role_leaves_nothing(run, results, flags, tmp_path):
+    out = tmp_path / "evaluated"
+    done = run("eval_nuscenes.py", results, *flags, "--out", out, "--role", "studnt")
+    assert done.returncode == 2
+    assert "argument --role: invalid choice: 'studnt'" in done.stderr
+    assert done.stdout == ""
+    truth = load_ground_truth(flags[1], "v1.0-mini", "mini_val")
+    found = read_results(results, truth, split="mini_val", protocol=protocol_of(PROTOCOL))
+    result = evaluate(truth, found.boxes, protocol_of(PROTOCOL), matched_in=found.matched_in)
+    with pytest.raises(UserError, match="role: expected one of"):
+        write_results_record(result, results, out, data={}, role="studnt")
+    assert not out.exists()
 
 
 def test_official_agrees(run, results, flags):

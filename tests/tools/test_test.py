@@ -47,6 +47,14 @@ def test_a_test_leaves_record_and_boxes(start, config, checkpoint, tmp_path):
     assert {box["category_id"] for box in boxes} <= {1, 2}
 
 
+def test_a_misspelt_role_is_refused_before_the_test(run, config, checkpoint, tmp_path):
+    flags = ["--work-dir", tmp_path / "run", "--role", "studnt"]
+    done = run("test.py", config, checkpoint, *flags)
+    assert done.returncode == 2
+    assert "argument --role: invalid choice: 'studnt'" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_teacher_is_not_needed(run, config, checkpoint, tmp_path):
     teacher = "custom_hooks.0.teacher.checkpoint=no.pth"
     options = ["--work-dir", tmp_path, "--cfg-options", teacher]
@@ -85,9 +93,37 @@ def test_checkpoints_that_cannot_be_tested(refused, config, checkpoint, tmp_path
 
 def test_a_backend_wants_an_exported_folder(refused, config, checkpoint, tmp_path):
     flags = ["--work-dir", tmp_path, "--backend", "onnxruntime"]
-    assert "expects a folder that tools/export.py wrote" in refused(
-        "test.py", config, checkpoint, *flags
+    text = refused("test.py", config, checkpoint, *flags)
+    assert text.startswith(f"{checkpoint} is no export folder: it has no export.json; make one")
+
+
+def test_an_export_is_tested_as_the_model_that_it_holds(
+    run, refused, written, config, checkpoint, tmp_path
+):
+    out, flags = tmp_path / "out", ["--work-dir", tmp_path / "run", "--backend", "onnxruntime"]
+    assert (
+        run("export.py", config, checkpoint, "--out", out, "--input-size", 64, 64).returncode == 0
     )
+
+    def options(*given):
+        return ["test.py", config, out, *flags, "--cfg-options", *given]
+
+    of_training = ("model.train_cfg.assigner.pos_iou_thr=0.6", "model.bbox_head.loss_cls.gamma=1.5")
+    assert run(*options(*of_training, "test_dataloader.batch_size=1")).returncode == 0
+    (tmp_path / "run/record-accuracy.json").unlink()
+
+    assert "model.test_cfg.score_thr is 0.05 there and 0.3 here" in refused(
+        *options("model.test_cfg.score_thr=0.3")
+    )
+    text = refused(*options("test_dataloader.dataset.metainfo.classes=['b','a']"))
+    assert f"{out} detects {list(toys.CLASSES)}, but test_dataloader of config {config}" in text
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", model=toys.retinanet(8, 16))
+    text = refused("test.py", other, out, *flags)
+    assert f"{out} holds another model (" in text
+    assert "model.backbone.base_channels is 4 there and 8 here, " in text
+    assert text.endswith(f"; give its own config, {config}, or export again from this one")
+    assert not (tmp_path / "run/record-accuracy.json").exists()
 
 
 def test_pictures_are_of_images_only(refused, config, checkpoint, tmp_path):

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import time
+import warnings
 
 import pytest
 import torch
@@ -75,6 +76,76 @@ def test_resume_says_when_there_is_nothing_to_resume(run, config, tmp_path):
     assert f"nothing to resume in {tmp_path}" in done.stdout
 
 
+def test_nothing_is_left_to_resume(run, refused, config, tmp_path):
+    common = ["train.py", config, "--work-dir", tmp_path]
+    assert run(*common).returncode == 0
+    text = refused(*common, "--resume")
+    last = tmp_path / "iter_4.pth"
+    assert text.startswith(f"checkpoint {last}: it is at 4 of train_cfg.max_iters=4, nothing is")
+    assert "by --cfg-options train_cfg.max_iters=..., or resume an earlier" in text
+    shorter = ["--cfg-options", "train_cfg.max_iters=3"]
+    (tmp_path / "record-training.json").unlink()
+    assert "it is at 4 of train_cfg.max_iters=3" in refused(*common, "--resume", *shorter)
+    elsewhere = ["train.py", config, "--work-dir", tmp_path / "other", "--resume", last]
+    assert "it is at 4 of train_cfg.max_iters=4" in refused(*elsewhere)
+    # as an end between the last checkpoint and the record leaves it: a recipe resumes this
+    assert run(*common, "--resume").returncode == 0
+    assert Record.read(tmp_path / "record-training.json").metrics["iterations"] == 4
+
+
+def test_nothing_is_left_to_resume_of_epochs(refused, run, written, tmp_path):
+    epochs = {
+        "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 1},
+        "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}},
+    }
+    config = written(tmp_path, **epochs)
+    options = ["train_dataloader.sampler.type=DefaultSampler", "param_scheduler=None"]
+    common = ["train.py", config, "--work-dir", tmp_path / "run", "--cfg-options", *options]
+    assert run(*common).returncode == 0
+    assert "it is at 1 of train_cfg.max_epochs=1" in refused(*common, "--resume")
+
+
+def test_weights_of_another_model_to_start_from(run, refused, written, config, tmp_path):
+    assert run("train.py", config, "--work-dir", tmp_path / "first").returncode == 0
+    weights = tmp_path / "first/iter_4.pth"
+    start = [f"load_from={weights}"]
+
+    def training(model, name):
+        (tmp_path / name).mkdir()
+        plain = written(tmp_path / name, model=model)
+        return ["train.py", plain, "--work-dir", tmp_path / name / "run", "--cfg-options", *start]
+
+    text = refused(*training(toys.retinanet(8, 16), "wider"))
+    assert text.startswith(f"load_from, checkpoint {weights} does not fit RetinaNet of its config")
+    assert text.endswith("its init_cfg=dict(type='Pretrained', ...)")
+
+    own = torch.load(weights, weights_only=True)["state_dict"]
+    others = sum(name.startswith("bbox_head.retina_cls.") for name in own)
+    said = f"{len(own) - others} of the model's {len(own)} weights fit, the others start as"
+    with pytest.warns(UserWarning, match=said):
+        assert run(*training(toys.retinanet(classes=3), "classes")).returncode == 0
+    with_more = torch.load(weights, weights_only=True)
+    with_more["state_dict"]["extra.weight"] = torch.zeros(2, 2)
+    torch.save(with_more, tmp_path / "more.pth")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert run(*training(toys.retinanet(), "same")).returncode == 0
+        start[:] = [f"load_from={tmp_path / 'more.pth'}"]
+        assert run(*training(toys.retinanet(), "more")).returncode == 0
+    assert not [str(each.message) for each in warned if "weights fit" in str(each.message)]
+
+
+def test_an_interrupt_before_the_first_checkpoint_says_so(run, config, tmp_path, monkeypatch):
+    def interrupt(runner):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmengine.runner.Runner.train", interrupt)
+    done = run("train.py", config, "--work-dir", tmp_path)
+    assert done.returncode == 130
+    said = "interrupted; there is no checkpoint yet: run the same command again to start anew"
+    assert said in done.stderr.splitlines()
+
+
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(interrupted):
     _, code, printed = interrupted
     assert code == 130
@@ -130,7 +201,10 @@ def test_a_wrong_path_in_a_process_of_its_own(start, error_of, tmp_path):
         ("model.neck.in_channels=[8,16,32]", "FPN cannot be built: assert"),
         ("custom_hooks.0.teacher.checkpoint=no.pth", "checkpoint no.pth: no such file"),
         ("train_dataloader.dataset.ann_file=no.json", "no.json: no such file; make the data set"),
-        ("train_dataloader.dataset.data_prefix.img=no", "no/0.png: no such file or directory"),
+        (
+            "train_dataloader.dataset.data_prefix.img=no",
+            "no/0.png: no such file; make the",
+        ),
     ],
 )
 def test_mistakes_in_a_config(refused, config, tools, tmp_path, option, says, monkeypatch):
@@ -151,7 +225,7 @@ def test_an_image_missing_in_a_worker_process(refused, config, tmp_path):
     options = ["train_dataloader.dataset.data_prefix.img=no", "train_dataloader.num_workers=1"]
     plain = [*options, "custom_hooks=[]"]
     text = refused("train.py", config, "--work-dir", tmp_path, "--cfg-options", *plain)
-    assert text.startswith("[Errno 2] No such file or directory: 'no/")
+    assert text.startswith(f"config {config}: [Errno 2] No such file or directory: 'no/")
     assert len(text.splitlines()) == 1
 
 
@@ -200,6 +274,13 @@ def test_flags_that_cannot_be_served(refused, config, tmp_path, flags, says, mon
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert says in refused("train.py", config, "--work-dir", tmp_path, *flags)
+
+
+def test_a_misspelt_role_is_refused_before_training(run, config, tmp_path):
+    done = run("train.py", config, "--work-dir", tmp_path / "run", "--role", "studnt")
+    assert done.returncode == 2
+    assert "argument --role: invalid choice: 'studnt'" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

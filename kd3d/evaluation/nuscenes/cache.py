@@ -45,15 +45,9 @@ def load_ground_truth(dataroot: str | Path, version: str, split: str) -> GroundT
     Raises:
         UserError: if tables or split are missing, or have no annotations.
     """
+    scenes = evaluated_scenes(dataroot, version, split)
     dataroot = Path(dataroot)
     tables = dataroot / version
-    missing = [name for name in TABLES if not (tables / f"{name}.json").is_file()]
-    if missing:
-        raise UserError(
-            f"{tables}: expected the tables of nuScenes, but {missing} are missing; "
-            "check data root and version"
-        )
-    scenes = scenes_of_split(dataroot, version, split)
     name = f"nuscenes-{version}-{split}-{_fingerprint(tables, scenes)}.npz"
     folders = (dataroot / _FOLDER, user_cache())
     for folder in folders:
@@ -70,6 +64,22 @@ def load_ground_truth(dataroot: str | Path, version: str, split: str) -> GroundT
         if _write(folder / name, truth):
             break
     return truth
+
+
+def evaluated_scenes(dataroot: str | Path, version: str, split: str) -> list[str]:
+    """Names of a split's scenes, found without reading the tables, which have to be there.
+
+    Raises:
+        UserError: if tables or split are missing.
+    """
+    tables = Path(dataroot) / version
+    missing = [name for name in TABLES if not (tables / f"{name}.json").is_file()]
+    if missing:
+        raise UserError(
+            f"{tables}: expected the tables of nuScenes, but {missing} are missing; "
+            "check data root and version"
+        )
+    return scenes_of_split(Path(dataroot), version, split)
 
 
 def _fingerprint(tables: Path, scenes: Sequence[str]) -> str:

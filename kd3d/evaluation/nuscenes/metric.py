@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from kd3d.errors import UserError
 from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
-from kd3d.evaluation.nuscenes.cache import load_ground_truth
+from kd3d.evaluation.nuscenes.cache import evaluated_scenes, load_ground_truth
 from kd3d.evaluation.nuscenes.evaluate import evaluate
 from kd3d.evaluation.nuscenes.lidar_boxes import LidarFrame, global_boxes
 from kd3d.evaluation.nuscenes.origin import origin_of
@@ -56,8 +56,9 @@ class NuScenesFastMetric(BaseMetric):
         prefix: as in ``BaseMetric``.
 
     Raises:
-        UserError: if ``metric`` asks for anything but boxes, or the samples tested are not those
-            of the split.
+        UserError: if ``metric`` asks for anything but boxes, tables or split are missing (when
+            a loop brings its dataset, before the first sample), or the samples tested are not
+            those of the split.
     """
 
     default_prefix = "NuScenes"
@@ -96,6 +97,18 @@ class NuScenesFastMetric(BaseMetric):
         self._truth: GroundTruth | None = None
 
     @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """Of the dataset: its classes and version; a loop sets it when it is built."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict[str, Any]) -> None:
+        """Looks for tables and split at once: they are read after the last sample."""
+        self._dataset_meta: dict[str, Any] | None = meta
+        version = self._version_of(meta)
+        evaluated_scenes(self.data_root, version, self._split_of(version))
+
+    @property
     def conditions(self) -> dict[str, str | int]:
         """Of the latest evaluation, for its record."""
         frames = self.accuracy.frames if self.accuracy else 0
@@ -128,7 +141,7 @@ class NuScenesFastMetric(BaseMetric):
         unknown = sorted(set(classes) - set(CLASSES))
         if unknown:
             raise UserError(f"NuScenesFastMetric: {unknown} are no classes of nuScenes {CLASSES}")
-        version = self.version or str(meta["version"])
+        version = self._version_of(meta)
         split = self._split_of(version)
         if self._truth is None:
             self._truth = load_ground_truth(self.data_root, version, split)
@@ -157,6 +170,9 @@ class NuScenesFastMetric(BaseMetric):
             return self._truth
         tested = {self._pose_of(found).token for found in results}
         return self._truth.of_frames([i for i, t in enumerate(self._truth.tokens) if t in tested])
+
+    def _version_of(self, meta: Mapping[str, Any]) -> str:
+        return self.version or str(meta["version"])
 
     def _split_of(self, version: str) -> str:
         split = self.split or _SPLIT_OF_VERSION.get(version)

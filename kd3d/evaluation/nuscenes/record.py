@@ -35,7 +35,6 @@ def write_results_record(
         name: of the run; the file's name without its ending if empty.
     """
     folder = Path(folder)
-    write_json(folder / CURVES, result.curve_points)
     record = Record(
         kind="accuracy",
         role=role,
@@ -50,4 +49,6 @@ def write_results_record(
         environment=environment(),
         conditions={"frames": result.frames, "evaluator": f"kd3d, {result.protocol.name}"},
     )
+    record.check(folder / RECORD)  # before anything is written
+    write_json(folder / CURVES, result.curve_points)
     return record.write(folder / RECORD)

@@ -148,9 +148,22 @@ def test_what_it_cannot_evaluate_is_refused(dataroot):
     metric.dataset_meta = {"classes": ("tram",), "version": "v1.0-mini"}
     with pytest.raises(UserError, match=r"\['tram'\] are no classes"):
         metric.compute_metrics([])
-    metric.dataset_meta = {"classes": ("car",), "version": "v1.0-test"}
     with pytest.raises(UserError, match="set split"):
-        metric.compute_metrics([])
+        metric.dataset_meta = {"classes": ("car",), "version": "v1.0-test"}
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"data_root": "/nope"}, r"/nope/v1\.0-mini: expected the tables of nuScenes"),
+        ({"version": "v1.0-trainval"}, "v1.0-trainval: expected the tables of nuScenes"),
+        ({"split": "our_vall"}, "expected a list of scenes under 'our_vall'"),
+        ({"split": "val"}, "expected a version that ends with 'trainval'"),
+    ],
+)
+def test_tables_and_split_are_looked_for_before_the_first_sample(dataroot, option, says):
+    with pytest.raises(UserError, match=says):
+        evaluator("NuScenesFastMetric", dataroot, **option)
 
 
 def test_an_info_file_of_another_split_or_kind_is_refused(dataroot, infos, samples):

@@ -205,14 +205,26 @@ def _warn_of_test_in_val(out: Path, world: World) -> None:
 
 def _check_replacement(out: Path, found: Any, world: World, overwrite: bool) -> None:
     """Raises UserError unless what is at ``out`` is a set that may go."""
+    if not (out / SETTINGS_FILE).is_file():
+        raise UserError(
+            f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced; "
+            "choose another --out"
+        )
     if not overwrite:
         raise UserError(
-            f"{out} holds {found or 'no such set'}, asked for {asdict(world)}; delete the folder "
-            "and run the same command again, choose another --out, or replace it with "
-            f"python {_TOOL} --out {out}{world.flags()} --force"
+            f"{out} holds another set: {_difference(found, world)}; delete the folder and run the "
+            f"same command again, choose another --out, or replace it with python {_TOOL} "
+            f"--out {out}{world.flags()} --force"
         )
-    if not (out / SETTINGS_FILE).is_file():
-        raise UserError(f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced")
+
+
+def _difference(found: Any, world: World) -> str:  # Any: whatever JSON is there
+    """The settings of a set that are not those of ``world``."""
+    if not isinstance(found, dict):
+        return f"its {SETTINGS_FILE} cannot be read"
+    asked = asdict(world)
+    keys = [key for key in {**found, **asked} if found.get(key) != asked.get(key)]
+    return ", ".join(f"{key} {found.get(key)} (asked for {asked.get(key)})" for key in keys)
 
 
 def _make_folders(folder: Path, cameras: bool) -> None:

@@ -128,7 +128,8 @@ def test_an_earlier_world_without_test_scenes_is_the_same(earlier):
 def test_other_world_is_not_overwritten(small, small_root):
     before = contents(small_root)
     whole = (
-        f"delete the folder .* --out {small_root} --scenes 2 --val-scenes 2 .*--seed 1.* --force"
+        rf"^{small_root} holds another set: seed {small.seed} \(asked for 1\); delete the folder "
+        f".* --out {small_root} --scenes 2 --val-scenes 2 .*--seed 1.* --force"
     )
     with pytest.raises(UserError, match=whole):
         make_world(small_root, replace(small, seed=1))
@@ -143,8 +144,12 @@ def test_force_replaces_a_world_only(tmp_path):
     strange = tmp_path / "photos"
     strange.mkdir()
     (strange / "holiday.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="not replaced"):
-        make_world(strange, tiny, overwrite=True)
+    for overwrite in (False, True):  # no advice that would be refused next
+        with pytest.raises(UserError, match=r"missing\): not replaced; choose another --out$"):
+            make_world(strange, tiny, overwrite=overwrite)
+    (strange / "set.json").write_text("[")
+    with pytest.raises(UserError, match=r"another set: its set\.json cannot be read; delete"):
+        make_world(strange, tiny)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "w"]
 
 
