@@ -31,8 +31,11 @@ def building(source: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        lacking = _without_weights(error)
+        if lacking is None:
+            raise
+        raise UserError(f"config {source}: {lacking}") from None
     except (ImportError, OSError, RuntimeError) as error:
         lacking = _without_weights(error) or _without_file(error)
         if lacking is None:
@@ -66,7 +69,9 @@ def _locals_of(function: Any, error: BaseException) -> list[dict[str, Any]]:  # 
 def _without_weights(error: Exception) -> str | None:
     """What a pretrained ``init_cfg`` lacks; None where the error comes from elsewhere."""
     calls = _locals_of(PretrainedInit.__call__, error)
-    if not calls or not isinstance(error, ImportError | OSError | RuntimeError | KeyError):
+    if not calls or not isinstance(
+        error, UserError | ImportError | OSError | RuntimeError | KeyError
+    ):
         return None
     wanted, module = calls[-1]["self"].checkpoint, calls[-1]["module"]
     starts = [f.f_locals["self"] for f in _frames(error) if f.f_code.co_name == "init_weights"]
@@ -79,8 +84,8 @@ def _without_weights(error: Exception) -> str | None:
             f"torchvision {state} (pip install the torchvision that belongs to torch "
             f"{torch.__version__})"
         )
-    elif isinstance(error, FileNotFoundError):
-        lacking = "there is no such file; mend the path"
+    elif isinstance(error, UserError):  # of our own loading
+        lacking = str(error)
     elif isinstance(error, KeyError):
         lacking = f"there is no model {error}; mend its name"
     else:

@@ -11,6 +11,7 @@ from mmengine.registry import Registry
 from torch.utils.data import DataLoader
 
 from kd3d.building import building
+from kd3d.checkpoints import use_safe_loading
 from kd3d.errors import UserError
 
 LAYERS = Registry("layer")
@@ -128,8 +129,10 @@ def test_pretrained_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
 
 
 def test_pretrained_weights_at_a_path_that_is_not_there():
+    use_safe_loading()  # as every tool does
     text = not_pretrained(source="no/such.pth")
-    assert "wants no/such.pth, and there is no such file; mend the path, or train from" in text
+    assert "wants no/such.pth, and checkpoint no/such.pth: no such file; check the path" in text
+    assert "or train from scratch: --cfg-options" in text
 
 
 def test_pretrained_weights_of_an_unknown_name():

@@ -94,11 +94,11 @@ def test_connections_that_held_may_be_lost_more_often_than_there_are_pauses(vehi
         found = measure(
             folder,
             vehicle.host(port=wire.port, pauses_s=(0.1,)),
-            options=Options(iterations=40_000, energy_s=0),
+            options=Options(iterations=200_000, energy_s=0),
             say=said.append,
             progress=cut_thrice,
         )
-    assert found[0].metrics["iterations"] == 40_000
+    assert found[0].metrics["iterations"] == 200_000
     assert len(said) == 3
     assert vehicle.left_behind() == []
 
