@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kd3d.export.benchmark import Job
+from kd3d.profiling.comparison import doubts, throttled
 from kd3d.report.record import Record
 
 BUDGET_METRICS = {"p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "max": "max_ms"}
@@ -52,27 +53,12 @@ def budget_misses(
         found = f"{job}: {by} {time_ms:.2f} ms is"
         if not time_ms <= budget_ms:
             misses.append(f"{found} over the budget of {budget_ms:g} ms")
-        elif flags := _flags(record):
+        elif flags := doubts(record):
             misses.append(
                 f"{found} within the budget of {budget_ms:g} ms, but does not count: the run was "
                 f"{' and '.join(flags)}; measure again when the board is cool and idle"
             )
     return misses
-
-
-def _flags(record: Record) -> list[str]:
-    """Why a run is not to be relied upon."""
-    throttled = _throttled(record)
-    flags = [f"THROTTLED ({throttled})"] if throttled else []
-    if not record.conditions["steady"]:
-        flags.append(f"NOT steady after {record.conditions['warmup_runs']} runs")
-    return flags
-
-
-def _throttled(record: Record) -> str:
-    """What held the clocks down; empty where nothing did, or nothing there can tell."""
-    found = record.environment.get("throttled", "")
-    return "" if found == "no" else found
 
 
 def _notes(record: Record) -> list[str]:
@@ -102,8 +88,8 @@ def _notes(record: Record) -> list[str]:
             f"{found['voxelization_p99_ms']:.2f} ms, {said['points']} points to "
             f"{said['pillars']} pillars"
         )
-    if throttled := _throttled(record):
-        notes.append(f"THROTTLED: {throttled}")
+    if held := throttled(record):
+        notes.append(f"THROTTLED: {held}")
     return notes
 
 

@@ -43,11 +43,17 @@ def differences(first: Record, second: Record) -> list[str]:
 
 def doubts(record: Record) -> list[str]:
     """Why another run need not repeat what this one measured; empty if it can be relied upon."""
-    throttled = record.environment.get("throttled", "")
-    found = [f"the run was THROTTLED ({throttled})"] if throttled not in ("", "no") else []
+    held = throttled(record)
+    found = [f"THROTTLED ({held})"] if held else []
     if not record.conditions.get("steady", True):
-        found.append(f"the run was NOT steady after {record.conditions['warmup_runs']} runs")
+        found.append(f"NOT steady after {record.conditions['warmup_runs']} runs")
     return found
+
+
+def throttled(record: Record) -> str:
+    """What held the clocks down; empty where nothing did, or nothing there can tell."""
+    found = record.environment.get("throttled", "")
+    return "" if found == "no" else found
 
 
 def comparison_text(first: Record, second: Record, *, force: bool = False) -> str:
@@ -70,7 +76,9 @@ def comparison_text(first: Record, second: Record, *, force: bool = False) -> st
             )
     labelled = (("first", first), ("second", second))
     against = [f"DIFFERS, {line}" for line in differences(first, second)]
-    against += [f"DOUBTFUL, {label}: {line}" for label, r in labelled for line in doubts(r)]
+    against += [
+        f"DOUBTFUL, {label}: the run was {line}" for label, r in labelled for line in doubts(r)
+    ]
     if against and not force:
         listed = "\n  ".join(against)
         raise UserError(

@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from kd3d.errors import UserError
 from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
 from kd3d.evaluation.nuscenes.splits import scenes_of_split
 from kd3d.evaluation.nuscenes.tables import TABLES, ground_truth_from_tables
-from kd3d.files import user_cache
+from kd3d.files import sha256_of, user_cache
 
 _FORMAT = "kd3d nuScenes ground truth 1"  # change it with what the file holds
 _FOLDER = ".kd3d"
@@ -84,17 +85,11 @@ def evaluated_scenes(dataroot: str | Path, version: str, split: str) -> list[str
 
 def _fingerprint(tables: Path, scenes: Sequence[str]) -> str:
     with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter's lock
-        digests = list(pool.map(_digest, [tables / f"{name}.json" for name in TABLES]))
+        digests = list(
+            pool.map(partial(sha256_of, digits=64), [tables / f"{name}.json" for name in TABLES])
+        )
     content = json.dumps([_FORMAT, digests, list(scenes)])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> GroundTruth | None:
