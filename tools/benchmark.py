@@ -8,8 +8,8 @@ Steady: the median of the last 10 runs is within 5 % of that of the 10 runs befo
 Timed: arrays in, copies, network and box decoding, arrays out; no preprocessing, no NMS; the input
 is the export's sample. Beside it stand TensorRT's device times, energy where the board measures
 power, and a pillar detector's voxelisation. Several folders, backends and precisions are measured
-in turns, so that their ratios hold on a busy machine. Records go to
-DIR/record-latency-BACKEND[-PRECISION][-on-HOST].json; tools/compare_latency.py compares two.
+in turns, so that their ratios hold on a busy machine. Records, which tools/compare_latency.py
+compares, go to DIR/record-latency-BACKEND[-PRECISION][-threadsN][-batchN][-graph][-on-HOST].json.
 
 --host measures on a vehicle over OpenSSH: with a key or the agent, never a password; its host key
 must be known. Only what is not there yet is copied. The run goes on when the connection is lost
@@ -32,8 +32,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kd3d.backends.bundle import PRECISIONS
 from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.backends.ssh import Host
-from kd3d.errors import UserError, user_errors
-from kd3d.export.benchmark import Job, benchmark_exports, benchmark_on_host, jobs_of
+from kd3d.errors import user_errors
+from kd3d.export.benchmark import Job, benchmark_exports, benchmark_on_host, check_records, jobs_of
 from kd3d.export.latency_text import BUDGET_METRICS, budget_misses, latency_text
 from kd3d.export.open_backend import BACKENDS
 from kd3d.profiling.backend_latency import Options
@@ -68,10 +68,10 @@ def main() -> None:
     try:
         with user_errors(), bar() as progress:
             host = host_from_args(args)
-            jobs = jobs_of(args.folders, args.backend, args.precision, host.name if host else "")
-            existing = [job.record_file for job in jobs if job.record_file.exists()]
-            if existing and not args.force:
-                raise UserError(f"{existing[0]} exists; measure again with --force")
+            place = host.name if host else ""
+            settings = {"threads": args.threads, "batch": args.batch, "graph": args.cuda_graph}
+            jobs = jobs_of(args.folders, args.backend, args.precision, place, settings)
+            check_records(jobs, force=args.force)
             for record in measured(args, jobs, host, progress):
                 record.write(jobs[len(records)].record_file)
                 records.append(record)

@@ -37,18 +37,22 @@ class Job:
         backend: "tensorrt", "onnxruntime" or "pytorch".
         precision: "fp32", "fp16" or "int8".
         host: the vehicle's name, empty for this machine.
+        settings: which are not the defaults, "threads2-batch4": another measurement, whose
+            record stands beside that of the defaults.
     """
 
     folder: Path
     backend: str
     precision: str = "fp32"
     host: str = ""
+    settings: str = ""
 
     @property
     def record_file(self) -> Path:
         """Where its record lies, in the folder."""
         parts = ["record-latency", self.backend]
         parts += [self.precision] if self.precision != "fp32" else []
+        parts += [self.settings] if self.settings else []
         parts += ["on", self.host] if self.host else []
         return self.folder / f"{'-'.join(parts)}.json"
 
@@ -62,9 +66,20 @@ class Job:
 
 
 def jobs_of(
-    folders: Sequence[Path], backends: Sequence[str], precisions: Sequence[str], host: str = ""
+    folders: Sequence[Path],
+    backends: Sequence[str],
+    precisions: Sequence[str],
+    host: str = "",
+    settings: Mapping[str, int | None] | None = None,
 ) -> list[Job]:
     """Every combination once, but those of PyTorch with another precision than fp32.
+
+    Args:
+        folders: written by tools/export.py.
+        backends: of each.
+        precisions: of each.
+        host: the vehicle's name, empty for this machine.
+        settings: "threads", "batch", "graph" and their values; 0 or None is the default.
 
     Raises:
         UserError: if nothing is left.
@@ -75,12 +90,21 @@ def jobs_of(
             for backend in backends:
                 for precision in precisions:
                     if backend != "pytorch" or precision == "fp32":
-                        yield Job(folder, backend, precision, host)
+                        yield Job(folder, backend, precision, host, text)
 
+    changed = {name: value for name, value in (settings or {}).items() if value}
+    text = "-".join(name if value is True else f"{name}{value}" for name, value in changed.items())
     jobs = list(dict.fromkeys(combinations()))
     if not jobs:
         raise UserError("PyTorch runs an export in fp32 only; expected --precision fp32")
     return jobs
+
+
+def check_records(jobs: Sequence[Job], *, force: bool) -> None:
+    """Raises a UserError where a job's record is there already, unless ``force`` is given."""
+    existing = [job.record_file for job in jobs if job.record_file.exists()]
+    if existing and not force:
+        raise UserError(f"{existing[0]} exists; measure again with --force")
 
 
 def benchmark_exports(

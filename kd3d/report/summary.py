@@ -40,8 +40,8 @@ class Group:
         role: one of the record's roles.
         runs: seed -> accuracy record (``NO_SEED`` where the record has none).
         folders: seed -> folder of that record.
-        latency: backend, perhaps with precision and host ("tensorrt-int8-on-orin") -> latency
-            record of this role.
+        latency: backend, perhaps with precision, settings and host ("tensorrt-int8-batch4-on-orin")
+            -> latency record of this role.
         export: export record of this role, if there is one.
         training: seed -> training record.
     """

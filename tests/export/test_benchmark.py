@@ -27,9 +27,23 @@ def test_records_of_different_measurements_do_not_replace_each_other():
         Job(FOLDER, "tensorrt", "int8"): "record-latency-tensorrt-int8.json",
         Job(FOLDER, "tensorrt", "fp16", "orin"): "record-latency-tensorrt-fp16-on-orin.json",
         Job(FOLDER, "tensorrt", host="orin"): "record-latency-tensorrt-on-orin.json",
+        Job(FOLDER, "onnxruntime", settings="threads2"): "record-latency-onnxruntime-threads2.json",
     }
     assert {job: job.record_file.name for job in names} == names
     assert Job(FOLDER, "tensorrt", "int8").layers_file == FOLDER / "layers-tensorrt-int8.json"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"threads": 2}, "record-latency-onnxruntime-int8-threads2-on-orin.json"),
+        ({"threads": None, "batch": 4, "graph": True}, "..-int8-batch4-graph-on-orin.json"),
+        ({"threads": None, "batch": None, "graph": False}, "..-int8-on-orin.json"),
+    ],
+)
+def test_the_name_of_a_record_carries_the_settings(settings, name):
+    (job,) = jobs_of([FOLDER], ["onnxruntime"], ["int8"], "orin", settings)
+    assert job.record_file.name == name.replace("..", "record-latency-onnxruntime")
 
 
 def test_pytorch_is_left_out_where_it_has_no_such_precision():

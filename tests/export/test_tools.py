@@ -34,13 +34,17 @@ def test_export_then_benchmark(call, checkpoint, tmp_path):
     code, text, _ = call(*both)
     assert code == 0
     assert "out: pytorch fp32: on cpu, input 64x96, batch 1, threads 1, " in text
-    paths = [out / f"record-latency-{backend}.json" for backend in ("onnxruntime", "pytorch")]
+    names = [f"record-latency-{backend}-threads1.json" for backend in ("onnxruntime", "pytorch")]
+    paths = [out / name for name in names]
     assert text.endswith("".join(f"wrote {path}\n" for path in paths))
     latency = Record.read(paths[0])
     assert (latency.role, latency.name) == ("baseline", "b/seed0")
     assert (latency.metrics["iterations"], latency.conditions["turns"]) == (200, 10)
     code, _, errors = call(*both)
     assert (code, errors) == (2, f"error: {paths[0]} exists; measure again with --force\n")
+    other = call("benchmark.py", out, "--backend", "onnxruntime", "--threads", 2)
+    assert other[1].endswith(f"wrote {out / 'record-latency-onnxruntime-threads2.json'}\n")
+    assert Record.read(paths[0]).conditions["threads"] == 1  # not replaced
     code, text, errors = call(*both, "--force", "--budget-ms", 1e-6, "--budget-by", "p50")
     assert code.count("is over the budget of 1e-06 ms") == 2  # exit code 1, on stderr
     code, text, _ = call("compare_latency.py", *paths)
@@ -133,7 +137,7 @@ def test_pillar_detector_needs_no_size(call, tmp_path):
     code, text, _ = call("benchmark.py", out, "--backend", "pytorch", "--threads", 1)
     assert code == 0
     assert "voxelization on the host" in text
-    latency = Record.read(out / "record-latency-pytorch.json")
+    latency = Record.read(out / "record-latency-pytorch-threads1.json")
     assert latency.metrics["voxelization_p50_ms"] > 0
 
 

@@ -11,7 +11,7 @@ import kd3d.export.benchmark
 from kd3d.backends.ssh import Host
 from kd3d.report.record import Record
 
-RECORD = "record-latency-onnxruntime-on-127.0.0.1.json"
+RECORD = "record-latency-onnxruntime-threads1-on-127.0.0.1.json"
 
 
 @pytest.fixture
