@@ -41,12 +41,12 @@ def load_config(source: str | Path, options: Mapping[str, Any] | None = None) ->
         options: dotted keys to new values, as ``--cfg-options`` gives them.
 
     Raises:
-        UserError: no such file (near names are offered), it is not valid, or an override's key
-            is misspelt or has no effect on any config.
+        UserError: no such file (near names are offered), it is a folder, it is not valid, or an
+            override's key is misspelt or has no effect on any config.
     """
     text = str(source)
     if "::" not in text and not Path(text).is_file():
-        raise UserError(f"config {text}: no such file{_near_files(Path(text))}")
+        raise UserError(f"config {text}: {_not_a_file(Path(text))}")
     try:
         config = get_config(text) if "::" in text else Config.fromfile(text)
     except FileNotFoundError as error:
@@ -190,6 +190,15 @@ def _line(error: BaseException) -> str:
 def _near(name: str, known: Iterable[str], cutoff: float) -> str:
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=cutoff)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _not_a_file(path: Path) -> str:
+    if not path.is_dir():
+        return f"no such file{_near_files(path)}"
+    found = sorted([*path.glob("*.py"), *path.glob("*/*.py")])
+    configs = [str(file) for file in found if not file.relative_to(path).as_posix().startswith("_")]
+    example = f", such as {configs[0]}" if configs else ""
+    return f"is a folder; give a config file{example}"
 
 
 def _near_files(path: Path) -> str:

@@ -56,6 +56,18 @@ def test_keys_that_nothing_would_read_are_refused(path, key, says):
     assert says in str(error.value)
 
 
+def test_a_folder_is_called_so_with_a_config_that_lies_in_it(tmp_path):
+    with pytest.raises(UserError) as empty:
+        load_config(tmp_path)
+    assert str(empty.value) == f"config {tmp_path}: is a folder; give a config file"
+    for name in ("_base_/a.py", "det2d/c.py", "det2d/b.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError) as error:
+        load_config(tmp_path)
+    assert str(error.value) == f"{empty.value}, such as {tmp_path / 'det2d/b.py'}"
+
+
 def test_a_variable_of_the_file_is_warned_about(path):
     with pytest.warns(UserWarning, match="'width' is a variable of the config file"):
         config = load_config(path, {"width": 16})

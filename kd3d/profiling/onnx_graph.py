@@ -101,11 +101,15 @@ def read_onnx(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
     """The model without its external data.
 
     Raises:
-        UserError: when the file is absent or no ONNX model.
+        UserError: when the file is absent, a folder, or no ONNX model.
     """
     if isinstance(source, onnx.ModelProto):
         return source
     path = Path(source)
+    if path.is_dir():
+        files = ", ".join(str(file) for file in sorted(path.glob("*.onnx")))
+        found = f"one of {files}" if files else "but no .onnx file is in it (tools/export.py)"
+        raise UserError(f"{path}: is a folder; expected an ONNX file, {found}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected an ONNX model (tools/export.py makes one)")
     try:

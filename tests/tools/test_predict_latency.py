@@ -57,6 +57,19 @@ def test_a_free_size_is_that_of_the_export_beside_the_file(run, pillars):
     assert given["warnings"] == []
 
 
+def test_a_folder_is_called_so_with_its_models(refused, model, tmp_path):
+    other = model.with_name("int8.onnx")
+    other.touch()
+    text = f"{tmp_path}: is a folder; expected an ONNX file, "
+    assert refused("predict_latency.py", tmp_path, "--device", "agx-orin") == (
+        f"{text}one of {other}, {model}"
+    )
+    other.unlink()
+    model.unlink()
+    error = refused("predict_latency.py", tmp_path, "--device", "agx-orin")
+    assert error == f"{text}but no .onnx file is in it (tools/export.py)"
+
+
 @pytest.mark.parametrize("beside", ["nothing", "another file's", "damaged"])
 def test_without_its_export_json_a_free_size_is_asked_for(refused, pillars, beside):
     path = pillars.with_name("export.json")
