@@ -106,7 +106,7 @@ def _print(prediction: Prediction, top: int) -> None:
 
 def _summary(p: Prediction) -> str:
     return (
-        f"{p.device} ({p.sms} SM, GPU {p.gpu_mhz:g} MHz, EMC {p.emc_mhz:g} MHz), {p.precision}, "
+        f"{p.device} ({p.sms} SM, GPU {p.gpu_mhz:g} MHz, EMC {p.emc_mhz:g} MHz), {p.types}, "
         f"{p.protocol}, batch {p.batch}: {p.total_ms:.2f} ms, "
         f"{p.coverage:.0%} between {p.low_ms:.2f} and {p.high_ms:.2f} ms "
         f"(kernels {p.gpu_ms:.2f}, waiting for the CPU {p.waiting_ms:.2f}, "

@@ -79,6 +79,7 @@ class Prediction:
         layers: in the order of running.
         device: its name and mode; sms, gpu_mhz, emc_mhz: what was assumed.
         precision, protocol, batch: as asked.
+        types: the precision, or what the file states in its place: "int8 and fp32".
         gflops: multiplications and additions of products, of the whole batch.
         warnings: what had to be assumed.
     """
@@ -96,6 +97,7 @@ class Prediction:
     gpu_mhz: float
     emc_mhz: float
     precision: str
+    types: str
     protocol: str
     batch: int
     gflops: float
@@ -203,6 +205,7 @@ def predict_latency(
         work,
         board,
         precision=precision,
+        types=_stated_types(work) if stated or half else precision,
         protocol=protocol,
         batch=batch or graph.batch or 1,
         warnings=warnings,
@@ -231,6 +234,7 @@ def _prediction(
     device: Device,
     *,
     precision: str,
+    types: str,
     protocol: str,
     batch: int,
     warnings: list[str],
@@ -274,6 +278,7 @@ def _prediction(
         gpu_mhz=device.gpu_mhz,
         emc_mhz=device.emc_mhz,
         precision=precision,
+        types=types,
         protocol=protocol,
         batch=batch,
         gflops=sum(layer.gflops for layer in layers),
@@ -285,6 +290,12 @@ def _states_half(fused: FusedGraph) -> bool:
     """Whether the file computes in float16; one that only casts to it does not."""
     made = (fused.tensor(name) for layer in fused.layers for name in layer.outputs)
     return any(tensor.dtype in ("float16", "bfloat16") for tensor in made)
+
+
+def _stated_types(work: list[LayerWork]) -> str:
+    """Of a file's products, or of all its layers if it has none."""
+    found = {layer.math for layer in work if layer.operations} or {layer.math for layer in work}
+    return " and ".join(kind for kind in ("int8", "fp16", "fp32") if kind in found)
 
 
 def _check(what: str, given: str, known: tuple[str, ...]) -> None:

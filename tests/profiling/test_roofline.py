@@ -94,6 +94,7 @@ def test_a_typed_half_file_is_half_whatever_is_asked(precision):
     assert asked.total_ms == predict_latency(model, ORIN).total_ms
     says = f"its float32 ones fp32, which precision {precision} does not change"
     assert _says(asked, says) == (precision != "fp16")
+    assert (asked.precision, asked.types) == (precision, "fp16")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -106,6 +107,7 @@ def test_what_a_typed_half_file_keeps_in_float32_is_fp32(precision):
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
     p = predict_latency(model, ORIN, precision=precision)
     assert _maths(p) == ["fp16", "fp32"]
+    assert p.types == "fp16 and fp32"
     assert _says(p, f"its float32 ones fp32, which precision {precision} does not change")
 
 
@@ -116,6 +118,7 @@ def test_a_cast_alone_makes_no_typed_half_file():
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     p = predict_latency(model, ORIN, precision="int8")
     assert _maths(p) == ["int8"] * 6
+    assert p.types == "int8"  # as asked: the file states nothing
     assert not _says(p, "float16")
 
 
@@ -147,6 +150,7 @@ def test_beside_quantised_layers_the_rest_is_what_the_file_states(protocol, opti
     given = {"precision": "int8", **options}
     p = predict_latency(_quantised(), ORIN, protocol=protocol, **given)
     assert [layer.math for layer in p.layers if layer.kind == "product"] == ["int8", rest]
+    assert p.types == f"int8 and {rest}"
     says = "its quantised layers are int8 and its float32 ones fp32, not fp16"
     assert any(says in warning for warning in p.warnings) == (given["precision"] == "fp16")
 

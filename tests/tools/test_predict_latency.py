@@ -110,6 +110,23 @@ def test_the_table_names_the_layers_and_the_total(run, model, tmp_path):
     assert f"{written['total_ms']:.2f} ms" in " ".join(done.stdout.split())
 
 
+def test_the_summary_tells_the_types_that_the_file_states(run, model):
+    """Q/DQ before the only convolution; --precision is left at fp16."""
+    assert ", fp16, engine, batch 1: " in summary_of(run, model)
+    file = onnx.load(model)
+    file.graph.initializer.append(helper.make_tensor("s", TensorProto.FLOAT, [], [0.1]))
+    file.graph.initializer.append(helper.make_tensor("z", TensorProto.INT8, [], [0]))
+    file.graph.node[0].input[0] = "dq"
+    file.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"]))
+    file.graph.node.insert(0, helper.make_node("QuantizeLinear", ["images", "s", "z"], ["q"]))
+    onnx.save(file, model)
+    assert ", int8, engine, batch 1: " in summary_of(run, model)
+
+
+def summary_of(run, model):
+    return " ".join(run("predict_latency.py", model, "--device", "agx-orin").stdout.split())
+
+
 def test_an_earlier_file_is_replaced_only_when_asked(run, refused, model, tmp_path):
     out = tmp_path / "prediction.json"
     out.write_text("mine")
