@@ -31,6 +31,7 @@ def open_bundle(
     engines: Path | None = None,
     precision: str = "fp32",
     threads: int | None = None,
+    exact: bool = True,
     timing_dir: Path | None = None,
 ) -> Backend:
     """The network of a bundle as a Backend.
@@ -42,6 +43,7 @@ def open_bundle(
             is used again. None is ``engine_cache()``.
         precision: "fp32", "fp16" or "int8", if the bundle has it.
         threads: of ONNX Runtime inside one operator; None leaves the choice to it.
+        exact: ONNX Runtime leaves TF32 out; False for latencies. An engine is the same for both.
         timing_dir: what TensorRT has measured, for all engines that are built; None is ``engines``.
 
     Raises:
@@ -54,7 +56,7 @@ def open_bundle(
     if name == "onnxruntime":
         from kd3d.backends.ort import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(model, threads=threads)
+        return OnnxRuntimeBackend(model, threads=threads, exact=exact)
     from kd3d.backends.engine import engine_from_onnx
     from kd3d.backends.trt import TrtBackend
 

@@ -29,11 +29,11 @@ _TF32_OPTION = (1, 18)  # first version of ONNX Runtime with it; others would no
 class OnnxRuntimeBackend:
     """Runs an ONNX file on CUDA where ONNX Runtime offers it, otherwise on the CPU.
 
-    float32 is computed without TF32; ONNX Runtime before 1.18 cannot leave it out.
-
     Args:
         path: the ONNX file.
         threads: inside one operator; None leaves the choice to ONNX Runtime.
+        exact: float32 is computed without TF32, for comparisons; ONNX Runtime before 1.18 cannot
+            leave it out. A latency is that of its own choice, as users run it.
 
     Raises:
         UserError: if the file is missing or ONNX Runtime cannot load it.
@@ -41,11 +41,12 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None, exact: bool = True) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"no ONNX file at {self.path}")
         self._threads = threads
+        self.exact = exact
         self._session: Any = self._open()  # Any: onnxruntime is untyped
         on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
         self.device = "cuda" if on_cuda else "cpu"
@@ -84,7 +85,7 @@ class OnnxRuntimeBackend:
         providers: list[Any] = ["CPUExecutionProvider"]
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-            cuda = {"use_tf32": "0"} if version >= _TF32_OPTION else {}
+            cuda = {"use_tf32": "0"} if self.exact and version >= _TF32_OPTION else {}
             providers.insert(0, ("CUDAExecutionProvider", cuda))
         try:
             return onnxruntime.InferenceSession(str(self.path), options, providers=providers)

@@ -1,7 +1,7 @@
 """Backend over any ``nn.Module`` that takes and returns tensors."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -13,7 +13,7 @@ from kd3d.backends.base import Array, Feeds, TensorSpec, check_feeds
 
 
 class PytorchBackend:
-    """Calls ``module(*inputs)`` in eval mode without gradient, in float32 without TF32.
+    """Calls ``module(*inputs)`` in eval mode without gradient.
 
     After the ``with`` block the module is in the mode and on the device that it had before.
 
@@ -22,6 +22,8 @@ class PytorchBackend:
         inputs: names, shapes and types.
         output_names: one name a returned tensor, in order.
         device: where the module is run.
+        exact: float32 is computed without TF32, for comparisons; a latency is that of torch's own
+            settings, as users run it.
     """
 
     name = "pytorch"
@@ -33,11 +35,13 @@ class PytorchBackend:
         output_names: Sequence[str],
         *,
         device: str = "cpu",
+        exact: bool = True,
     ) -> None:
         self.module = module
         self.inputs = tuple(inputs)
         self.output_names = tuple(output_names)
         self.device = device
+        self.exact = exact
         self._was_training, self._was_on = module.training, _device_of(module)
 
     def __enter__(self) -> Self:
@@ -52,7 +56,7 @@ class PytorchBackend:
         """Runs the module; arrays are copied to the device and back."""
         check_feeds(self.inputs, feeds)
         tensors = [torch.from_numpy(feeds[spec.name]).to(self.device) for spec in self.inputs]
-        with torch.inference_mode(), _without_tf32():
+        with torch.inference_mode(), _without_tf32() if self.exact else nullcontext():
             outputs = self.module(*tensors)
         outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
         assert len(outputs) == len(self.output_names), (len(outputs), self.output_names)

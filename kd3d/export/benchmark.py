@@ -146,7 +146,9 @@ def benchmark_exports(
     arms = [
         arm_from_bundle(
             bundles[job.folder],
-            open_backend(job.folder, job.backend, precision=job.precision, threads=threads),
+            open_backend(
+                job.folder, job.backend, precision=job.precision, threads=threads, exact=False
+            ),
             precision=job.precision,
             batch=batch,
             threads=threads,

@@ -34,6 +34,7 @@ def open_backend(
     precision: str = "fp32",
     threads: int | None = None,
     device: str | None = None,
+    exact: bool = True,
     host: Host | None = None,
     say: Callable[[str], object] = print,
 ) -> Backend:
@@ -47,6 +48,7 @@ def open_backend(
         threads: inside one operator; None leaves the choice to the backend. For "pytorch" it
             is a setting of the whole process and is set by ``torch.set_num_threads``.
         device: of "pytorch", "cpu" or "cuda"; None is the GPU where there is one.
+        exact: PyTorch and ONNX Runtime leave TF32 out; False for latencies, on this machine.
         host: a vehicle that runs it, in one of the backends that need no PyTorch.
         say: told of lost connections to ``host``.
 
@@ -60,7 +62,7 @@ def open_backend(
     if name in BUNDLE_BACKENDS and host is not None:
         return RemoteBackend(bundle, host, name, precision=precision, say=say)
     if name in BUNDLE_BACKENDS:
-        return open_bundle(bundle, name, precision=precision, threads=threads)
+        return open_bundle(bundle, name, precision=precision, threads=threads, exact=exact)
     if precision != "fp32":
         raise UserError(
             f"backend 'pytorch' runs the weights in fp32, not {precision}; use onnxruntime"
@@ -69,7 +71,8 @@ def open_backend(
         torch.set_num_threads(threads)
     manifest = read_manifest(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return backend_from_module(load_module(folder, manifest), manifest, device=device)
+    module = load_module(folder, manifest)
+    return backend_from_module(module, manifest, device=device, exact=exact)
 
 
 def host_as_config(host: Host | None) -> dict[str, Any] | None:
@@ -96,9 +99,12 @@ def backend_from_module(
     manifest: Manifest | PillarManifest,
     *,
     device: str = "cpu",
+    exact: bool = True,
 ) -> PytorchBackend:
     """The PyTorch side of an export, with the names and sizes of the manifest."""
-    return PytorchBackend(module, manifest.inputs(), manifest.output_names, device=device)
+    return PytorchBackend(
+        module, manifest.inputs(), manifest.output_names, device=device, exact=exact
+    )
 
 
 def load_module(

@@ -79,6 +79,7 @@ def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
                 engines=args.engines,
                 precision=precision,
                 threads=args.threads,
+                exact=False,
             )
             arms.append(
                 arm_from_bundle(

@@ -37,7 +37,7 @@ def test_runs_with_specs_of_the_file(doubling):
     ("version", "options"),
     [("1.32.0", {"use_tf32": "0"}), ("1.18.1", {"use_tf32": "0"}), ("1.17.3", {})],
 )
-def test_cuda_is_opened_without_tf32_where_that_can_be_said(
+def test_cuda_is_opened_without_tf32_where_that_can_be_said_but_for_latencies(
     doubling, monkeypatch, version, options
 ):
     opened, session = [], onnxruntime.InferenceSession
@@ -51,7 +51,8 @@ def test_cuda_is_opened_without_tf32_where_that_can_be_said(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_on_the_cpu)
     OnnxRuntimeBackend(doubling, threads=1)
-    assert opened == [(both[0], options), both[1]]
+    OnnxRuntimeBackend(doubling, threads=1, exact=False)
+    assert opened == [(both[0], options), both[1], (both[0], {}), both[1]]
 
 
 def test_missing_and_broken_files_are_user_errors(tmp_path):

@@ -52,8 +52,8 @@ class Watcher(nn.Module):
         return self
 
 
-def backend_of(module, device="cpu"):
-    return PytorchBackend(module, [TensorSpec("x", (1,), "float32")], ["y"], device=device)
+def backend_of(module, device="cpu", **how):
+    return PytorchBackend(module, [TensorSpec("x", (1,), "float32")], ["y"], device=device, **how)
 
 
 @pytest.fixture
@@ -76,6 +76,16 @@ def test_float32_is_whole_while_it_runs_and_tf32_as_before_after_it(owners):
         backend.infer({"x": np.float32([1])})
     assert module.seen == ["ieee", "ieee"]
     assert module.read() == ["tf32", "tf32"]
+
+
+@pytest.mark.parametrize("users", ["tf32", "ieee"])
+def test_a_latency_is_that_of_the_users_setting(owners, users):
+    for owner in owners:
+        owner.fp32_precision = users
+    module = Watcher(lambda: [owner.fp32_precision for owner in owners])
+    with backend_of(module, exact=False) as backend:
+        backend.infer({"x": np.float32([1])})
+    assert module.seen == module.read() == [users, users]
 
 
 def test_the_same_before_pytorch_2_9_and_after_an_error(monkeypatch):

@@ -81,6 +81,19 @@ def test_two_folders_in_turns(tmp_path):
     records[0].write(jobs[0].record_file)  # is as the schema says
 
 
+def test_a_latency_takes_the_backends_own_float32(tmp_path, monkeypatch):
+    """With TF32 where PyTorch or ONNX Runtime take it; only comparisons go without."""
+    opened = []
+
+    def measure(arms, *_, **__):
+        opened.extend(arm.backend for arm in arms)
+        return [Measured({"p50_ms": 1.0}, {}, {}) for _ in arms]
+
+    monkeypatch.setattr("kd3d.export.benchmark.measure_backends", measure)
+    benchmark_exports([Job(write_bundle(tmp_path), "onnxruntime")])
+    assert [backend.exact for backend in opened] == [False]
+
+
 def test_mistakes(tmp_path):
     folder = write_bundle(tmp_path / "bundle", batch=1)
     with pytest.raises(UserError, match="199 iterations"):

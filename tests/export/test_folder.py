@@ -75,6 +75,8 @@ def test_pytorch_from_the_folder_equals_onnxruntime(build, tmp_path):
     assert set(found) == {"boxes", "scores", "factors"}
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-3, atol=1e-4)
+    for exact in (True, False):
+        assert open_backend(tmp_path, "pytorch", exact=exact).exact is exact
 
 
 def test_changed_weights_fail_parity(build, tmp_path):

@@ -26,6 +26,19 @@ def test_it_measures_and_writes_one_result(tmp_path, capsys):
     assert printed.endswith(f"wrote {out}\n")
 
 
+def test_a_latency_takes_the_backends_own_float32(tmp_path, monkeypatch):
+    opened = []
+
+    def measure(arms, *_, **__):
+        opened.extend(arm.backend for arm in arms)
+        return []
+
+    monkeypatch.setattr("kd3d.profiling.on_vehicle.measure_backends", measure)
+    folder = write_bundle(tmp_path / "bundle")
+    main([str(folder), "--backend", "onnxruntime", "--out", str(tmp_path / "result.json")])
+    assert [backend.exact for backend in opened] == [False]
+
+
 def test_mistakes_are_one_line(tmp_path, capsys):
     out = ["--backend", "onnxruntime", "--out", str(tmp_path / "result.json")]
     with pytest.raises(SystemExit) as end:
