@@ -6,7 +6,7 @@ python tools/predict_configs.py CONFIG --device orin-nx-16gb:25w --precision int
 Each detector is built without weights and traced as it would be exported: without making voxels
 and without NMS, batch 1, images of the test pipeline's size, the pillars of one synthetic sweep.
 The figures are the GPU's time ("engine" of tools/predict_latency.py) with the interval that the
-predictor promises. Why a detector cannot be exported is printed.
+predictor promises. Printed besides: why a detector cannot be exported, and what was assumed of one.
 """
 
 import argparse
@@ -43,6 +43,8 @@ def main() -> None:
         for row in detector_latencies(config_files(args.configs), args.device, args.precision):
             times = [f"{p.total_ms:.2f}" for p in row.predictions]
             print(f"{row.names[0]}: {row.reason or ' '.join(times) + ' ms'}", flush=True)
+            for warning in row.warnings:
+                print(f"  warning: {warning}", flush=True)
             rows.append(row)
         table = markdown(rows, heads)
         print(table)

@@ -35,6 +35,11 @@ class DetectorLatency:
     predictions: tuple[Prediction, ...]
     reason: str
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the predictor had to assume, each once."""
+        return tuple(dict.fromkeys(text for p in self.predictions for text in p.warnings))
+
 
 def detector_latencies(
     paths: Sequence[Path], devices: Sequence[str], precisions: Sequence[str]

@@ -1,6 +1,7 @@
 """What a student costs: predicted latency, multiply-adds and parameters, without training it."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import onnx
 import torch
 from mmengine.config import Config
 from torch import nn
+from typing_extensions import Self
 
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.export.deployable import INPUT_NAME, deployable
@@ -32,6 +34,7 @@ class StudentCost:
         gmacs: billions of multiply-adds of the exported graph.
         parameters_m: millions.
         input: what was assumed of the input, for people.
+        warnings: what the predictor had to assume.
     """
 
     latency_ms: float
@@ -41,6 +44,12 @@ class StudentCost:
     gmacs: float
     parameters_m: float
     input: str
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The reverse of ``as_json``."""
+        return cls(**{**content, "warnings": tuple(content["warnings"])})
 
     def as_json(self) -> dict[str, Any]:
         """For JSON."""
@@ -74,6 +83,7 @@ def student_cost(config: Config, device: Device, *, precision: str, protocol: st
         gmacs=prediction.gflops / 2,
         parameters_m=sum(parameter.numel() for parameter in detector.parameters()) / 1e6,
         input=given,
+        warnings=prediction.warnings,
     )
 
 

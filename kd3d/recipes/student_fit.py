@@ -161,6 +161,7 @@ def _ranking(result: SearchResult) -> str:
         lines.append(f"  {place}. {_text(found.cost)}: {_choice_text(found.choice)}")
     best, budget = result.ranked[0].cost, result.budget
     lines.append(f"the first: {_interval(best)}; within {budget.latency_ms:g} ms {_by(budget)}")
+    lines += [f"  warning: {text}" for text in best.warnings]
     if budget.by == "median":
         lines.append(
             "  Measured, about every second such student misses its budget; --budget-by high takes "

@@ -198,7 +198,7 @@ def _candidates(study: optuna.Study, family: Family) -> list[Candidate]:
     found: dict[tuple[float, ...], Candidate] = {}
     for trial in _finished(study):
         choice = _choice(family, trial.params)
-        cost = StudentCost(**json.loads(trial.user_attrs[_COST]))
+        cost = StudentCost.from_json(json.loads(trial.user_attrs[_COST]))
         found.setdefault(_key(choice), Candidate(choice, cost))
     return list(found.values())
 

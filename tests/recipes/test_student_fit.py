@@ -31,6 +31,7 @@ class Prediction:
     high_ms: float
     coverage: float
     gflops: float
+    warnings: tuple[str, ...] = ("unknown operators: Mystery",)
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +119,8 @@ def test_the_winners_interval_is_told_and_what_kept_the_budget(tmp_path, by, key
     assert f"found within 80 ms {told}" in text
     (ranking,) = [line for line in said if line.startswith("the largest within the budget")]
     assert f"the first: {interval}; within 80 ms {told}" in ranking
+    assert "\n  warning: unknown operators: Mystery" in ranking
+    assert best["warnings"] == ["unknown operators: Mystery"]
     assert ("--budget-by high" in ranking) == (by == "median")
 
 

@@ -31,6 +31,7 @@ def cost(config):
         gmacs=config.width**2 * config.depth,
         parameters_m=config.width**2,
         input="toy",
+        warnings=("made up",),
     )
 
 
@@ -63,6 +64,7 @@ def test_the_largest_within_the_budget_is_found(tmp_path):
     best = search(tmp_path, trials=20).ranked[0]
     assert best.choice == {"width": 3, "depth": 2}
     assert best.cost.gmacs == 18
+    assert best.cost == cost(Config(best.choice))
     assert best.cost.latency_ms == 22
 
 

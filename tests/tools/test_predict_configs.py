@@ -12,6 +12,12 @@ def test_the_table_is_printed_and_written(run, written, tmp_path):
     assert out.read_text() in done.stdout
 
 
+def test_what_the_predictor_assumes_is_told_once_a_detector(run, written, tmp_path):
+    given = ("--device", "thor", "--precision", "fp16", "int8")
+    done = run("predict_configs.py", written(tmp_path), *given)
+    assert done.stdout.count("\n  warning: Thor: fitted on one family of networks alone") == 1
+
+
 def test_an_earlier_table_is_replaced_only_when_asked(refused, written, tmp_path):
     out = tmp_path / "latency.md"
     out.write_text("mine")
