@@ -47,8 +47,8 @@ class ConnectionLostError(Exception):
     """The connection ended, or none came about; another attempt may do better.
 
     Attributes:
-        answered: whether the far end had answered in this attempt, so that the next loss is
-            another one.
+        answered: whether the far end had answered in this attempt (or more had arrived there
+            than before it), so that the next loss is another one.
     """
 
     def __init__(self, text: str, *, answered: bool = False) -> None:

@@ -1,11 +1,20 @@
 """Brings files to a vehicle's cache, each under its hash: what is there is not sent again."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd3d.backends.ssh import Answer, Host, Say, ask, converse, with_retries
+from kd3d.backends.ssh import (
+    Answer,
+    ConnectionLostError,
+    Host,
+    Say,
+    ask,
+    converse,
+    with_retries,
+)
 from kd3d.errors import UserError
 from kd3d.files import sha256_of
 
@@ -33,7 +42,8 @@ def send_files(
 ) -> Sent:
     """Sends what is missing; goes on within a file after a lost connection.
 
-    The first connection gets no second chance, so that a typing error shows at once.
+    The first connection gets no second chance, so that a typing error shows at once. Those behind
+    it get all pauses anew whenever more has arrived than ever before.
 
     Args:
         host: where to.
@@ -54,10 +64,16 @@ def send_files(
             "3.8 or later: name one with --remote-python"
         )
     answers = [first]
+    least = math.inf  # bytes that were missing when it was fewest
 
     def send() -> None:
-        answer = answers.pop() if answers else _ask(host, sources)
-        _send(host, sources, answer["missing"], progress)
+        nonlocal least
+        there = (answers.pop() if answers else _ask(host, sources))["missing"]
+        before, least = least, min(least, _bytes_missing(sources, there))
+        try:
+            _send(host, sources, there, progress)
+        except ConnectionLostError as error:
+            raise ConnectionLostError(str(error), answered=least < before) from None
 
     with_retries(send, host.pauses_s, say=say)
     return Sent(hashes, str(first["cache"]))
@@ -65,6 +81,10 @@ def send_files(
 
 def _ask(host: Host, sources: Mapping[str, Path]) -> Answer:
     return ask(host, "missing", files=sorted(sources))
+
+
+def _bytes_missing(sources: Mapping[str, Path], there: Mapping[str, int]) -> int:
+    return sum(sources[sha].stat().st_size - size for sha, size in there.items())
 
 
 def _send(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from loopback_ssh import Wire
 
-from kd3d.backends.ssh import Host
+from kd3d.backends.ssh import ConnectionLostError, Host
 from kd3d.backends.vehicle_cache import send_files
 from kd3d.errors import UserError
 
@@ -60,9 +60,47 @@ def test_a_cut_within_a_file_is_gone_on_from(vehicle, tmp_path):
     assert after_cut[0] >= 1_000_000
 
 
-def wait_until_arrived(vehicle, size):
+def test_each_time_that_more_has_arrived_all_attempts_are_left(vehicle, tmp_path):
+    """Two cuts within two files, and a pause for one: before each a megabyte has arrived."""
+    files = {str(size): noise(tmp_path / str(size), size) for size in (3_000_000, 3_000_001)}
+    said, arrived = [], [0]
+    with Wire(vehicle.port) as wire:
+
+        def cut(sent, whole):
+            if wire.cuts < 2 and sent > arrived[-1] + 1_500_000:
+                wait_until_arrived(vehicle, arrived[-1] + 1_000_000, "files/*")
+                wire.cut()
+                arrived.append(arrived[-1] + 1_000_000)
+
+        host = vehicle.host(port=wire.port, pauses_s=(0.1,))
+        send_files(host, files, say=said.append, progress=cut)
+        assert wire.cuts == 2
+    assert len(said) == 2
+    assert len(content_of(vehicle)) == 2
+
+
+def test_without_progress_the_attempts_are_used_up(monkeypatch, tmp_path):
+    """More has arrived before the third attempt alone: it is followed by two, one a pause."""
+    big = noise(tmp_path / "big", 1000)
+    there, attempts = iter([0, 0, 400, 300, 400]), []
+
+    def ask(host, verb, *, files):
+        return {"python": [3, 8], "cache": "/c", "missing": {files[0]: next(there)}}
+
+    def send(*_):
+        attempts.append(1)
+        raise ConnectionLostError("gone")
+
+    monkeypatch.setattr("kd3d.backends.vehicle_cache.ask", ask)
+    monkeypatch.setattr("kd3d.backends.vehicle_cache._send", send)
+    with pytest.raises(UserError, match="gone; gave up"):
+        send_files(Host("orin", pauses_s=(0, 0)), {"big": big}, say=print)
+    assert len(attempts) == 5
+
+
+def wait_until_arrived(vehicle, size, pattern="files/*.part"):
     limit = time.monotonic() + 30
-    while sum(path.stat().st_size for path in vehicle.cache.glob("files/*.part")) < size:
+    while sum(path.stat().st_size for path in vehicle.cache.glob(pattern)) < size:
         assert time.monotonic() < limit
         time.sleep(0.02)
 
