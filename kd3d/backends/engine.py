@@ -20,7 +20,7 @@ from kd3d.backends.cuda_runtime import open_cuda_runtime
 from kd3d.backends.external_data import external_files
 from kd3d.backends.onnx_parsing import parse_onnx
 from kd3d.backends.tensorrt_module import Messages, logger_of, register_plugins, tensorrt_module
-from kd3d.backends.weak_typing import keep_types, weak_network_flags
+from kd3d.backends.weak_typing import HELD, keep_types, weak_network_flags
 from kd3d.errors import UserError
 from kd3d.files import sha256_of, write_bytes, write_json
 
@@ -156,14 +156,16 @@ def _build(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # names layers; costs no time
     _set_profile(builder, network, config, profiles, str(onnx_path))
     _set_timing_cache(config, cache_path)
-    typing = "strongly typed"
+    typing, hint = "strongly typed", ""
     if not strong:
-        types = " and ".join(keep_types(trt, network, config)) or "FP32"
-        typing = f"weakly typed, {types}, held to the file's types"
+        types = keep_types(trt, network, config)
+        typing = f"weakly typed, {' and '.join(types) or 'FP32'}, held to the file's types"
+        hint = HELD if "FP16" in types else ""
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise UserError(
-            f"{onnx_path}: TensorRT {trt.__version__} cannot build an engine:\n{messages.text()}"
+            f"{onnx_path}: TensorRT {trt.__version__} cannot build an engine:\n"
+            f"{messages.text()}{hint}"
         )
     write_bytes(cache_path, bytes(memoryview(config.get_timing_cache().serialize())))
     return bytes(memoryview(engine)), typing

@@ -4,7 +4,13 @@ Since TensorRT 10 a network can be strongly typed: what the file says is what ru
 treats types as hints: half precision and INT8 need a builder flag, and with the flag every layer
 may run in half precision, those that were kept in single precision for their sake too. So the
 flags are set only for types that the file has, and single-precision layers of a half-precision
-file are held to it. Python 3.8 and the standard library only.
+file are held to it.
+
+Held by OBEY_PRECISION_CONSTRAINTS, with which a build fails where a layer has no kernel of its
+type. With PREFER_PRECISION_CONSTRAINTS TensorRT would take another type there and warn: a layer
+that the export keeps in single precision because it is fragile would run in half. Nothing but
+single precision is asked for, which an engine of the fp32 file needs as well, so that no build
+should fail by it. Python 3.8 and the standard library only.
 """
 
 from __future__ import annotations
@@ -19,6 +25,14 @@ TENSORRT_VERSIONS = (8,)  # the major versions that run this module
 # Their output type is what the file says; of all others TensorRT 8 may name a mere default, and
 # they have the type of their inputs.
 _CONVERT = ("CAST", "IDENTITY", "CONSTANT", "QUANTIZE", "DEQUANTIZE", "SHAPE", "FILL")
+
+
+HELD = (
+    "\nLayers that the file has in float32 are held to it (OBEY_PRECISION_CONSTRAINTS). If "
+    "TensorRT names one of them as without an implementation, use another --precision, or "
+    "TensorRT 10"
+)
+"""What to do where a build fails whose layers are held; behind TensorRT's own reason."""
 
 
 def weak_network_flags(trt: Any) -> int:

@@ -253,6 +253,17 @@ def test_failed_build_says_why_and_leaves_nothing(model, tmp_path, monkeypatch):
     assert not (tmp_path / "engines").exists()
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_failed_build_tells_that_layers_are_held_where_they_are(version, tmp_path, monkeypatch):
+    vehicle(monkeypatch, version)
+    for precision in ("fp32", "fp16"):
+        path = write_onnx(tmp_path / f"{precision}.onnx", precision)
+        with pytest.raises(UserError, match="no workspace") as caught:
+            build(path, tmp_path / "engines", workspace_mb=0)
+        held = precision == "fp16" and version in WEAK
+        assert ("held to it (OBEY_PRECISION_CONSTRAINTS)" in str(caught.value)) == held
+
+
 def test_warnings_are_kept_beside_the_engine(model, tmp_path, monkeypatch):
     vehicle(monkeypatch, "8.5.2.2")
     build(model, tmp_path)
