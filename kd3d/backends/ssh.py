@@ -194,12 +194,18 @@ def check_end(host: Host, code: int, errors: bytes) -> None:
     if code != _LOST:
         if code in (126, 127):  # a shell's codes for "cannot be run" and "not found"
             raise UserError(f"{where}: no '{host.python}' there; name one with --remote-python")
-        raise UserError(f"{where}: {_last_line(text) or f'ended with exit code {code}'}")
+        raise UserError(f"{where}: {last_error(text) or f'ended with exit code {code}'}")
     own = _without_closing(text)
     for words, advice in _ADVICE.items():
         if re.search(rf"(?mi:{words})\Z", own):
             raise UserError(f"{where}: {advice.format(host=host.address, text=_last_line(own))}")
     raise ConnectionLostError(f"{where}: {_last_line(text) or 'the connection ended'}")
+
+
+def last_error(text: str) -> str:
+    """What a program of kd3d ended with, all lines of it; the last line of any other."""
+    _, found, error = f"\n{text.strip()}".rpartition("\nerror: ")
+    return error if found else _last_line(text.strip())
 
 
 def with_retries(

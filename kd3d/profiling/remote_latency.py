@@ -18,6 +18,7 @@ from kd3d.backends.ssh import (
     Say,
     ask,
     converse,
+    last_error,
     parse_answer,
     with_retries,
 )
@@ -117,15 +118,15 @@ def _follow(run: VehicleRun, progress: Progress | None) -> Answer:
 
 
 def _results(ended: Answer, host: Host) -> list[Measured]:
-    log = str(ended["log"]).strip()
+    log = str(ended["log"])
     if ended["state"] == "gone":
         raise UserError(
             f"{host.address}: the run ended without a trace (was the vehicle started anew, or its "
-            f"memory full?). Its log: {log or 'empty'}"
+            f"memory full?). Its log: {log.strip() or 'empty'}"
         )
     if ended["code"] != "0":
-        said = log.rpartition("\n")[2].replace("error: ", "", 1)
-        raise UserError(f"{host.address}: {said or 'failed'} (exit code {ended['code']} there)")
+        said = last_error(log) or "failed"
+        raise UserError(f"{host.address}: {said} (exit code {ended['code']} there)")
     found: list[dict[str, Any]] = json.loads(ended["result"])["results"]  # Any: JSON
     measured = [Measured(**one) for one in found]
     for one in measured:  # the vehicle has a copy of our files, not our repository

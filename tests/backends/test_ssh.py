@@ -118,6 +118,10 @@ def test_ends_are_told_apart():
         check_end(host, 255, b"client_loop: send disconnect: x\nBroken pipe\n")
     with pytest.raises(UserError, match="orin: No space left on device"):
         check_end(host, 1, b"Traceback\nNo space left on device\n")
+    lines = "error: a.onnx: TensorRT cannot parse it:\n  node 3: Exp\nexport it again"
+    with pytest.raises(UserError) as error:
+        check_end(host, 2, f"Welcome\n{lines}\n".encode())
+    assert f"error: {error.value}" == lines.replace("a.onnx", "orin: a.onnx")
     with pytest.raises(UserError, match="no such host"):
         check_end(host, 255, b"ssh: Could not resolve hostname orin: Name not known\n")
 

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from loopback_ssh import Wire
 from toys_bundle import write_bundle
 
+from kd3d.backends.ssh import Host
+from kd3d.backends.vehicle_run import VehicleRun
 from kd3d.errors import UserError
 from kd3d.profiling.backend_latency import Options
 from kd3d.profiling.remote_latency import measure_on_host
@@ -164,6 +167,24 @@ def test_a_failure_there_is_told_in_one_line(vehicle, tmp_path):
         measure(folder, vehicle.host(), backends=["tensorrt"])
     assert str(error.value).count("\n") == 0
     assert vehicle.left_behind() == []
+
+
+def test_all_lines_of_a_failure_there_are_told(tmp_path, monkeypatch):
+    log = "[W] cuDNN\nerror: TensorRT cannot build an engine:\nno workspace\nheld to it\n"
+    ended = {"state": "ended", "code": "2", "log": log}
+    monkeypatch.setattr("kd3d.profiling.remote_latency.ask", lambda *_, **__: None)
+    monkeypatch.setattr("kd3d.profiling.remote_latency._follow", lambda *_: ended)
+    host = Host("orin")
+
+    @contextmanager
+    def run(*_, **__):
+        yield VehicleRun(host, "run", {}, "cache")
+
+    monkeypatch.setattr("kd3d.profiling.remote_latency.vehicle_run", run)
+    with pytest.raises(UserError) as error:
+        measure(write_bundle(tmp_path), host)
+    lines = "orin: TensorRT cannot build an engine:\nno workspace\nheld to it (exit code 2 there)"
+    assert str(error.value) == lines
 
 
 def test_a_changed_model_is_not_sent(vehicle, tmp_path):
