@@ -41,6 +41,24 @@ class AdditionalLabels:
         self.teacher, self.class_names = teacher, tuple(class_names)
         self.unlabelled, self.options = unlabelled, dict(options)
 
+    def check_names(self, names: Sequence[str], *, where: str) -> None:
+        """Whether the teacher knows each class of the student by the same name.
+
+        Args:
+            names: of the teacher's classes, where its head knows them by name.
+            where: named in errors.
+
+        Raises:
+            UserError: it does not, so that none of its boxes would become a label of that class.
+        """
+        absent = [name for name in self.class_names if name not in names]
+        if absent:
+            raise UserError(
+                f"{where}: additional_labels: the teacher's head knows no class {absent}, so it "
+                f"would add no box of them (it has {list(names)}); give a teacher of the student's "
+                f"classes, or say that this is meant: teacher=dict(..., num_classes={len(names)})"
+            )
+
     def __call__(self, samples: Sequence[Any], prediction: Any) -> list[Any]:
         """New data samples; the given ones stay as they are.
 
@@ -56,7 +74,7 @@ class AdditionalLabels:
                 f"additional_labels: the teacher's {self.teacher.text!r} is a head of images; only "
                 "boxes in metres (CenterHead, Anchor3DHead) can be added"
             )
-        truth = Truth.of(samples, prediction.logits.device)
+        truth = Truth.of(samples, prediction.logits.device, strangers=True)  # they have their box
         found = teacher_boxes(prediction, truth.boxes, self.class_names, **self.options)
         return [
             _with_boxes(sample, boxes) if self.unlabelled or is_labelled(sample) else sample
@@ -92,6 +110,17 @@ def additional_labels(
         raise UserError(f"{where}: additional_labels: unknown {sorted(unknown)}; it has {known}")
     _check_threshold(settings.get("score_threshold", 0.3), where)
     return AdditionalLabels(tap, class_names, unlabelled=unlabelled, options=settings)
+
+
+def added_boxes(samples: Sequence[Any], taught: Sequence[Any]) -> int:
+    """How many labels ``taught`` has more than ``samples``, the same frames before."""
+    if taught is samples:
+        return 0
+    return sum(map(_labels, taught)) - sum(map(_labels, samples))
+
+
+def _labels(sample: Any) -> int:
+    return len(sample.gt_instances_3d.labels_3d)
 
 
 def _check_threshold(given: Any, where: str) -> None:  # Any: what a config gives

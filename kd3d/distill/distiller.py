@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kd3d.distill.additional_labels import AdditionalLabels
-from kd3d.distill.bev import grid_of, point_cloud_range
+from kd3d.distill.additional_labels import AdditionalLabels, added_boxes
+from kd3d.distill.bev import grid_of, map_extent
 from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.labelled_frames import LabelledFrames
@@ -23,6 +23,7 @@ from kd3d.errors import UserError
 from kd3d.heads import prediction_of
 
 Losses = dict[str, Any]  # Any: mmdet gives tensors and lists of tensors
+ADDED_BOXES = "teacher_boxes"  # a frame, in the log beside the losses
 
 
 class Distiller:
@@ -58,6 +59,7 @@ class Distiller:
         self._teacher_values: dict[Tap, Any] = {}
         self._truth: Truth | None = None
         self._handles: list[RemovableHandle] = []
+        self._added_boxes = 0.0
 
     @property
     def stopped(self) -> bool:
@@ -93,6 +95,7 @@ class Distiller:
             return samples
         self._teacher_values = self.teacher.features(inputs, samples)
         taught = self.with_labels(samples, self._teacher_values)
+        self._added_boxes = added_boxes(samples, taught) / len(samples)
         self._truth = self.truth_of(samples, taught)
         self._recorder.start()
         return taught
@@ -108,6 +111,9 @@ class Distiller:
         if self.measure_next:
             self.measured = self._measure(losses, added)
             self.measure_next = not self.measured  # again where no frame had a label
+        if self.labels is not None:  # for the log; of all hooks together
+            here = torch.tensor(self._added_boxes)
+            added[ADDED_BOXES] = here + losses.get(ADDED_BOXES, torch.tensor(0.0))
         return {**losses, **added}
 
     def run_once(self, batch: dict[str, Any]) -> tuple[Losses, dict[Tap, Any], dict[Tap, Any]]:
@@ -173,7 +179,7 @@ class Distiller:
         """What the teacher's tapped head predicts."""
         assert self.teacher is not None
         head, value = self.teacher.model.get_submodule(tap.module), teacher_values[tap]
-        grid = grid_of(value, point_cloud_range(self.teacher.model))
+        grid = grid_of(value, map_extent(self.teacher.model))
         return prediction_of(head, value, grid=grid)
 
     def truth_of(self, samples: Sequence[Any], taught: Sequence[Any]) -> Truth | None:
@@ -193,11 +199,11 @@ class Distiller:
     ) -> Scene:
         """What the parts of a pair may ask for."""
         assert self.teacher is not None
-        extent = point_cloud_range(self.teacher.model)
+        extent = map_extent(self.teacher.model)
         guide = None
         if pair.mask is not None and pair.mask.teacher is not None:
             guide = self._decoded(pair.mask.teacher, teacher_values)
-        return Scene(truth, point_cloud_range(self.student), extent, guide)
+        return Scene(truth, map_extent(self.student), extent, guide)
 
     def _heads(self, pair: Pair) -> tuple[nn.Module, nn.Module]:
         assert self.teacher is not None

@@ -33,9 +33,9 @@ from kd3d.distill.preflight import (
     PairReport,
     check_classes,
     check_custom_hooks,
-    names_classes,
     preflight,
     table,
+    task_names,
 )
 from kd3d.distill.probe import frames_at_once, recorded_copy, training_batch
 from kd3d.distill.recorder import Tap
@@ -123,14 +123,17 @@ class DistillHook(Hook):
             config = teacher_config(self._teacher_config["config"])
             model = build_teacher_model(config, self._teacher_config["checkpoint"], device=device)
             labels = self._additional_labels(runner)
+            declared, known = self._teacher_config.get("num_classes"), task_names(model)
             by_number = any(pair.by_class_number for pair in pairs)
             check_classes(
                 student,
                 model,
-                self._teacher_config.get("num_classes"),
+                declared,
                 names=(class_names(runner.cfg), class_names(config)),
-                by_number=by_number or (labels is not None and not names_classes(model)),
+                by_number=by_number or (labels is not None and known is None),
             )
+            if labels is not None and known is not None and declared is None:
+                labels.check_names(known, where=hook_label(self.name))
             self.notes = check_point_loading(runner.cfg, config, (student, model))
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
             taps += [] if labels is None else [labels.teacher]

@@ -6,10 +6,12 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from kd3d.configs import type_name
 from kd3d.distill.bev import point_cloud_range
 from kd3d.errors import UserError
 
 Step = Mapping[str, Any]
+_TIME = 4  # where LoadPointsFromMultiSweeps of mmdet3d 1.4 writes a point's age
 
 
 def check_point_loading(
@@ -32,10 +34,12 @@ def check_point_loading(
     values, wanted = _values(own), _values(other)
     count = values_read(models[1])
     if values and wanted and values != wanted:
+        advice = "make use_dim of LoadPointsFromFile and LoadPointsFromMultiSweeps equal"
+        if ("time" in values) != ("time" in wanted):  # without it, the ring would be read as time
+            advice = "let both pipelines have LoadPointsFromMultiSweeps, with sweeps_num=0 for none"
         raise UserError(
             f"the student's pipeline loads the values {list(values)} of each point, the teacher "
-            f"was trained on {list(wanted)}; choose a teacher of the same points, or make use_dim "
-            "of LoadPointsFromFile and LoadPointsFromMultiSweeps equal"
+            f"was trained on {list(wanted)}; choose a teacher of the same points, or {advice}"
         )
     if values and count is not None and len(values) != count:
         raise UserError(
@@ -85,15 +89,20 @@ def _steps(config: Config, stage: str) -> list[Step]:
     return list(flat_steps(found))
 
 
-def _values(steps: Sequence[Step]) -> tuple[int, ...]:
-    """Which of the file's values are left of a point."""
-    values: tuple[int, ...] = ()
+def _values(steps: Sequence[Step]) -> tuple[int | str, ...]:
+    """Which of the file's values are left of a point; "time" where its age took the place of one.
+
+    With earlier sweeps, or none of them, MultiSweeps writes how old a point is over what the file
+    has there, the number of the ring in nuScenes.
+    """
+    values: tuple[int | str, ...] = ()
     for step in steps:
-        kind = str(step.get("type")).rpartition(".")[2]
+        kind = type_name(step)
         if kind == "LoadPointsFromFile":
             values = _indices(step.get("use_dim", 3))
         elif kind == "LoadPointsFromMultiSweeps" and values:
-            values = tuple(values[i] for i in _indices(step.get("use_dim", (0, 1, 2, 4))))
+            kept = _indices(step.get("use_dim", (0, 1, 2, 4)))
+            values = tuple("time" if i == _TIME else values[i] for i in kept)
     return values
 
 
@@ -106,7 +115,7 @@ def _about_range(steps: Sequence[Step], teacher: nn.Module) -> list[str]:
     if extent is None:
         return []
     for step in steps:
-        if not str(step.get("type")).endswith("PointsRangeFilter"):
+        if type_name(step) != "PointsRangeFilter":
             continue
         kept = [float(value) for value in step["point_cloud_range"]]
         lower = any(k > e for k, e in zip(kept[:3], extent[:3], strict=True))
@@ -126,7 +135,7 @@ def _span(extent: Sequence[float]) -> str:
 
 def _about_sweeps(own: Sequence[Step], other: Sequence[Step]) -> list[str]:
     counts = [
-        [s.get("sweeps_num", 10) for s in steps if str(s.get("type")).endswith("MultiSweeps")]
+        [s.get("sweeps_num", 10) for s in steps if type_name(s) == "LoadPointsFromMultiSweeps"]
         for steps in (own, other)
     ]
     if not own or not other or counts[0] == counts[1]:

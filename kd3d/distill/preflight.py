@@ -208,7 +208,7 @@ def check_classes(
             "on the same classes, or, where pairs compare features only, say that this is meant: "
             f"teacher=dict(..., num_classes={other})"
         )
-    ours, theirs = _task_names(student) or names[0], _task_names(teacher) or names[1]
+    ours, theirs = task_names(student) or names[0], task_names(teacher) or names[1]
     apart = [pair for pair in enumerate(zip(ours, theirs, strict=False)) if len(set(pair[1])) > 1]
     if apart and len(ours) == len(theirs) and by_number:
         index, (here, there) = apart[0]
@@ -220,9 +220,10 @@ def check_classes(
         )
 
 
-def names_classes(model: nn.Module) -> bool:
-    """Whether the head's outputs are known by the names of classes, as a CenterHead's are."""
-    return _task_names(model) is not None
+def task_names(model: nn.Module) -> list[str] | None:
+    """Of a CenterHead, in the order of its tasks, which is that of its outputs; else None."""
+    tasks = getattr(getattr(model, "pts_bbox_head", None), "class_names", None)
+    return None if tasks is None else [str(name) for task in tasks for name in task]
 
 
 def check_custom_hooks(config: Config) -> None:
@@ -316,9 +317,3 @@ def _num_classes(model: nn.Module) -> int | None:
             classes = head.num_classes  # a list: CenterHead counts them by task
             return sum(classes) if isinstance(classes, list | tuple) else int(classes)
     return None
-
-
-def _task_names(model: nn.Module) -> list[str] | None:
-    """CenterHead's classes in the order of its tasks, which is that of its outputs."""
-    tasks = getattr(getattr(model, "pts_bbox_head", None), "class_names", None)
-    return None if tasks is None else [str(name) for task in tasks for name in task]

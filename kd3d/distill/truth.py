@@ -36,13 +36,18 @@ class Truth:
         device: torch.device,
         *,
         taught: Sequence[Any] | None = None,
+        strangers: bool = False,
     ) -> "Truth":
         """Reads data samples of mmdet or mmdet3d; points come before images where both exist.
+
+        mmdet3d labels an object of a class that the model does not know -1, and its losses pass
+        over it; so do we.
 
         Args:
             samples: as the data set gives them.
             device: of the tensors.
             taught: the same with the teacher's boxes, which count in frames without labels only.
+            strangers: keeps objects labelled -1.
         """
         read = [
             sample if is_labelled(sample) else other
@@ -51,7 +56,7 @@ class Truth:
         boxes, labels = [], []
         for sample in read:
             if getattr(sample, "gt_instances_3d", None) is not None:
-                found = _metric_boxes(sample.gt_instances_3d), sample.gt_instances_3d.labels_3d
+                found = _metric_objects(sample.gt_instances_3d, strangers=strangers)
             else:
                 found = _pixel_boxes(sample.gt_instances), sample.gt_instances.labels
             boxes.append(found[0].to(device))
@@ -82,6 +87,14 @@ class Truth:
 def is_labelled(sample: Any) -> bool:  # Any: a data sample
     """Whether a frame has labels; only ``Unlabelled`` says that one has none."""
     return bool(sample.metainfo.get("labelled", True))
+
+
+def _metric_objects(instances: Any, *, strangers: bool) -> tuple[Tensor, Tensor]:
+    boxes, labels = _metric_boxes(instances), instances.labels_3d
+    if strangers or not len(labels):
+        return boxes, labels
+    known = labels >= 0
+    return boxes[known], labels[known]
 
 
 def _metric_boxes(instances: Any) -> Tensor:

@@ -128,6 +128,23 @@ def test_a_student_trained_on_them_alone(tmp_path):
     assert len(counts[-1]) == 2  # both frames of the batch
     assert all(count > 0 for count in counts[-1])
     assert float(losses[-1]["loss"].detach()) > 0
+    assert float(losses[-1]["teacher_boxes"]) == sum(counts[-1]) / 2
+
+
+@pytest.mark.parametrize("declared", [None, 3])
+def test_a_teacher_of_other_class_names_is_refused_unless_meant(tmp_path, declared):
+    """CenterHeads are matched by name: not one of its boxes would become a label."""
+    other = toys3d.centerpoint(tasks=(("Pedestrian",), ("Car", "truck")))
+    teacher = toys3d.teacher_config(tmp_path / "teacher.py", other)
+    hook = toys.distill_hook(teacher, [], additional_labels={"score_threshold": 0.01})
+    hook["teacher"]["num_classes"] = declared
+    config = toys3d.training(tmp_path, toys3d.centerpoint(), hooks=[hook])
+    runner = Runner.from_cfg(config)
+    if declared:
+        runner.train()
+        return
+    with pytest.raises(UserError, match=r"knows no class \['car', 'pedestrian'\]"):
+        runner.train()
 
 
 @LOSSES.register_module(force=True)

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import toys3d
+from mmdet3d.datasets import transforms
 from mmengine.config import Config
 
 from kd3d.configs import load_config
@@ -32,7 +33,7 @@ def test_equal_loading_has_nothing_to_say():
 
 
 def test_other_values_of_a_point_are_refused():
-    with pytest.raises(UserError, match=r"\[0, 1, 2, 3, 4\] of each point, .* \[0, 1, 2, 4\]"):
+    with pytest.raises(UserError, match=r"\[0, 1, 2, 3, 4\] of each point, .* \[0, 1, 2, 'time'\]"):
         check(config(FIVE), config(FIVE, SWEEPS))
 
 
@@ -56,7 +57,8 @@ def test_a_filter_inside_a_wrapper_is_found():
 
 def test_another_number_of_sweeps_is_noted():
     sweeps = {"type": "LoadPointsFromMultiSweeps", "sweeps_num": 9, "use_dim": [0, 1, 2, 3, 4]}
-    (note,) = check(config(FIVE), config(FIVE, sweeps))
+    none = {**sweeps, "sweeps_num": 0}
+    (note,) = check(config(FIVE, none), config(FIVE, sweeps))
     assert "adds 0 earlier sweeps, the teacher was trained with 9" in note
 
 
@@ -76,3 +78,19 @@ def test_values_that_stock_encoders_read_are_those_their_pipelines_load(name, ex
     assert values_read(model) == expected
     same = Config({"train_dataloader": stock.train_dataloader})
     assert check_point_loading(same, same, (model, model)) == []
+
+
+def test_a_ring_is_not_read_as_a_time():
+    """Sweeps of none leave the columns as they are, but one of them is the age, not the ring."""
+    sweeps = {"type": "LoadPointsFromMultiSweeps", "sweeps_num": 9, "use_dim": [0, 1, 2, 3, 4]}
+    with pytest.raises(UserError, match=r"\[0, 1, 2, 3, 4\] of .*'time'\]; .* sweeps_num=0 for"):
+        check(config(FIVE), config(FIVE, sweeps))
+
+
+def test_steps_named_by_their_class_are_read():
+    as_classes = [{**step, "type": getattr(transforms, step["type"])} for step in (FIVE, NARROW)]
+    (note,) = check(config(*as_classes), config(FIVE))
+    assert "lets through x -5 to 5 m" in note
+    four = {"type": transforms.LoadPointsFromFile, "load_dim": 5, "use_dim": 4}
+    with pytest.raises(UserError, match=r"the values \[0, 1, 2, 3\] of each point"):
+        check(config(four), config(FIVE))

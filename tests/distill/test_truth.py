@@ -68,3 +68,13 @@ def test_images_have_corners_in_pixels():
     truth = Truth.of(samples, CPU)
     assert torch.equal(truth.boxes[0], corners)
     assert torch.equal(truth.boxes[1], corners)
+
+
+def test_objects_of_classes_that_the_model_does_not_know_are_passed_over():
+    near, far = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5], [9.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.5]
+    samples = [lidar([near, far], [-1, 0]), lidar([near], [-1])]
+    truth = Truth.of(samples, CPU)
+    assert [boxes[:, 0].tolist() for boxes in truth.boxes] == [[9.0], []]
+    assert [labels.tolist() for labels in truth.labels] == [[0], []]
+    everything = Truth.of(samples, CPU, strangers=True)
+    assert [labels.tolist() for labels in everything.labels] == [[-1, 0], [-1]]
