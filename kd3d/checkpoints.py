@@ -96,7 +96,8 @@ def local_checkpoint(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(f"checkpoint {path}: {what}; check the path in the config or command")
+        advice = _how_to_train(path) or "check the path in the config or command"
+        raise UserError(f"checkpoint {path}: {what}; {advice}")
     return path
 
 
@@ -209,6 +210,16 @@ def save_whole(runner: Runner) -> None:
         if isinstance(hook, CheckpointHook):
             for name in ("after_train_iter", "after_train_epoch", "after_val_epoch"):
                 setattr(hook, name, held_back()(getattr(hook, name)))
+
+
+def _how_to_train(path: Path) -> str:
+    """The command that leaves a checkpoint where it is missing; empty if no recipe is known to."""
+    recipe = Path("configs/recipes") / f"{path.parent.parent.name}.py"
+    if path != Path("work_dirs") / recipe.stem / "teacher" / "final.pth":
+        return ""
+    if not recipe.is_file() or not re.search(r"\btrain_teacher\W+True\b", recipe.read_text()):
+        return ""
+    return f"train it: python tools/run_recipe.py {recipe} --only teacher"
 
 
 def _downloaded(url: str) -> Path:

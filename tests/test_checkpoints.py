@@ -103,6 +103,30 @@ def test_a_folder_is_called_one(tmp_path):
         load_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "missing", "says"),
+    [
+        (
+            "train_teacher=True",
+            "work_dirs/long/teacher/final.pth",
+            r"no such file; train it: python tools/run_recipe.py configs/recipes/long.py --only",
+        ),
+        ("seeds=[0]", "work_dirs/long/teacher/final.pth", "no such file; check the path"),
+        ("train_teacher=True", "work_dirs/long/student/final.pth", "check the path"),
+        ("train_teacher=True", "work_dirs/short/teacher/final.pth", "check the path"),
+    ],
+)
+def test_a_teacher_that_a_recipe_trains_names_the_recipe(
+    recipe, missing, says, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "configs" / "recipes"
+    folder.mkdir(parents=True)
+    (folder / "long.py").write_text(f"recipe = dict({recipe})")
+    with pytest.raises(UserError, match=says):
+        load_checkpoint(missing)
+
+
 def test_a_downloaded_checkpoint_is_a_file_to_hash(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     kept = tmp_path / "hub" / "checkpoints" / "weights.pth"
