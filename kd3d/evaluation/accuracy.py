@@ -119,6 +119,9 @@ def write_accuracy_record(
         seed: the run was trained with.
         twin: of a distilled run, the names of its baseline, control and teacher.
         conditions: to add to those found: images, input, schedule, boxes an image, evaluator.
+
+    Raises:
+        UserError: if a value may not be in a record; nothing is written then.
     """
     metric = _record_metric(runner)
     assert metric.accuracy is not None, "write_accuracy_record comes after Runner.test()"
@@ -139,11 +142,15 @@ def write_accuracy_record(
         # an exported file in the detector's place has none to count
         parameters=sum(parameter.numel() for parameter in model.parameters()) or None,
         twin=dict(twin or {}),
-        files=_files(metric, Path(work_dir)),
+        files=_files(metric),
         environment=environment(),
         conditions={**_conditions(runner.cfg, metric), **(conditions or {})},
     )
-    return record.write(Path(work_dir) / RECORD)
+    target = Path(work_dir) / RECORD
+    record.check(target)  # before anything is written
+    if isinstance(metric, NuScenesFastMetric):
+        write_json(target.with_name(CURVES), metric.accuracy.curve_points)
+    return record.write(target)
 
 
 def config_hash(cfg: Config) -> str:
@@ -175,14 +182,10 @@ def _dataset(metric: RecordMetric, dataset: Any) -> dict[str, str]:  # Any: of m
     return {**found, "split": "test"}
 
 
-def _files(metric: RecordMetric, work_dir: Path) -> dict[str, str]:
-    """Paths of what lies beside the record, after writing the curves."""
+def _files(metric: RecordMetric) -> dict[str, str]:
+    """Names of what lies beside the record."""
     files = {} if metric.predictions is None else {"predictions": Path(metric.predictions).name}
-    if isinstance(metric, NuScenesFastMetric):
-        assert metric.accuracy is not None
-        write_json(work_dir / CURVES, metric.accuracy.curve_points)
-        files["curves"] = CURVES
-    return files
+    return {**files, "curves": CURVES} if isinstance(metric, NuScenesFastMetric) else files
 
 
 def _conditions(cfg: Config, metric: RecordMetric) -> dict[str, str | float | int | bool]:

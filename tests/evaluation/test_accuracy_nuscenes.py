@@ -94,6 +94,10 @@ def test_a_test_run_leaves_scores_curves_and_predictions(cfg, tmp_path):
     runner = Runner.from_cfg(cfg)
     metrics = runner.test()
     checkpoint = str(tmp_path / "weights.pth")
+    before = sorted(work_dir.rglob("*"))
+    with pytest.raises(UserError, match="got 'studnt'"):
+        write_accuracy_record(runner, work_dir, checkpoint=checkpoint, role="studnt")
+    assert sorted(work_dir.rglob("*")) == before
     record = Record.read(write_accuracy_record(runner, work_dir, checkpoint=checkpoint))
     assert record.metrics["NDS"] == pytest.approx(100 * metrics["NuScenes/NDS"])
     assert record.metrics["mATE"] == metrics["NuScenes/mATE"]
