@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import load
+from mmengine.fileio import LocalBackend, get_file_backend, load
 from mmengine.logging import print_log
 
 from kd3d.errors import UserError
@@ -56,9 +56,9 @@ class NuScenesFastMetric(BaseMetric):
         prefix: as in ``BaseMetric``.
 
     Raises:
-        UserError: if ``metric`` asks for anything but boxes, tables or split are missing (when
-            a loop brings its dataset, before the first sample), or the samples tested are not
-            those of the split.
+        UserError: if ``metric`` asks for anything but boxes, tables, split or info file are
+            missing (when a loop brings its dataset, before the first sample), or the samples
+            tested are not those of the split.
     """
 
     default_prefix = "NuScenes"
@@ -103,10 +103,20 @@ class NuScenesFastMetric(BaseMetric):
 
     @dataset_meta.setter
     def dataset_meta(self, meta: dict[str, Any]) -> None:
-        """Looks for tables and split at once: they are read after the last sample."""
+        """Checks at once what is needed after the last sample: classes, tables, split, infos."""
         self._dataset_meta: dict[str, Any] | None = meta
+        unknown = sorted(set(meta["classes"]) - set(CLASSES))
+        if unknown:
+            raise UserError(f"NuScenesFastMetric: {unknown} are no classes of nuScenes {CLASSES}")
         version = self._version_of(meta)
         evaluated_scenes(self.data_root, version, self._split_of(version))
+        path = self._info_file()
+        backend = get_file_backend(path, backend_args=self._backend_args)
+        if isinstance(backend, LocalBackend) and not backend.isfile(path):
+            raise UserError(
+                f"NuScenesFastMetric: ann_file={self.ann_file!r}: no such file, nor is it {path}; "
+                "make the data set's infos, or give the dataset's ann_file"
+            )
 
     @property
     def conditions(self) -> dict[str, str | int]:
@@ -138,9 +148,6 @@ class NuScenesFastMetric(BaseMetric):
         """Evaluates all samples; writes the predictions first, so that they outlive an error."""
         meta = self.dataset_meta or {}
         classes = list(meta["classes"])
-        unknown = sorted(set(classes) - set(CLASSES))
-        if unknown:
-            raise UserError(f"NuScenesFastMetric: {unknown} are no classes of nuScenes {CLASSES}")
         version = self._version_of(meta)
         split = self._split_of(version)
         if self._truth is None:
@@ -183,10 +190,14 @@ class NuScenesFastMetric(BaseMetric):
             )
         return split
 
-    def _read_poses(self) -> list[LidarFrame]:
+    def _info_file(self) -> str:
         path = self.ann_file
         if "://" not in path and not Path(path).is_file():
             path = str(Path(self.data_root) / path)
+        return path
+
+    def _read_poses(self) -> list[LidarFrame]:
+        path = self._info_file()
         infos = load(path, backend_args=self._backend_args)
         try:
             return [LidarFrame.of(info) for info in infos["data_list"]]

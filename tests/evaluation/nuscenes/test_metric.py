@@ -145,9 +145,8 @@ def test_what_it_cannot_evaluate_is_refused(dataroot):
         metric.process(None, [{"pred_instances_3d": boxes}])
     with pytest.raises(UserError, match="expected metric='bbox', got 'track'"):
         NuScenesFastMetric(str(dataroot), "infos.pkl", metric="track")
-    metric.dataset_meta = {"classes": ("tram",), "version": "v1.0-mini"}
     with pytest.raises(UserError, match=r"\['tram'\] are no classes"):
-        metric.compute_metrics([])
+        metric.dataset_meta = {"classes": ("tram",), "version": "v1.0-mini"}
     with pytest.raises(UserError, match="set split"):
         metric.dataset_meta = {"classes": ("car",), "version": "v1.0-test"}
 
@@ -159,9 +158,10 @@ def test_what_it_cannot_evaluate_is_refused(dataroot):
         ({"version": "v1.0-trainval"}, "v1.0-trainval: expected the tables of nuScenes"),
         ({"split": "our_vall"}, "expected a list of scenes under 'our_vall'"),
         ({"split": "val"}, "expected a version that ends with 'trainval'"),
+        ({"ann_file": "no.pkl"}, r"ann_file='no.pkl': no such file, nor is it /.*/no\.pkl;"),
     ],
 )
-def test_tables_and_split_are_looked_for_before_the_first_sample(dataroot, option, says):
+def test_tables_split_and_infos_are_looked_for_before_the_first_sample(dataroot, option, says):
     with pytest.raises(UserError, match=says):
         evaluator("NuScenesFastMetric", dataroot, **option)
 
