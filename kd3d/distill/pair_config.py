@@ -28,7 +28,8 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
             the mask reads the teacher's head.
 
     Raises:
-        UserError: a key is missing or unknown, a value cannot be read, or the weight is always 0.
+        UserError: a key is missing or unknown, a value cannot be read, the weight is always 0, or
+            the temperature is 0 while it is not.
     """
     name = config.get("name")
     if not isinstance(name, str) or not name.isidentifier():
@@ -55,7 +56,7 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
             raise UserError(
                 f"pair {name!r}: {type(loss).__name__} has no temperature; remove it from the pair"
             )
-        temperature = Schedule.of(temperature, where=f"pair {name!r}: temperature")
+        temperature = _temperature(temperature, weight, where=f"pair {name!r}: temperature")
     return Pair(
         name,
         Tap.parse(config["student"]),
@@ -65,6 +66,18 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
         temperature=temperature,
         mask=_mask(config.get("mask"), where=f"pair {name!r}: mask"),
     )
+
+
+def _temperature(config: Any, weight: Schedule, *, where: str) -> Schedule:  # Any: a config's
+    found = Schedule.of(config, where=where)
+    reaches_zero = found.start == 0 or found.end == 0
+    if reaches_zero or found.warmup or found.stop < weight.stop:
+        raise UserError(
+            f"{where}: {config!r} is 0 at some time, expected one above 0 as long as the pair has "
+            "a weight; set start and end above 0, leave warmup out, and stop no sooner than the "
+            f"weight does ({weight.stop:g})"
+        )
+    return found
 
 
 def _mask(config: Any, *, where: str) -> PairMask | None:  # Any: checked by build_part

@@ -19,7 +19,8 @@ class Schedule:
         end: value at ``stop``; the start value where absent.
         shape: how it moves from start to end: "constant", "linear" or "cosine".
         warmup: fraction of training over which the value rises linearly from 0, in [0, 1].
-        stop: fraction of training after which the value is 0, in (0, 1]. At 1 it never stops.
+        stop: fraction of training after which the value is 0, in (0, 1]. At 1 it never stops, not
+            even with an end of 0, which no iteration reaches.
     """
 
     start: float

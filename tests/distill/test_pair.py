@@ -261,3 +261,33 @@ def test_maps_that_are_not_by_frame_cannot_leave_frames_out():
     truth = truth_of(NONE, NONE, NONE, unknown=(1,))
     with pytest.raises(UserError, match=r"pair 'fpn' .* tensor \(6, 2, 4, 4\) for 3 frames"):
         pair_from_config(config)(views, views, heads=(None, None), progress=0.0, scene=Scene(truth))
+
+
+NECK = {"name": "neck", "student": "neck", "teacher": "neck"}
+TAUGHT = {**NECK, "loss": {"type": "ChannelWiseDivergence"}}
+FALLING = {"start": 4.0, "end": 1.0, "shape": "linear"}
+
+
+@pytest.mark.parametrize(
+    "temperature",
+    [
+        {**FALLING, "end": 0.0},
+        {**FALLING, "start": 0.0},
+        {**FALLING, "warmup": 0.1},
+        {**FALLING, "stop": 0.7},
+        0.0,
+    ],
+)
+def test_a_temperature_that_is_zero_while_the_weight_is_not_is_refused(temperature):
+    """The losses refuse it: at a stop, that is after most of the training."""
+    weight = {"start": 1.0, "stop": 0.8}
+    with pytest.raises(UserError, match=r"'neck': temperature: .* is 0 at some time.*\(0\.8\)"):
+        pair_from_config({**TAUGHT, "weight": weight, "temperature": temperature})
+
+
+def test_a_temperature_may_stop_with_the_weight():
+    weight = {"start": 1.0, "stop": 0.8, "warmup": 0.1}
+    pair = pair_from_config({**TAUGHT, "weight": weight, "temperature": {**FALLING, "stop": 0.8}})
+    assert pair.temperature.at(0.4) == 4.0 - 3.0 * 0.4 / 0.8
+    assert pair.temperature.stopped(0.8)
+    assert pair.weight.stopped(0.8)

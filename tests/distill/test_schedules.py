@@ -54,6 +54,15 @@ def test_a_weight_of_zero_is_stopped_from_the_start():
     assert not Schedule(0.0, 1.0, "linear").stopped(0.0)
 
 
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_an_end_of_zero_without_a_stop_counts_to_the_last_iteration(shape):
+    schedule = Schedule(2.0, 0.0, shape)
+    assert schedule.at(1.0) == 0.0
+    assert 0 < schedule.at(999 / 1000) < 0.01
+    assert not schedule.stopped(999 / 1000)
+    assert Schedule(2.0, 0.0, shape, stop=0.5).stopped(0.5)
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [
