@@ -35,6 +35,8 @@ def write_bytes(path: PathLike, content: bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())  # after a power failure: no name without its content
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
@@ -46,6 +48,14 @@ def write_bytes(path: PathLike, content: bytes) -> Path:
 def write_json(path: PathLike, value: Any) -> Path:  # Any: whatever json can write
     """Writes ``value`` as indented JSON, whole or not at all."""
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: PathLike) -> Any:  # Any: whatever is in it
+    """What a JSON file holds; None if it is absent, or damaged, as a power failure leaves one."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def user_cache() -> Path:

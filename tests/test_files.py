@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from kd3d.files import free_path
+from kd3d.files import free_path, read_json, write_json
 
 
 def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
@@ -11,3 +13,25 @@ def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
     with pytest.raises(FileExistsError, match=r"out\.json exists; replace it with --force"):
         free_path(path, force=False)
     assert path.read_text() == "earlier"
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a power failure may leave an empty file under the name."""
+    path, synced = tmp_path / "a.json", []
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(path, {"a": 1})
+    assert synced == [(len(path.read_text()), False)]
+    assert read_json(path) == {"a": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0", b'{"a": ', b"\xff", None])
+def test_json_that_is_damaged_or_absent_is_none(content, tmp_path):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_json(path) is None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kd3d.distill.cache_entry import Layout, Skeleton
+from kd3d.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,12 @@ class FeatureStore:
         self._read_up_to[index] = self._index.tell()
 
     def skeleton(self) -> Skeleton:
-        """What :meth:`set_skeleton` kept, or None."""
-        path = self.folder / "skeleton.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        """What :meth:`set_skeleton` kept; None where it is absent or damaged."""
+        return read_json(self.folder / "skeleton.json")
 
     def set_skeleton(self, skeleton: Skeleton) -> None:
         """Keeps the nesting that all entries share."""
-        path = self.folder / f"skeleton-{uuid.uuid4().hex}.tmp"
-        path.write_text(json.dumps(skeleton))
-        path.replace(self.folder / "skeleton.json")
+        write_json(self.folder / "skeleton.json", skeleton)
 
     def close(self) -> None:
         """Closes all files; harmless when called twice."""

@@ -1,11 +1,10 @@
 """After the runs: export and latency of teacher and student, and the report."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from kd3d.errors import UserError
-from kd3d.files import write_json
+from kd3d.files import read_json, write_json
 from kd3d.recipes.children import Command
 from kd3d.recipes.crew import Crew, finish
 from kd3d.recipes.execute import all_settings
@@ -40,7 +39,7 @@ def export_roles(
         out = work_dir / "export" / role
         origin = {"settings": settings[run.name], "input_size": input_size and list(input_size)}
         note = out / "origin.json"
-        if all((out / record).is_file() for record in _RECORDS) and _read(note) == origin:
+        if all((out / record).is_file() for record in _RECORDS) and read_json(note) == origin:
             continue
         finish(crew, f"export of {role}", _export_commands(run, folder, out, input_size, crew))
         write_json(note, origin)
@@ -74,7 +73,3 @@ def _export_commands(
     )
     benchmark = crew.machine.tool("benchmark.py", out, "--backend", "onnxruntime")
     return [Command("export", export, log), Command("latency", benchmark, log)]
-
-
-def _read(path: Path) -> object:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from kd3d.checkpoints import load_checkpoint
 from kd3d.errors import UserError
-from kd3d.files import sha256_of, write_json
+from kd3d.files import read_json, sha256_of, write_json
 from kd3d.recipes.plan import Pace, Run
 from kd3d.report.record import Record
 
@@ -144,7 +144,12 @@ class RunFolder:
         file = self.plan / "settings.json"
         if not file.is_file():
             return None
-        settings: Settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = read_json(file)
+        if not isinstance(settings, dict):
+            raise UserError(
+                f"{file}: damaged, as by a power failure, so nobody knows with which settings this "
+                f"run was made; delete {self.path} to do it again, or use another --work-dir"
+            )
         return settings
 
 
@@ -188,7 +193,9 @@ def settings_of(
             for root in sorted(set(_texts(config, "data_root"))):
                 record = Path(root) / _SET_FILE
                 if record.is_file():
-                    made_with = json.loads(record.read_text(encoding="utf-8"))
+                    made_with = read_json(record)
+                    if made_with is None:
+                        raise UserError(f"{record}: damaged; make the data set anew")
                     _flatten(f"data.{root}", made_with, settings)
     result: Settings = json.loads(json.dumps(settings, default=str))  # tuples become lists
     return result

@@ -49,6 +49,17 @@ def test_a_value_beyond_half_precision_is_refused():
     to_bytes([torch.tensor([7e4])], torch.bfloat16)
 
 
+def test_a_damaged_nesting_counts_as_absent_and_is_written_again(tmp_path):
+    store = FeatureStore(tmp_path)
+    assert store.skeleton() is None
+    for nesting in ([[0], None], [1]):
+        store.set_skeleton(nesting)
+        assert FeatureStore(tmp_path).skeleton() == nesting
+        (tmp_path / "skeleton.json").write_text("")  # a power failure
+        assert store.skeleton() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["skeleton.json"]
+
+
 def test_entries_survive_the_process(tmp_path):
     store = FeatureStore(tmp_path)
     for value in (1, 2):

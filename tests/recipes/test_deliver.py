@@ -70,6 +70,8 @@ def test_what_was_exported_stays_until_size_or_run_change(deliver, tmp_path):
     assert len(deliver(size=(32, 96))[0]) == 2
     (tmp_path / "export/teacher/record-latency-onnxruntime.json").unlink()
     assert len(deliver(size=(32, 96))[0]) == 2
+    (tmp_path / "export/teacher/origin.json").write_text("")  # a power failure
+    assert len(deliver(size=(32, 96))[0]) == 2
 
 
 def test_a_size_left_out_is_left_to_the_config(deliver):

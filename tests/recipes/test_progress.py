@@ -119,6 +119,26 @@ def test_weights_that_only_one_side_knows_make_no_other_run(tmp_path):
     assert not folder.is_of({**known, f"weights.{start}": "another"})
 
 
+@pytest.mark.parametrize("content", ["", "\0\0", '{"seed": ', "null"])
+def test_a_damaged_note_of_the_settings_is_named(content, tmp_path):
+    """What is there may be hours of training: nothing is deleted for it."""
+    folder, settings = RunFolder(tmp_path / "run"), settings_of(run(), {})
+    folder.claim(settings)
+    torch.save({"state_dict": {}}, folder.path / "iter_5.pth")
+    (folder.plan / "settings.json").write_text(content)
+    says = r"settings\.json: damaged.* delete .*run to do it again"
+    for ask in (folder.claim, folder.check, folder.is_of):
+        with pytest.raises(UserError, match=says):
+            ask(settings)
+    assert (folder.path / "iter_5.pth").is_file()
+
+
+def test_a_damaged_note_of_the_data_is_named(tmp_path):
+    (tmp_path / "set.json").write_text("")
+    with pytest.raises(UserError, match=r"set\.json: damaged; make the data set anew"):
+        settings_of(on_data(tmp_path), {})
+
+
 def on_data(root, **entries):
     loader = {"dataset": {"datasets": [{"data_root": f"{root}/"}, {"data_root": "nowhere"}]}}
     return run(train=Config({"train_dataloader": loader}), **entries)
