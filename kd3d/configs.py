@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
@@ -107,6 +108,27 @@ def type_name(settings: Any) -> str:  # Any: config values
     kind = settings.get("type") if isinstance(settings, Mapping) else None
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
     return name.split(".")[-1]
+
+
+def custom_hooks(config: Config, *, without: str = "") -> list[Any]:  # Any: config values
+    """A config's ``custom_hooks``: dicts, or hooks that were built.
+
+    Args:
+        config: any.
+        without: class whose dicts are left out.
+
+    Raises:
+        UserError: it is no list of those.
+    """
+    given = config.get("custom_hooks") or []
+    listed = isinstance(given, list | tuple)
+    wrong = [hook for hook in given if not isinstance(hook, Mapping | Hook)] if listed else [given]
+    if wrong:
+        raise UserError(
+            f"config {config.filename}: custom_hooks is a list of dicts, [dict(type=...), ...]; "
+            f"got {wrong[0]!r}{' in it' if listed else ''}"
+        )
+    return [hook for hook in given if not without or type_name(hook) != without]
 
 
 def has_unlabelled(dataset: Any) -> bool:  # Any: config values

@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="a config with a DistillHook")
+    parser.add_argument("config", help="with a DistillHook; with --modules any")
     parser.add_argument(
         "--modules", action="store_true", help="list the modules of student and teacher"
     )

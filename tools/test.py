@@ -15,7 +15,7 @@ import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.backends.bundle import Bundle
 from kd3d.building import building
 from kd3d.checkpoints import load_checkpoint, load_weights, use_safe_loading
-from kd3d.configs import Options, default_work_dir, load_config, require_entries
+from kd3d.configs import Options, custom_hooks, default_work_dir, load_config, require_entries
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import prepare_test, write_accuracy_record
 from kd3d.report.record import ROLES
@@ -55,8 +55,7 @@ def configured(args: argparse.Namespace) -> Config:
     config.work_dir = default_work_dir(config, args.config, args.work_dir)
     config.resume = False
     config.load_from = None if args.backend else args.checkpoint
-    hooks = config.get("custom_hooks") or []  # a test needs no teacher
-    config.custom_hooks = [hook for hook in hooks if hook.get("type") != "DistillHook"]
+    config.custom_hooks = custom_hooks(config, without="DistillHook")  # a test needs no teacher
     if args.show_dir and config.get("default_scope") == "mmdet3d":
         raise UserError(
             f"--show-dir {args.show_dir}: paints 2D boxes into images, but {args.config} detects "

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from kd3d.configs import custom_hooks, type_name
 from kd3d.distill.hook import DistillHook
+from kd3d.distill.hook_config import checked_teacher, hook_label
 from kd3d.distill.preflight import PairReport, table
 from kd3d.distill.probe import training_batch
 from kd3d.distill.recorder import describe
-from kd3d.distill.teacher import build_teacher_model, teacher_config
+from kd3d.distill.teacher import RANDOM, build_teacher_model, teacher_config
 from kd3d.distill.teacher_input import TeacherInput
 from kd3d.errors import UserError
 
@@ -103,29 +105,31 @@ def inspect_modules(config: Config) -> dict[str, list[ModuleOutput]]:
         By model: "student", "teacher of <hook>".
 
     Raises:
-        UserError: a teacher cannot be built.
+        UserError: a teacher cannot be built, or ``custom_hooks`` is no list of hooks.
     """
     found: dict[str, list[ModuleOutput]] = {}
     config = Config(config._cfg_dict.copy())
-    hooks = list(config.get("custom_hooks") or [])
-    distilling = [hook for hook in hooks if hook.get("type") == "DistillHook"]
-    config.custom_hooks = [hook for hook in hooks if hook not in distilling]
+    distilling = [hook for hook in custom_hooks(config) if type_name(hook) == "DistillHook"]
+    config.custom_hooks = custom_hooks(config, without="DistillHook")
 
     def look(runner: Any) -> None:
         batch = training_batch(runner, runner.model)
         found["student"] = module_outputs(runner.model, batch)
         for hook in distilling:
-            teacher = teacher_config(hook["teacher"]["config"])
+            name = hook.get("name", "distill")
+            teacher = hook.get("teacher")
+            if isinstance(teacher, Mapping):  # its modules can be looked at before it is trained
+                teacher = {"checkpoint": RANDOM, **teacher}
+            given = checked_teacher(teacher, hook_label(name))
             model = build_teacher_model(
-                teacher,
-                hook["teacher"].get("checkpoint") or "random",
+                teacher_config(given["config"]),
+                given["checkpoint"],
                 device=next(runner.model.parameters()).device,
             )
-            name = f"teacher of {hook.get('name', 'distill')}"
             student: Any = runner.model  # Any: data_preprocessor of an untyped library
             prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
             inputs = prepare(batch["inputs"], batch["data_samples"])
-            found[name] = module_outputs(model.eval(), {**batch, "inputs": inputs})
+            found[f"teacher of {name}"] = module_outputs(model.eval(), {**batch, "inputs": inputs})
 
     _run_until_training(config, look)
     return found

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kd3d.bev_grid import BevGrid
-from kd3d.configs import has_unlabelled, type_name
+from kd3d.configs import custom_hooks, has_unlabelled, type_name
 from kd3d.distill.distiller import Distiller, check_names
 from kd3d.distill.gradients import (
     compute_once,
@@ -233,14 +233,14 @@ def check_custom_hooks(config: Config) -> None:
     it in a config between the two.
 
     Raises:
-        UserError: names the dropped hooks and prints the line to write.
+        UserError: names the dropped hooks and prints the line to write, or it is no list of hooks.
     """
-    path = config.filename
+    own, path = custom_hooks(config), config.filename
     if not path or not Path(path).is_file():
         return
     dropped: list[str] = []
     for base in _bases(path):
-        kept = [_type(hook) for hook in config.get("custom_hooks") or []]
+        kept = [_type(hook) for hook in own]
         for hook in base.get("custom_hooks") or []:
             if _type(hook) in kept:
                 kept.remove(_type(hook))

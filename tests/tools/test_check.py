@@ -44,9 +44,37 @@ def test_modules_are_listed_for_student_and_teacher(run, config):
         assert "bbox_head.retina_cls" in part
 
 
+def test_modules_of_a_plain_config(run, written, tmp_path):
+    path = _with_hooks(written(tmp_path), tmp_path, "[dict(type='CheckInvalidLossHook')]")
+    done = run("check.py", path, "--modules")
+    assert done.returncode == 0
+    assert "bbox_head.retina_cls" in done.stdout
+    assert "teacher" not in done.stdout
+
+
+def test_a_hook_may_be_named_with_its_scope(run, config):
+    scoped = "custom_hooks.0.type=mmengine.DistillHook"
+    done = run("check.py", config, "--modules", "--cfg-options", scoped)
+    assert "teacher of distill:" in done.stdout
+
+
+@pytest.mark.parametrize("hooks", ["[EMAHook]", "[None]", "dict(type='EMAHook')"])
+@pytest.mark.parametrize("flags", [[], ["--modules"]])
+def test_custom_hooks_that_are_no_list_of_dicts(refused, config, tmp_path, flags, hooks):
+    text = refused("check.py", _with_hooks(config, tmp_path, hooks), *flags)
+    assert "custom_hooks is a list of dicts, [dict(type=...), ...]; got" in text
+
+
+def _with_hooks(config, folder, hooks):
+    path = folder / "hooks.py"
+    path.write_text(f"EMAHook = 'EMAHook'\n{config.read_text()}\ncustom_hooks = {hooks}\n")
+    return path
+
+
 @pytest.mark.parametrize(
     ("option", "says"),
     [
+        ("custom_hooks.0.teacher=random", "teacher needs config and checkpoint"),
         ("custom_hooks.0.pairs.0.student=nek", "no module 'nek' (tap 'nek'); did you mean 'neck'?"),
         ("custom_hooks.0.pairs.0.weigth=2", "pair 'neck': unknown ['weigth']"),
         ("custom_hooks.0.pairs.1.name=neck", "pair names must be unique"),

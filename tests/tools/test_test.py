@@ -69,6 +69,7 @@ def test_the_teacher_is_not_needed(run, config, checkpoint, tmp_path):
         ("test_evaluator.ann_file=no.json", "no.json"),
         ("test_dataloader.dataset.ann_file=no.json", "no.json: no such file; make the data set"),
         ("test_dataloader=None", "it has no test_dataloader"),
+        ("custom_hooks=[EMAHook]", "custom_hooks is a list of dicts"),
     ],
 )
 def test_mistakes_in_a_config(refused, config, checkpoint, tmp_path, option, says):
