@@ -10,7 +10,9 @@ class Tolerances:
     """Limits of the three levels of parity, and of one layer where they fail.
 
     Attributes:
-        relative: largest difference of an output tensor as a share of its largest value.
+        relative: largest difference of an output tensor as a share of the range of its values and
+            0. At 1 a row may be another one of the frame (``rms`` says how many may), but no value
+            is beyond what the reference knows.
         rms: root mean square of its differences as a share of that of its values.
         iou: least overlap of two boxes in an image that are the same box.
         box: largest difference of two 3D boxes that are the same, in any of their values: metres,

@@ -61,7 +61,7 @@ def faults_of_description(
         if not difference.max_relative <= limit:
             faults.append(
                 f"sample.npz: output '{name}' differs from PyTorch's by "
-                f"{difference.max_relative:.1e} of its largest value (limit {limit:.0e})"
+                f"{difference.max_relative:.1e} of its range (limit {limit:.0e})"
             )
     return faults
 

@@ -25,9 +25,20 @@ def backend(factor):
     return PytorchBackend(Scale(factor), [TensorSpec("x", (None,), "float32")], ["y"])
 
 
-def test_difference_is_largest_and_relative_to_largest_value():
-    difference = tensor_difference(np.float32([1, -4]), np.float32([1, -3]))
-    assert (difference.max_abs, difference.max_relative) == (1.0, 0.25)
+@pytest.mark.parametrize(
+    ("expected", "received", "relative"),
+    [
+        ([1, -4], [1, -3], 1 / (1 + 4)),
+        ([1, 4], [1, 3], 1 / 4),  # 0 is in the range
+        ([-2, -4], [-2, -3], 1 / 4),
+        ([4, -4], [-4, -4], 1.0),  # the farthest that two values of one tensor can be
+        ([0, 0], [0, 1], 1.0),
+    ],
+)
+def test_difference_is_largest_and_relative_to_the_range(expected, received, relative):
+    difference = tensor_difference(np.float32(expected), np.float32(received))
+    assert difference.max_relative == pytest.approx(relative)
+    assert difference.max_abs == max(abs(np.float32(expected) - np.float32(received)))
 
 
 def test_difference_of_shapes_is_infinite_and_of_nan_never_passes():

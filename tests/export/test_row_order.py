@@ -124,6 +124,30 @@ def test_a_file_that_ruins_all_small_scores_is_seen(precision, spoiled):
         assert tensor_difference(expected[name], found[name]).rms > limits.rms
 
 
+def seen_on_one_side(count, **outside):
+    """A frame of 500 rows whose last ``count`` are objects that INT8 sees and PyTorch hardly."""
+    draw = np.random.default_rng(0)
+    shown = draw.uniform(-25.6, 25.6, (1, 500, 9)).astype(np.float32)
+    scores = np.linspace(0.9, 0.02, 500, dtype=np.float32)[None] ** 2
+    expected = {"boxes": shown, "scores": scores, "labels": np.zeros((1, 500), np.int32)}
+    received = {name: array.copy() for name, array in expected.items()}
+    received["boxes"][0, 500 - count :, :2] *= -1  # at the other side of the vehicle
+    received["scores"][0, 500 - count :] = 0.389
+    for axis, value in outside.items():
+        received["boxes"][0, -1, int(axis[1:])] = value
+    limits = TOLERANCES["int8"]
+    found = coarse(expected, received, [500], lost=1 - limits.matched)
+    worst = [tensor_difference(expected[name], found[name]) for name in expected]
+    return all(d.max_relative <= limits.relative and d.rms <= limits.rms for d in worst)
+
+
+def test_one_object_that_only_one_side_sees_is_no_damage():
+    """It was a matter of where the row lies that it is compared with: up to 51.2 m from it."""
+    assert seen_on_one_side(1)
+    assert not seen_on_one_side(100)
+    assert not seen_on_one_side(1, _3=80.0)  # a length that no box of the frame has
+
+
 def test_any_other_difference_is_left():
     expected, received = rows(0.9, 0.7, 0.5), rows(0.9, 0.7, 0.5)
     received["boxes"][0, 1, 1] = 33.0
