@@ -9,7 +9,8 @@ DIR is a device bundle: model.onnx (fp32) and perhaps model-fp16.onnx and model-
 export.json (inputs, outputs, pre- and post-processing, classes, hashes), sample.npz (inputs, and
 what PyTorch answers to them), config.py, weights.pth, and records of the parity with PyTorch. NMS
 is not in the files; export.json says how to do it. If one of them fails parity, all of it goes to
-DIR.rejected, exit code 1. tools/parity.py DIR asks again, on other backends and by the task metric.
+DIR.rejected, exit code 1; DIR has those that passed. tools/parity.py DIR asks again, on other
+backends and by the task metric.
 
 Precision lives in the file. fp32 is always there: the others are made from it. fp16 keeps what is
 fragile in fp32, found by measurement. int8 is calibrated on --calibration frames of the training
@@ -35,9 +36,10 @@ from kd3d.checkpoints import load_checkpoint
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.export.detector_export import export_detector
-from kd3d.export.folder import replace_rejected, whole_folder
+from kd3d.export.folder import whole_folder
 from kd3d.export.precisions import add_precision
-from kd3d.export.proof import export_parity, parity_text, write_export_record
+from kd3d.export.proof import Exported, export_parity, parity_text, write_export_record
+from kd3d.export.rejection import reject
 from kd3d.report.record import ROLES
 
 _IMAGE_SIZE = "px of an image before padding, if smaller (two-stage detectors, DETR)"
@@ -70,22 +72,23 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Writes the export folder, or exits with 1 if a file is not equal to PyTorch."""
+    """Writes the export folder; exits with 1 if a file is not equal to PyTorch."""
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         with whole_folder(args.out, force=args.force) as folder:
-            failed = export(args, cfg, folder)
-            if failed:
-                rejected = replace_rejected(folder, args.out)
+            exported, failed = export(args, cfg, folder)
+            rejected = reject(exported, failed, args.out) if failed else None
+    if passed := [name for name in exported.manifest.models if name not in failed]:
+        print(f"wrote {args.out}: {', '.join(passed)}")
     if failed:
-        advice = _INT8_ADVICE.format(max(64, 2 * args.calibration)) if failed == "int8" else ""
-        raise SystemExit(f"parity failed; the files are in {rejected}{advice}")
-    print(f"wrote {args.out}")
+        advice = _INT8_ADVICE.format(max(64, 2 * args.calibration)) if "int8" in failed else ""
+        raise SystemExit(f"parity of {', '.join(failed)} failed; see {rejected}{advice}")
 
 
-def export(args: argparse.Namespace, cfg: Config, folder: Path) -> str | None:
-    """Writes, compares and records each precision; ends at the first that fails, and names it."""
+def export(args: argparse.Namespace, cfg: Config, folder: Path) -> tuple[Exported, list[str]]:
+    """Writes, compares and records each precision; those that fail. Without fp32 there is none."""
+    failed: list[str] = []
     checkpoint = load_checkpoint(args.checkpoint)
     exported = export_detector(
         *(cfg, checkpoint, folder),
@@ -107,9 +110,10 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> str | None:
         result = export_parity(exported, precision)
         write_export_record(exported, result, precision, role=args.role, name=args.name)
         print(parity_text(result, precision))
-        if not result.passed:
-            return str(precision)
-    return None
+        failed += [] if result.passed else [precision]
+        if "fp32" in failed:
+            break
+    return exported, failed
 
 
 if __name__ == "__main__":

@@ -108,8 +108,12 @@ def write_export_record(
         role=role,
         name=name,
     )
-    file = RECORD if precision == "fp32" else f"record-parity-onnxruntime-{precision}.json"
-    return record.write(exported.folder / file)
+    return record.write(exported.folder / record_file(precision))
+
+
+def record_file(precision: str) -> str:
+    """Name of the record of a file's parity, in the export folder."""
+    return RECORD if precision == "fp32" else f"record-parity-onnxruntime-{precision}.json"
 
 
 def worst_part(result: Parity) -> str:

@@ -7,9 +7,12 @@ import torch
 from toys_pillars import pillar_config, pillar_detector
 
 import kd3d.export.proof
+from kd3d.backends.bundle import Bundle
 from kd3d.backends.tolerances import Tolerances
+from kd3d.errors import UserError
 from kd3d.export.deployable import deployable
 from kd3d.export.onnx_model import onnx_from_model
+from kd3d.export.parity_gate import parity_gate
 from kd3d.report.record import Record
 
 
@@ -19,7 +22,7 @@ def test_export_then_benchmark(call, checkpoint, tmp_path):
     code, text, _ = call("export.py", *arguments)
     assert code == 0
     assert "fp32 parity over 2 inputs: passed" in text
-    assert text.endswith(f"wrote {out}\n")
+    assert text.endswith(f"wrote {out}: fp32\n")
     exported = Record.read(out / "record-export.json")
     assert (exported.role, exported.conditions["input"]) == ("baseline", "64x96")
 
@@ -57,7 +60,8 @@ def test_failed_parity_leaves_only_the_rejected_folder(call, checkpoint, tmp_pat
     monkeypatch.setitem(kd3d.export.proof.TOLERANCES, "fp32", unreachable)
     out = tmp_path / "exports" / "student"
     code, text, _ = call("export.py", *checkpoint("retinanet"), "--out", out)
-    assert code == f"parity failed; the files are in {out}.rejected"  # exit code 1, on stderr
+    assert code == f"parity of fp32 failed; see {out}.rejected"  # exit code 1, on stderr
+    assert "wrote" not in text
     assert "FAILED" in text
     assert [path.name for path in out.parent.iterdir()] == ["student.rejected"]
     rejected = Record.read(out.parent / "student.rejected" / "record-export.json")
@@ -111,12 +115,31 @@ def test_a_failed_int8_file_says_what_to_try(call, checkpoint, tmp_path, monkeyp
     out = tmp_path / "student"
     flags = ("--out", out, "--precision", "int8", "--image", image)
     code, *_ = call("export.py", *checkpoint("retinanet"), *flags)
-    assert code.startswith(
-        f"parity failed; the files are in {out}.rejected; try --calibration 128 or"
-    )
+    assert code.startswith(f"parity of int8 failed; see {out}.rejected; try --calibration 128 or")
     assert code.endswith("or leave int8 out of --precision")
     code, *_ = call("export.py", *checkpoint("retinanet"), *flags, "--calibration", "8", "--force")
     assert "--calibration 64 or more" in code
+
+
+def test_what_passed_is_published_beside_what_failed(call, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(kd3d.export.proof.TOLERANCES, "fp16", Tolerances(relative=-1.0))
+    image = tmp_path / "grey.png"
+    cv2.imwrite(str(image), np.full((64, 96, 3), 99, np.uint8))
+    out = tmp_path / "exports" / "student"
+    flags = ("--out", out, "--precision", "fp16", "int8", "--image", image)
+    code, text, _ = call("export.py", *checkpoint("retinanet"), *flags)
+    assert code == f"parity of fp16 failed; see {out}.rejected"
+    assert text.splitlines()[-1] == f"wrote {out}: fp32, int8"
+    rejected = out.with_name("student.rejected")
+    assert sorted(out.parent.iterdir()) == [out, rejected]
+    assert list(Bundle.read(rejected).models) == ["fp32", "fp16", "int8"]
+    bundle = Bundle.read(out)
+    assert list(bundle.models) == ["fp32", "int8"]
+    gone = {path.name for path in rejected.iterdir()} - {path.name for path in out.iterdir()}
+    assert gone == {"model-fp16.onnx", "record-parity-onnxruntime-fp16.json"}
+    with pytest.raises(UserError, match="fp16"):
+        bundle.model_path("fp16")
+    assert parity_gate(out, say=lambda _: None, backends=["onnxruntime"]).passed
 
 
 def test_pillar_detector_needs_no_size(call, tmp_path):
