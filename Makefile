@@ -32,9 +32,10 @@ demo-full: install
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_long.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_few_labels_long.py --jobs 2
 	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_fleet.py --jobs 2
+	$(BIN)/python tools/run_recipe.py configs/recipes/synthetic_fleet_unturned.py --jobs 2
 	$(BIN)/python tools/report.py work_dirs/synthetic_all_labels work_dirs/synthetic_few_labels \
 		work_dirs/synthetic_few_labels_long work_dirs/synthetic_long work_dirs/synthetic_fleet \
-		--out work_dirs/synthetic_report
+		work_dirs/synthetic_fleet_unturned --out work_dirs/synthetic_report
 	@echo "report: $(CURDIR)/work_dirs/synthetic_report/index.html"
 
 test: install

@@ -13,6 +13,7 @@ from pathlib import Path
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.recipes.clock import Clock
+from kd3d.recipes.continued import continued
 from kd3d.recipes.crew import Crew, Machine
 from kd3d.recipes.deliver import EXPORTED, export_roles, report
 from kd3d.recipes.execute import execute, only_command_in
@@ -72,6 +73,7 @@ def main() -> None:
         work_dir = args.work_dir or Path("work_dirs") / recipe.name
         teacher = load_config(teacher_hook(recipe.distilled, recipe.teacher).teacher.config)
         runs = plan_runs(recipe, teacher, work_dir)
+        runs = continued(runs, recipe.continues, wanted=select(runs, args.only))
         chosen, exports = select(runs, args.only), len(EXPORTED) if recipe.export else 0
         say(f"data: {len(recipe.prepare)} commands, then {len(chosen)} runs, {exports} exports")
         with only_command_in(work_dir) as lock, Crew(machine, say, lock=lock) as crew:

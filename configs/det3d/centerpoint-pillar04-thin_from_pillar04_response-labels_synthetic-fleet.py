@@ -31,18 +31,18 @@ distill.pairs = distill.pairs[1:]  # the response; with few labels BEV features 
 distill.additional_labels = dict(teacher="pts_bbox_head", unlabelled=True, score_threshold=0.3)
 distill.teacher.cache.max_gb = 12
 custom_hooks = [*_base_.custom_hooks[:-1], distill]
-max_iters = 28000
+max_iters = 44000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),
-    # down twice, the second time from half as high
+    # down three times, after the first from half as high
     dict(
         type="CosineRestartLR",
         by_epoch=False,
         begin=30,
         end=max_iters,
-        periods=[15970, 12000],
-        restart_weights=[1.0, 0.5],
+        periods=[15970, 12000, 16000],
+        restart_weights=[1.0, 0.5, 0.5],
         eta_min=0.0,
     ),
 ]

@@ -82,6 +82,8 @@ class Recipe:
             test pipeline's images, or its point cloud range).
         prepare: commands that make the data.
         variants: distilled runs beside the main one, for an ablation.
+        continues: work dir of a recipe whose runs are gone on from, each student from the last
+            weights of the run of its name; "" to start anew.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Recipe:
     input_size: tuple[int, int] | None = None
     prepare: tuple[Preparation, ...] = ()
     variants: tuple[Variant, ...] = ()
+    continues: str = ""
 
 
 def read_recipe(
@@ -200,13 +203,13 @@ def _variants(value: Mapping[str, Mapping[str, Any]], path: Path) -> tuple[Varia
     )
 
 
-def _teacher(value: str, path: Path) -> str:
+def _text(value: str, path: Path) -> str:
     return str(value)
 
 
 _PARSERS: dict[str, Callable[[Any, Path], Any]] = {  # Any: one kind of value for each key
     "seeds": _seeds,
-    "teacher": _teacher,
+    "teacher": _text,
     "train_teacher": _flag,
     "control": _control,
     "equal_wall_clock": _flag,
@@ -214,4 +217,5 @@ _PARSERS: dict[str, Callable[[Any, Path], Any]] = {  # Any: one kind of value fo
     "input_size": _input_size,
     "prepare": _prepare,
     "variants": _variants,
+    "continues": _text,
 }

@@ -28,6 +28,7 @@ STUDENT_FROM_TEACHER = {
     FEW_LABELS,
     f"{FEW_LABELS}-long",
     "centerpoint-pillar04-thin_from_pillar04_response-labels_synthetic-fleet",
+    "centerpoint-pillar04-thin_from_pillar04_response-labels_synthetic-fleet-unturned",
 }
 
 
