@@ -131,6 +131,12 @@ def custom_hooks(config: Config, *, without: str = "") -> list[Any]:  # Any: con
     return [hook for hook in given if not without or type_name(hook) != without]
 
 
+def size_pair(size: Any) -> tuple[int, int]:  # Any: config values
+    """(W, H) px of a config's ``scale`` or ``size``, where one number stands for both."""
+    width, height = [size, size] if isinstance(size, int | float) else size[:2]
+    return int(width), int(height)
+
+
 def has_unlabelled(dataset: Any) -> bool:  # Any: config values
     """Whether a data set's dict has ``Unlabelled`` frames, however it is wrapped or joined."""
     if not isinstance(dataset, Mapping):

@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from kd3d.checkpoints import local_checkpoint
+from kd3d.configs import size_pair
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.evaluation.kitti_metric import KittiRecordMetric
@@ -93,6 +94,7 @@ def prepare_test(cfg: Config, work_dir: str | Path) -> None:
     if kind.predictions:
         evaluator["predictions"] = str(Path(work_dir) / kind.predictions)
     cfg.test_evaluator = evaluators
+    _conditions_of(cfg)  # for the record; what cannot be read fails before the test, not after
 
 
 def write_accuracy_record(
@@ -189,10 +191,14 @@ def _files(metric: RecordMetric) -> dict[str, str]:
 
 
 def _conditions(cfg: Config, metric: RecordMetric) -> dict[str, str | float | int | bool]:
-    found: dict[str, str | float | int | bool] = dict(metric.conditions)
-    scales = [step["scale"] for step in _resizes(cfg.test_dataloader) if "scale" in step]
+    return {**metric.conditions, **_conditions_of(cfg)}
+
+
+def _conditions_of(cfg: Config) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    scales = [step["scale"] for step in _resizes(cfg.test_dataloader) if step.get("scale")]
     if scales:
-        found["input"] = "x".join(str(size) for size in scales[0])
+        found["input"] = "x".join(str(size) for size in size_pair(scales[0]))
     for limit in ("max_epochs", "max_iters"):
         if (cfg.get("train_cfg") or {}).get(limit):
             found[limit] = int(cfg.train_cfg[limit])

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kd3d.configs import size_pair
 from kd3d.errors import UserError
 
 Step = Mapping[str, Any]  # Any: a transform's own settings
@@ -49,10 +50,10 @@ def image_size(cfg: Config) -> tuple[int, int]:
     for step in pipeline_steps(cfg):
         kind = str(step.get("type")).rpartition(".")[2]
         if kind in ("Resize", "FixScaleResize") and step.get("scale"):
-            scale = _pair(step["scale"])  # (W, H); with keep_ratio only (long, short) counts
+            scale = size_pair(step["scale"])  # (W, H); with keep_ratio only (long, short) counts
             width, height = (max(scale), min(scale)) if step.get("keep_ratio") else scale
         elif kind == "Pad" and step.get("size"):
-            width, height = _pair(step["size"])
+            width, height = size_pair(step["size"])
         elif kind == "Pad" and step.get("pad_to_square"):
             width = height = max(width, height)
     if not width:
@@ -135,12 +136,6 @@ def pad_to_size(images: Tensor, size: tuple[int, int], value: float) -> Tensor:
             f"takes {size[0]}x{size[1]}; export again with an --input-size that holds all images"
         )
     return F.pad(images, (0, size[1] - width, 0, size[0] - height), value=value)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, (int, float)):
-        return int(value), int(value)
-    return int(value[0]), int(value[1])
 
 
 def _plain(steps: list[Step]) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from kd3d.errors import UserError
-from kd3d.evaluation.accuracy import config_hash, prepare_test, write_accuracy_record
+from kd3d.evaluation.accuracy import (
+    _conditions,
+    config_hash,
+    prepare_test,
+    write_accuracy_record,
+)
+from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.files import sha256_of
 from kd3d.report.record import Record
 
@@ -139,6 +145,23 @@ def test_a_test_run_leaves_predictions_and_a_record(cfg, tmp_path):
     assert record.conditions["input"] == "320x192"
     assert record.conditions["schedule"] == "short"
     assert len(json.loads((work_dir / record.files["predictions"]).read_text())) == 2
+
+
+@pytest.mark.parametrize(
+    ("resize", "size"),
+    [({"scale": 256}, "256x256"), ({"scale": [320, 192]}, "320x192"), ({"scale": None}, None)],
+)
+def test_a_record_tells_any_size_that_resize_takes(cfg, tmp_path, resize, size):
+    cfg.test_dataloader.dataset.pipeline = [{"type": "Resize", **resize}]
+    prepare_test(cfg, tmp_path)
+    metric = CocoRecordMetric(str(tmp_path / "truth.json"))
+    assert _conditions(cfg, metric).get("input") == size
+
+
+def test_a_size_that_no_record_can_tell_fails_before_the_test(cfg, tmp_path):
+    cfg.test_dataloader.dataset.pipeline = [{"type": "Resize", "scale": ("a", "b")}]
+    with pytest.raises(ValueError, match="invalid literal"):
+        prepare_test(cfg, tmp_path)
 
 
 def test_the_evaluator_of_mmdet_is_replaced_and_the_one_of_validation_left(cfg, tmp_path):

@@ -32,6 +32,7 @@ def config(*steps, divisor=32, **dataset):
         ([RESIZE], 1, (800, 1333)),
         ([{"type": "mmdet.Resize", "scale": (96, 160), "keep_ratio": True}], 32, (96, 160)),
         ([{"type": "Resize", "scale": (96, 160), "keep_ratio": False}], 32, (160, 96)),
+        ([{"type": "Resize", "scale": 250}], 32, (256, 256)),
         ([RESIZE, {"type": "Pad", "size": (1344, 768)}], 32, (768, 1344)),
         ([RESIZE, {"type": "Pad", "pad_to_square": True}], 1, (1333, 1333)),
     ],
