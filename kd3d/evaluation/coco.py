@@ -7,7 +7,7 @@ them value by value) and about four times as fast on it. pycocotools remains the
 import contextlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ BACKENDS = ("faster-coco-eval", "pycocotools")
 MAX_BOXES_PER_IMAGE = 100
 
 Json = Mapping[str, Any]  # Any: parsed COCO JSON
+ImageId = int | str
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def evaluate_boxes(
     """COCO's box metrics, with at most 100 boxes an image.
 
     Args:
-        ground_truth: a COCO annotation file or its content. All its images count, and the
-            categories it lists; annotations of other categories are ignored.
+        ground_truth: a COCO annotation file or its content. All its images count, whose ids are
+            numbers or strings, and the categories it lists; annotations of others are ignored.
         results: a COCO result file or its content: image_id, category_id, bbox (x, y, width,
             height in pixels), score. It may be empty.
         backend: "faster-coco-eval" or "pycocotools".
@@ -62,14 +63,15 @@ def evaluate_boxes(
     coco_class, evaluation_class = _classes(backend)
     # Both libraries sort the ids they are given, so the columns of their answer follow the ids.
     categories = sorted(truth["categories"], key=lambda category: int(category["id"]))
+    numbers = _image_numbers(truth)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         evaluation = evaluation_class(
-            _index(coco_class, truth, truth["annotations"]),
-            _index(coco_class, truth, found),
+            _index(coco_class, truth, truth["annotations"], numbers),
+            _index(coco_class, truth, found, numbers),
             "bbox",
         )
         evaluation.params.catIds = [category["id"] for category in categories]
-        evaluation.params.imgIds = sorted(image["id"] for image in truth["images"])
+        evaluation.params.imgIds = list(numbers.values())
         evaluation.params.maxDets = [1, 10, MAX_BOXES_PER_IMAGE]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -114,7 +116,7 @@ def _check_results(truth: Json, results: Sequence[Json], where: str) -> None:
             if result[key] not in ids:
                 raise UserError(
                     f"{where}: result {number} has {key} {result[key]!r}, which the ground truth "
-                    f"does not have ({len(ids)} known, such as {sorted(ids)[:3]}); "
+                    f"does not have ({len(ids)} known, such as {_sorted(ids)[:3]}); "
                     "were these results made on this split?"
                 )
 
@@ -132,12 +134,23 @@ def _classes(backend: str) -> tuple[Any, Any]:  # Any: the two libraries are unt
     raise UserError(f"evaluation backend: expected one of {list(BACKENDS)}, got {backend!r}")
 
 
-def _annotation(source: Json, number: int) -> dict[str, Any]:
+def _image_numbers(truth: Json) -> dict[ImageId, int]:
+    """The images in the order of their ids; faster-coco-eval knows no ids but numbers."""
+    ids = _sorted({image["id"] for image in truth["images"]})
+    return {image_id: number for number, image_id in enumerate(ids)}
+
+
+def _sorted(ids: Iterable[ImageId]) -> list[ImageId]:
+    return sorted(ids, key=lambda value: (isinstance(value, str), value))
+
+
+def _annotation(source: Json, number: int, image: int) -> dict[str, Any]:
     """What both libraries need of an annotation or a result; ids count from 1 (0 is no match)."""
     _, _, width, height = source["bbox"]
-    copied = {key: source[key] for key in ("image_id", "category_id", "bbox")}
     return {
-        **copied,
+        "image_id": image,
+        "category_id": source["category_id"],
+        "bbox": source["bbox"],
         "id": number + 1,
         "score": source.get("score", 1.0),
         "area": source.get("area", width * height),
@@ -145,13 +158,19 @@ def _annotation(source: Json, number: int) -> dict[str, Any]:
     }
 
 
-def _index(coco_class: Any, truth: Json, boxes: Sequence[Json]) -> Any:
+def _index(
+    coco_class: Any, truth: Json, boxes: Sequence[Json], numbers: Mapping[ImageId, int]
+) -> Any:
     # Built directly: pycocotools' loadRes fails on an empty list and writes into its argument.
     coco = coco_class()
     coco.dataset = {
-        "images": list(truth["images"]),
+        "images": [{**image, "id": numbers[image["id"]]} for image in truth["images"]],
         "categories": list(truth["categories"]),
-        "annotations": [_annotation(box, number) for number, box in enumerate(boxes)],
+        "annotations": [
+            _annotation(box, number, numbers[box["image_id"]])
+            for number, box in enumerate(boxes)
+            if box["image_id"] in numbers
+        ],
     }
     coco.createIndex()
     return coco

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
@@ -102,10 +102,10 @@ class CocoRecordMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keeps the boxes of one batch, one entry an image, as MMEngine's collection expects."""
         for sample in data_samples:
-            found = sample["pred_instances"]
+            found, given = sample["pred_instances"], sample["img_id"]
             self.results.append(
                 {
-                    "image_id": int(sample["img_id"]),
+                    "image_id": int(given) if isinstance(given, SupportsIndex) else given,
                     "boxes": found["bboxes"].cpu().numpy(),
                     "scores": found["scores"].cpu().numpy(),
                     "labels": found["labels"].cpu().numpy(),

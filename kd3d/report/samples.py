@@ -107,7 +107,7 @@ def _predictions(group: Group) -> list[Json] | None:
     return [box for box in boxes if box["score"] >= MIN_SCORE]
 
 
-def _of_image(boxes: Sequence[Json], image_id: int) -> list[Json]:
+def _of_image(boxes: Sequence[Json], image_id: int | str) -> list[Json]:
     return [b for b in boxes if b["image_id"] == image_id and not b.get("iscrowd")]
 
 

@@ -80,6 +80,20 @@ class TestBothBackends:
         accuracy = evaluate_boxes(changed, found, backend=backend)
         assert accuracy.metrics["AP"] == pytest.approx(100)
 
+    def test_ids_of_images_may_be_strings(self, backend):
+        """As mmdet's CocoMetric takes them; an annotation of no listed image is left out."""
+        named, found = truth(), results(0.5)
+        named["images"] = [{"id": 1}, {"id": "b/2"}]
+        for box in [*named["annotations"], *found]:
+            box["image_id"] = {1: 1, 2: "b/2"}[box["image_id"]]
+        expected = evaluate_boxes(truth(), results(0.5), backend=backend)
+        assert evaluate_boxes(named, found, backend=backend) == expected
+        named["annotations"].append({**named["annotations"][0], "image_id": "elsewhere"})
+        assert evaluate_boxes(named, found, backend=backend) == expected
+        found[0]["image_id"] = "c"
+        with pytest.raises(UserError, match=r"image_id 'c', .* \(2 known, such as \[1, 'b/2'\]\)"):
+            evaluate_boxes(named, found, backend=backend)
+
     def test_arguments_are_left_as_they_were(self, backend):
         given, found = truth(), results()
         before = copy.deepcopy((given, found))

@@ -1,5 +1,7 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -34,7 +36,7 @@ def ann_file(tmp_path) -> str:
     return str(path)
 
 
-def sample(image_id: int, boxes: list, labels: list) -> DetDataSample:
+def sample(image_id, boxes: list, labels: list) -> DetDataSample:
     """Boxes as x1 y1 x2 y2, as mmdet's detectors answer."""
     instances = InstanceData(
         bboxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
@@ -104,6 +106,23 @@ def test_predictions_are_written_as_coco_results(ann_file, tmp_path):
     assert json.loads(path.read_text()) == [
         {"image_id": 1, "category_id": 3, "bbox": [50, 50, 50, 40], "score": 0.5}
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("img_1", "img_1"), ("01", "01"), (np.int64(1), 1), (torch.tensor(1), 1)],
+)
+def test_an_images_id_stays_what_the_annotations_call_it(ann_file, tmp_path, given, kept):
+    truth = json.loads(Path(ann_file).read_text())
+    truth["images"][0]["id"] = kept
+    for annotation in truth["annotations"][:2]:
+        annotation["image_id"] = kept
+    Path(ann_file).write_text(json.dumps(truth))
+    path = tmp_path / "predictions.bbox.json"
+    built = evaluator(ann_file, predictions=str(path))
+    built.process([sample(given, [[50, 50, 100, 100]], [0]), sample(2, [], [])])
+    assert built.evaluate(2)["coco/bbox_mAP"] == pytest.approx((1 + 0) / 2)
+    assert json.loads(path.read_text())[0]["image_id"] == kept
 
 
 def test_nothing_found_is_0_and_an_undefined_value_is_minus_1(ann_file):
