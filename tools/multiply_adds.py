@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from kd3d.configs import load_config
+from kd3d.configs import load_config, type_name
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.errors import UserError, user_errors
 from kd3d.profiling.multiply_adds import multiply_adds
@@ -47,7 +47,7 @@ def detectors(config: Config) -> Iterator[tuple[str, Config]]:
     """The student, then its teachers."""
     yield "student", config
     for hook in config.get("custom_hooks") or []:
-        if hook["type"] == "DistillHook":
+        if type_name(hook) == "DistillHook":
             yield "teacher", load_config(hook["teacher"]["config"])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
 
+from kd3d.configs import type_name
 from kd3d.datasets.frame_content import (
     content_digest,
     file_state,
@@ -57,7 +58,7 @@ class ReplayedAugmentation:
     ) -> None:
         if variants < 1:
             raise UserError(f"ReplayedAugmentation: variants is {variants}, expected 1 or more")
-        kinds = [_kind(step) for step in transforms]
+        kinds = [type_name(step) for step in transforms]
         stateful = sorted(_STATEFUL & set(kinds))
         if stateful:
             raise UserError(
@@ -142,8 +143,3 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(state[0])
         np.random.set_state(state[1])
         torch.set_rng_state(state[2])
-
-
-def _kind(step: Mapping[str, Any]) -> str:
-    kind = step.get("type")
-    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]

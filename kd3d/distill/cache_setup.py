@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor
 
+from kd3d.configs import type_name
 from kd3d.datasets.frame_content import kinds_in
 from kd3d.distill.cache import (
     CachedTeacher,
@@ -179,7 +180,7 @@ def _holds_for(size: tuple[int, ...]) -> str:
 
 
 def _pipeline(steps: Sequence[Mapping[str, Any]], where: str) -> Replay:
-    kinds = [_kind(step) for step in steps]
+    kinds = [type_name(step) for step in steps]
     places = [place for place, kind in enumerate(kinds) if kind == "ReplayedAugmentation"]
     loose = [kind for kind in kinds if kind not in {*DETERMINISTIC, "ReplayedAugmentation"}]
     if loose == [_SWEEPS] and steps[kinds.index(_SWEEPS)].get("test_mode"):
@@ -194,17 +195,17 @@ def _pipeline(steps: Sequence[Mapping[str, Any]], where: str) -> Replay:
         )
     step = steps[places[0]]
     flips = _free_flips(list(flat_steps(step["transforms"]))) if step.get("free_flips") else ()
-    before = [s for s in steps[:-1] if _kind(s) not in _ANNOTATIONS]
+    before = [s for s in steps[:-1] if type_name(s) not in _ANNOTATIONS]
     return Replay(int(step["variants"]), flips, before, _SWEEPS in kinds_in(steps))
 
 
 def _free_flips(steps: Sequence[Mapping[str, Any]]) -> tuple[Flip, ...]:
     flips: list[Flip] = []
     for place, step in enumerate(steps):
-        kind = _kind(step)
+        kind = type_name(step)
         if kind not in ("RandomFlip", "RandomFlip3D"):
             continue
-        after = [_kind(s) for s in steps[place + 1 :] if _kind(s) not in _AFTER_FLIPS]
+        after = [type_name(s) for s in steps[place + 1 :] if type_name(s) not in _AFTER_FLIPS]
         if after:
             raise UserError(
                 f"cache: {', '.join(after)} after {kind}: free_flips needs the flip to be the last "
@@ -230,8 +231,3 @@ def _refuse_mixing(config: Config) -> None:
         )
     if "MultiImageMixDataset" in str(config.train_dataloader.get("dataset")):
         raise UserError("cache: MultiImageMixDataset joins frames at random; leave it out")
-
-
-def _kind(step: Mapping[str, Any]) -> str:
-    kind = step.get("type")
-    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]

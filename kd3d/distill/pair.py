@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kd3d.bev_grid import BevGrid
+from kd3d.configs import type_name
 from kd3d.connectors import connector_for
 from kd3d.distill.build_part import build_part
 from kd3d.distill.known_frames import KnownFrames
@@ -293,7 +294,7 @@ class Pair:
             return None
         if isinstance(config, Mapping):
             settings = copy.deepcopy(dict(config))
-            target = CONNECTORS.module_dict.get(settings.get("type"))
+            target = CONNECTORS.module_dict.get(type_name(settings))
             wanted = inspect.signature(target).parameters if target else {}
             axis = -1 if s.ndim == 3 else 1
             for key, tensor in (("in_channels", s), ("out_channels", t)):

@@ -303,7 +303,7 @@ def _bases(path: str) -> list[Config]:
 
 
 def _type(hook: Any) -> str:  # Any: a dict or a built hook
-    return str(hook.get("type")) if isinstance(hook, dict) else type(hook).__name__
+    return type_name(hook) or type(hook).__name__
 
 
 def _num_classes(model: nn.Module) -> int | None:

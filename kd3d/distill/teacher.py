@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from kd3d.checkpoints import load_checkpoint, load_weights, unwrapped
-from kd3d.configs import load_config
+from kd3d.configs import load_config, type_name
 from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
 from kd3d.distill.teacher_input import Inputs, TeacherInput
 from kd3d.errors import UserError
@@ -131,14 +131,18 @@ def check_trained(model: nn.Module, *, where: str) -> None:
             )
 
 
+def is_pretrained(init: Any) -> bool:  # Any: config values
+    """Whether an ``init_cfg`` reads weights: by the name in the registry, or as a class."""
+    return type_name(init) in ("Pretrained", "PretrainedInit")
+
+
 def drop_pretrained(settings: Any) -> None:  # Any: nested config values
     """Removes from a model's config, in place, what would fetch weights of a backbone.
 
     A teacher's own checkpoint brings all weights, and a random one needs none.
     """
     if isinstance(settings, dict):
-        init = settings.get("init_cfg")
-        if isinstance(init, dict) and init.get("type") == "Pretrained":
+        if is_pretrained(settings.get("init_cfg")):
             settings["init_cfg"] = None
         if "pretrained" in settings:
             settings["pretrained"] = None

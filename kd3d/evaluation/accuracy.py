@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from kd3d.checkpoints import local_checkpoint
-from kd3d.configs import size_pair
+from kd3d.configs import size_pair, type_name
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.evaluation.kitti_metric import KittiRecordMetric
@@ -167,7 +167,7 @@ def config_hash(cfg: Config) -> str:
 
 
 def _kind_of(evaluator: Mapping[str, Any]) -> _Kind | None:  # Any: config values
-    name = str(evaluator.get("type")).rpartition(".")[2]
+    name = type_name(evaluator)
     return next((kind for kind in _KINDS if name in (kind.upstream, kind.ours.__name__)), None)
 
 
@@ -208,7 +208,7 @@ def _conditions_of(cfg: Config) -> dict[str, str | int]:
 def _resizes(node: Any) -> Iterator[Mapping[str, Any]]:  # Any: a config nests freely
     """Every ``Resize`` of a pipeline, however deep the dataset is wrapped."""
     if isinstance(node, Mapping):
-        if node.get("type") == "Resize":
+        if type_name(node) == "Resize":
             yield node
         for value in node.values():
             yield from _resizes(value)

@@ -56,10 +56,11 @@ def config_classes(cfg: Config, detector: nn.Module) -> list[str]:
         return names
     number = _number_of_classes(detector)
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+    given = dataset.get("type")
     with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
-        kind = registry.get(str(dataset["type"])) if "type" in dataset else None
-    given = _names_in(dataset.get("metainfo"), number)
-    return given or _names_in(getattr(kind, "METAINFO", None), number)
+        kind = registry.get(given) if isinstance(given, str) else given  # or a class
+    own = _names_in(dataset.get("metainfo"), number)
+    return own or _names_in(getattr(kind, "METAINFO", None), number)
 
 
 def _head(detector: nn.Module) -> Any:

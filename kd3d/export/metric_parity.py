@@ -17,7 +17,7 @@ from mmengine.fileio import load
 from mmengine.runner import Runner
 
 from kd3d.backends.ssh import Host
-from kd3d.configs import load_config
+from kd3d.configs import load_config, type_name
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import prepare_test
 from kd3d.export.backend_detector import backend_detector
@@ -138,7 +138,7 @@ def _take_sample(cfg: Config, count: int, folder: Path) -> int:
     dataset.ann_file = str(target)
     for evaluator in cfg.test_evaluator:
         evaluator["ann_file"] = str(target)
-        if evaluator["type"] == "NuScenesFastMetric":
+        if type_name(evaluator) == "NuScenesFastMetric":
             evaluator["subset"] = True
     return len(kept)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from kd3d.backends.base import Feeds
 from kd3d.backends.bundle import MODEL_FILES, Bundle, ModelFile
+from kd3d.configs import type_name
 from kd3d.export.final_boxes3d import post_processing3d
 from kd3d.export.folder import library_versions
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE
@@ -112,9 +113,9 @@ def sample_points(folder: str | Path) -> Points:
 def describe_points(cfg: Config) -> dict[str, Any]:
     """For export.json: everything between files and the points of a frame."""
     known = cfg.get("test_dataloader") or cfg.get("test_pipeline")
-    steps: Any = [jsonable(step) for step in pipeline_steps(cfg)] if known else []
+    steps = pipeline_steps(cfg) if known else []
     labels = ("Pack3DDetInputs", "LoadAnnotations3D", "ObjectRangeFilter", "ObjectNameFilter")
-    kept = [step for step in steps if step["type"] not in labels]
+    kept = [jsonable(step) for step in steps if type_name(step) not in labels]
     return {"pipeline": kept, "steps": _PREPROCESSING}
 
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kd3d.configs import size_pair
+from kd3d.configs import size_pair, type_name
 from kd3d.errors import UserError
 
 Step = Mapping[str, Any]  # Any: a transform's own settings
@@ -23,7 +23,7 @@ def pipeline_steps(cfg: Config) -> list[Step]:
     pipeline = dataset.get("pipeline") or cfg.get("test_pipeline")
     if not pipeline:
         raise UserError("the config has no test_dataloader.dataset.pipeline to preprocess with")
-    return [step for step in pipeline if not str(step.get("type")).endswith("LoadAnnotations")]
+    return [step for step in pipeline if not type_name(step).endswith("LoadAnnotations")]
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
     """
     height = width = 0
     for step in pipeline_steps(cfg):
-        kind = str(step.get("type")).rpartition(".")[2]
+        kind = type_name(step)
         if kind in ("Resize", "FixScaleResize") and step.get("scale"):
             scale = size_pair(step["scale"])  # (W, H); with keep_ratio only (long, short) counts
             width, height = (max(scale), min(scale)) if step.get("keep_ratio") else scale
@@ -141,7 +141,7 @@ def pad_to_size(images: Tensor, size: tuple[int, int], value: float) -> Tensor:
 def _plain(steps: list[Step]) -> Iterator[dict[str, Any]]:
     """Without MMEngine's types, and without what only concerns files and labels."""
     for step in steps:
-        kind = str(step.get("type")).rpartition(".")[2]
+        kind = type_name(step)
         if kind not in ("LoadImageFromFile", "PackDetInputs"):
             yield {**{key: jsonable(value) for key, value in step.items()}, "type": kind}
 
@@ -152,4 +152,6 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(entry) for entry in value]
+    if isinstance(value, type):
+        return value.__name__
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -14,6 +14,7 @@ from mmengine.dist import get_world_size
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
+from kd3d.configs import type_name
 from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.cache_setup import DETERMINISTIC
 from kd3d.distill.distiller import Distiller
@@ -74,7 +75,7 @@ def replayed(config: Config, variants: int) -> Config:
     """
     changed = copy.deepcopy(config)
     for steps in pipelines(changed.train_dataloader):
-        kinds = [str(step["type"]).rpartition(".")[2] for step in steps]
+        kinds = [type_name(step) for step in steps]
         if "ReplayedAugmentation" not in kinds:
             first = next(i for i, kind in enumerate(kinds) if kind not in DETERMINISTIC)
             inside = [dict(step) for step in steps[first:]]
@@ -123,7 +124,7 @@ def measure_cached_training(
 
 def _arm(config: Config, cache: Mapping[str, Any] | None) -> Config:
     arm = copy.deepcopy(config)
-    hooks = [hook for hook in arm.get("custom_hooks") or [] if hook.type == "DistillHook"]
+    hooks = [hook for hook in arm.get("custom_hooks") or [] if type_name(hook) == "DistillHook"]
     if len(hooks) != 1:
         raise UserError(
             f"{config.filename}: has {len(hooks)} DistillHooks, expected one; a cache is measured "

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kd3d.configs import type_name
 from kd3d.distill.hook import DistillHook
 from kd3d.distill.teacher import RANDOM, build_teacher_model, drop_pretrained, teacher_config
 from kd3d.errors import UserError
@@ -195,7 +196,7 @@ def _kd3d_step(runner: Any, hooks: Sequence[DistillHook], batch: Any) -> Step:
 
 def _settings(config: Config) -> dict[str, Any]:
     settings = config.to_dict()
-    hooks = [h for h in settings.get("custom_hooks") or [] if h["type"] == "DistillHook"]
+    hooks = [h for h in settings.get("custom_hooks") or [] if type_name(h) == "DistillHook"]
     if not hooks:
         raise UserError("the config has no DistillHook in custom_hooks; nothing is distilled")
     for hook in hooks:

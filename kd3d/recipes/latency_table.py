@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from kd3d.configs import load_config
+from kd3d.configs import load_config, type_name
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
@@ -115,7 +115,7 @@ def _detectors(paths: Sequence[Path]) -> list[tuple[tuple[str, ...], Config]]:
         teachers = [
             (Path(hook["teacher"]["config"].rpartition("::")[2]).stem, hook["teacher"]["config"])
             for hook in config.get("custom_hooks") or []
-            if hook["type"] == "DistillHook" and "config" in (hook.get("teacher") or {})
+            if type_name(hook) == "DistillHook" and "config" in (hook.get("teacher") or {})
         ]
         for name, source in [(path.stem, None), *teachers]:
             detector = load_config(source) if source else config

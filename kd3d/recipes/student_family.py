@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd3d.configs import type_name
+from kd3d.distill.teacher import is_pretrained
 from kd3d.errors import UserError
 from kd3d.recipes.student_input import scale_input
 from kd3d.recipes.student_pillars import apply_pillars, pillar_knobs, pillar_start
@@ -79,9 +81,8 @@ def family_of(config: Config) -> Family:
         UserError: for a detector of no family.
     """
     model = config.model
-    backbone = (model.get("backbone") or model.get("pts_backbone") or {}).get("type", "none")
-    backbone = str(backbone).rpartition(".")[2]
-    neck = str((model.get("neck") or model.get("pts_neck") or {}).get("type", "none"))
+    backbone = type_name(model.get("backbone") or model.get("pts_backbone")) or "none"
+    neck = type_name(model.get("neck") or model.get("pts_neck")) or "none"
     head = model.get("bbox_head") or {}
     single = isinstance(head, Mapping) and "stacked_convs" in head
     if backbone == "SECOND" and neck.endswith("SECONDFPN"):
@@ -91,7 +92,7 @@ def family_of(config: Config) -> Family:
     if single and backbone in ("CSPNeXt", "CSPDarknet") and neck.endswith("PAFPN"):
         return _family("CSP", _csp_knobs(config), _csp_start(config), _apply_csp)
     raise UserError(
-        f"{config.filename}: a {model.get('type')} with backbone {backbone} and neck {neck} "
+        f"{config.filename}: a {type_name(model)} with backbone {backbone} and neck {neck} "
         f"belongs to no family that can be searched; supported are {SUPPORTED}"
     )
 
@@ -134,7 +135,7 @@ def _neck_widths(config: Config) -> tuple[int, ...]:
     head = config.model.bbox_head
     norm = head.get("norm_cfg")
     if "norm_cfg" not in head:
-        kind = MODELS.get(str(head.type).rpartition(".")[2])
+        kind = MODELS.get(type_name(head))
         norm = inspect.signature(kind.__init__).parameters.get("norm_cfg")
         norm = None if norm is None or norm.default is norm.empty else norm.default
     groups = (norm or {}).get("num_groups", 1)
@@ -159,7 +160,7 @@ def _apply_resnet(config: Config, choice: Choice) -> None:
 
 def _weights_of_resnet(backbone: Any, depth: int, width: int) -> None:  # Any: a config dict
     """ImageNet's where there are some of this size; else nothing is frozen."""
-    pretrained = (backbone.get("init_cfg") or {}).get("type") == "Pretrained"
+    pretrained = is_pretrained(backbone.get("init_cfg"))
     if pretrained and width == 64:
         backbone.init_cfg.checkpoint = f"torchvision://resnet{depth}"
         return

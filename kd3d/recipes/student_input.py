@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd3d.configs import type_name
+
 # The argument of each transform (and batch augmentation) that is a size in pixels.
 _SIZES = {
     "Resize": "scale",
@@ -44,7 +46,7 @@ def _scale(node: Any, factor: float) -> None:  # Any: nested config values
             _scale(item, factor)
     if not isinstance(node, dict):
         return
-    key = _SIZES.get(str(node.get("type")).rpartition(".")[2])
+    key = _SIZES.get(type_name(node))
     for name, value in node.items():
         if name == key and not _relative(node):
             node[name] = _mapped(value, lambda size: _sized(size, factor))

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd3d.configs import type_name
 from kd3d.errors import UserError
 
 _SCHEDULER_STEPS = ("begin", "end", "T_max", "milestones", "step_size", "total_steps", "periods")
@@ -61,7 +62,7 @@ def stretched(config: Config, ratio: float) -> Config:
 
 
 def _refuse_without_length(scheduler: dict[str, Any], config: Config) -> None:
-    kind = str(scheduler.get("type", "")).split(".")[-1]
+    kind = type_name(scheduler)
     if kind.startswith(_NO_LENGTH):
         raise UserError(
             f"{config.filename}: {kind} has no length that could be stretched to equal wall "

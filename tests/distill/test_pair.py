@@ -6,12 +6,13 @@ from torch import nn
 
 import kd3d.losses.affinity
 from kd3d.bev_grid import BevGrid
+from kd3d.connectors.channels import Conv1x1
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.scene import Scene
 from kd3d.distill.truth import Truth
 from kd3d.errors import UserError
 from kd3d.heads import CenterPrediction
-from kd3d.losses.affinity import spread_cells
+from kd3d.losses.affinity import Affinity, spread_cells
 from kd3d.registry import LOSSES
 
 NEAR = (-8.0, -8.0, -5.0, 8.0, 8.0, 3.0)  # in cells of 1 m: 16 x 16
@@ -291,3 +292,26 @@ def test_a_temperature_may_stop_with_the_weight():
     assert pair.temperature.at(0.4) == 4.0 - 3.0 * 0.4 / 0.8
     assert pair.temperature.stopped(0.8)
     assert pair.weight.stopped(0.8)
+
+
+@pytest.mark.parametrize("kind", ["Affinity", Affinity, "kd3d.losses.affinity.Affinity"])
+def test_a_loss_is_named_by_its_class_too(kind):
+    config = {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": kind}}
+    assert type(pair_from_config(config).loss) is Affinity
+
+
+def test_a_connector_that_is_a_class_is_told_the_channels():
+    connector = {"type": Conv1x1}
+    student, teacher = random_maps(4)
+    pair = pair_from_config(
+        {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": "FeatureL2"}}
+    )
+    pair.build_connectors(connector, student, teacher, torch.device("cpu"), Scene(None, None, None))
+    assert [type(module) for module in pair.connectors] == [Conv1x1]
+
+
+@pytest.mark.parametrize("kind", [type("Affinity", (nn.Module,), {}), "mmdet.Affinity", None])
+def test_a_loss_of_others_is_refused(kind):
+    config = {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": kind}}
+    with pytest.raises(UserError, match="pair 'bev': loss: no type"):
+        pair_from_config(config)

@@ -7,9 +7,10 @@ import pytest
 import torch
 import toys3d
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from torch import nn
 
-from kd3d.distill.teacher import build_teacher_model
+from kd3d.distill.teacher import build_teacher_model, drop_pretrained
 from kd3d.errors import UserError
 
 
@@ -60,3 +61,10 @@ def test_a_kernel_that_fits_in_no_layout_is_named(tmp_path):
     text = str(refused.value)
     assert text.startswith(f"teacher checkpoint {tmp_path / 't.pth'} does not fit CenterPoint")
     assert f"shape: {key} is (8, 3, 3, 3, 5), expected (4, 3, 3, 3, 5); give the" in text
+
+
+@pytest.mark.parametrize("kind", ["Pretrained", "mmengine.Pretrained", PretrainedInit])
+def test_pretrained_weights_are_dropped_however_they_are_named(kind):
+    settings = {"backbone": {"init_cfg": {"type": kind, "checkpoint": "torchvision://resnet18"}}}
+    drop_pretrained(settings)
+    assert settings == {"backbone": {"init_cfg": None}}

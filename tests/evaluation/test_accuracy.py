@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.utils.data import Dataset
 
+from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import (
     _conditions,
@@ -178,6 +179,23 @@ def test_the_evaluator_of_mmdet_is_replaced_and_the_one_of_validation_left(cfg, 
             "predictions": str(tmp_path / "predictions.bbox.json"),
         }
     ]
+
+
+def test_a_config_may_name_classes_as_such(cfg, tmp_path):
+    path = tmp_path / "with_classes.py"
+    lines = [
+        "from mmcv.transforms import Resize",
+        "from mmdet.evaluation import CocoMetric",
+        f"test_evaluator = dict(type=CocoMetric, ann_file={str(tmp_path / 'truth.json')!r})",
+        "pipeline = [dict(type=Resize, scale=(320, 192))]",
+        "test_dataloader = dict(dataset=dict(pipeline=pipeline))",
+    ]
+    path.write_text("\n".join(lines))
+    cfg = load_config(path)
+    prepare_test(cfg, tmp_path)
+    assert [evaluator["type"] for evaluator in cfg.test_evaluator] == ["CocoRecordMetric"]
+    metric = CocoRecordMetric(str(tmp_path / "truth.json"))
+    assert _conditions(cfg, metric)["input"] == "320x192"
 
 
 def test_another_metric_or_an_option_we_lack_is_refused(cfg, tmp_path):

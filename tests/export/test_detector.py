@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from mmdet.datasets import CocoDataset
 from toys_families import tiny_config
 from toys_pillars import pillar_config
 
@@ -57,6 +58,9 @@ def test_class_names_from_checkpoint_config_or_numbers(build):
     cfg = copy.deepcopy(cfg)
     cfg.test_dataloader.dataset.metainfo = {}  # CocoDataset has 80 names, the detector 3 classes
     assert class_names(cfg, {}, detector) == ["0", "1", "2"]
+    three = type("Three", (CocoDataset,), {"METAINFO": {"classes": ("x", "y", "z")}})
+    cfg.test_dataloader.dataset.type = three
+    assert class_names(cfg, {}, detector) == ["x", "y", "z"]
 
 
 def test_class_names_of_a_head_with_tasks():

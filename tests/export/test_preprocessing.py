@@ -2,6 +2,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import LoadAnnotations, Pad, Resize
+from mmdet.datasets.transforms import PackDetInputs
 from mmengine.config import Config
 
 from kd3d.errors import UserError
@@ -9,6 +11,7 @@ from kd3d.export.preprocessing import (
     describe_preprocessing,
     image_input,
     input_size,
+    jsonable,
     pad_to_size,
 )
 
@@ -81,3 +84,13 @@ def test_description_holds_plain_values(build):
     assert described["pad_size_divisor"] == 32
     assert described["pipeline"] == [{"type": "Resize", "scale": [96, 64], "keep_ratio": True}]
     assert describe_preprocessing(config())["mean"] is None
+
+
+def test_steps_may_be_classes():
+    steps = [{"type": Resize, "scale": (96, 64)}, {"type": Pad, "size": (96, 80)}]
+    cfg = config(*steps)
+    cfg.test_dataloader.dataset.pipeline += [{"type": LoadAnnotations}, {"type": PackDetInputs}]
+    assert input_size(cfg) == (96, 96)
+    described = describe_preprocessing(cfg)["pipeline"]
+    assert [step["type"] for step in described] == ["Resize", "Pad"]
+    assert jsonable({"transforms": [{"type": Resize}]}) == {"transforms": [{"type": "Resize"}]}

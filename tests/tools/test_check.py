@@ -71,6 +71,16 @@ def _with_hooks(config, folder, hooks):
     return path
 
 
+def test_modules_are_listed_where_the_hook_is_a_class(run, config):
+    text = config.read_text()
+    assert text.count("type='DistillHook'") == 1
+    named = config.with_name("with_a_class.py")
+    text = text.replace("type='DistillHook'", "type=DistillHook")
+    named.write_text(f"from kd3d.distill.hook import DistillHook\n{text}")
+    done = run("check.py", named, "--modules")
+    assert (done.returncode, done.stdout.count("teacher of distill:")) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("option", "says"),
     [
