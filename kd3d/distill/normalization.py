@@ -16,8 +16,8 @@ class Normalization:
     """How a data preprocessor turns pixels into network input.
 
     Attributes:
-        mean: per channel, in pixel values, in the order the network sees.
-        std: per channel.
+        mean: per channel, in pixel values, in the order the network sees; or one of all channels.
+        std: likewise.
         flips_channels: whether BGR and RGB are exchanged.
         pad_value: of the padding added after normalising.
         pad_divisor: height and width are padded to a multiple of it.
@@ -37,7 +37,7 @@ class Normalization:
             UserError: a preprocessor of another kind; its normalisation is unknown to us.
         """
         if type(preprocessor) is BaseDataPreprocessor:
-            return cls((0.0,) * 3, (1.0,) * 3, False, 0.0, 1)
+            return cls((0.0,), (1.0,), False, 0.0, 1)
         if not isinstance(preprocessor, ImgDataPreprocessor):
             raise UserError(
                 f"{owner}: data_preprocessor {type(preprocessor).__name__} is not an image "
@@ -45,8 +45,8 @@ class Normalization:
             )
         normalizes = preprocessor._enable_normalize
         return cls(
-            tuple(preprocessor.mean.flatten().tolist()) if normalizes else (0.0,) * 3,
-            tuple(preprocessor.std.flatten().tolist()) if normalizes else (1.0,) * 3,
+            tuple(preprocessor.mean.flatten().tolist()) if normalizes else (0.0,),
+            tuple(preprocessor.std.flatten().tolist()) if normalizes else (1.0,),
             bool(preprocessor._channel_conversion),
             float(preprocessor.pad_value),
             int(preprocessor.pad_size_divisor),

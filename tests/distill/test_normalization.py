@@ -1,6 +1,7 @@
 import pytest
 import torch
 import toys
+from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 
 from kd3d.distill.normalization import Normalization, Renormalizer, renormalizer_between
@@ -73,6 +74,15 @@ def test_the_students_batch_is_not_changed():
     before = given["inputs"].clone()
     between(built(), built(pad_value=3.0))(given["inputs"], given["data_samples"])
     assert torch.equal(given["inputs"], before)
+
+
+@pytest.mark.parametrize("student", [BaseDataPreprocessor, ImgDataPreprocessor])
+def test_grey_images_without_normalization_keep_their_channel(student):
+    sample = type("Sample", (), {"img_shape": (8, 8)})
+    between = renormalizer_between(student(), ImgDataPreprocessor(mean=[127.0], std=[50.0]))
+    given = torch.full((2, 1, 8, 8), 227.0)
+    got = between(given, [sample, sample])
+    assert torch.equal(got, torch.full((2, 1, 8, 8), (227.0 - 127.0) / 50.0))
 
 
 def test_coarser_padding_of_the_teacher_is_refused():
