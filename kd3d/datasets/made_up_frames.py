@@ -22,6 +22,7 @@ class MadeUpFrames:
 
     Args:
         classes: how many a label may name.
+        channels: of an image.
         extent: x y z x y z in metres of the points' range; None for images.
         point_features: values of a point.
         velocity: boxes have two more values, as nuScenes' do.
@@ -33,11 +34,12 @@ class MadeUpFrames:
         self,
         classes: int,
         *,
+        channels: int = 3,
         extent: Sequence[float] | None = None,
         point_features: int = 4,
         velocity: bool = False,
     ) -> None:
-        self.classes, self.extent = classes, extent
+        self.classes, self.channels, self.extent = classes, channels, extent
         self.point_features, self.velocity = point_features, velocity
 
     def full_init(self) -> None:
@@ -69,7 +71,7 @@ class MadeUpFrames:
         sample.ignored_instances = InstanceData(
             bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
         )
-        pixels = torch.randint(256, (3, *shape), generator=generator).to(torch.uint8)
+        pixels = torch.randint(256, (self.channels, *shape), generator=generator).to(torch.uint8)
         return {"inputs": pixels, "data_samples": sample}
 
     def _cloud(

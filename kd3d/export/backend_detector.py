@@ -74,7 +74,7 @@ class BackendDetector(BaseModel):
         """Detections of a preprocessed batch, in MMDetection's data samples.
 
         Args:
-            inputs: (B, 3, H, W) from the data preprocessor.
+            inputs: (B, C, H, W) from the data preprocessor.
             data_samples: B samples, which receive ``pred_instances`` in original pixels.
             mode: "predict" only.
         """

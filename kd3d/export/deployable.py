@@ -72,7 +72,7 @@ class Deployable(nn.Module):
         """Scores every prior, proposal or query.
 
         Args:
-            images: (B, 3, H, W) float32 as after the detector's ``data_preprocessor``: channels
+            images: (B, C, H, W) float32 as after the detector's ``data_preprocessor``: channels
                 in its order, normalised, padded. H and W are multiples of its pad divisor.
 
         Returns:

@@ -14,7 +14,7 @@ from kd3d.errors import UserError
 from kd3d.export.deployable import INPUT_NAME, Deployable
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE, Manifest
 from kd3d.export.onnx_model import onnx_from_model
-from kd3d.export.preprocessing import describe_preprocessing, pad_divisor
+from kd3d.export.preprocessing import describe_preprocessing, input_channels, pad_divisor
 from kd3d.files import write_text
 from kd3d.profiling.environment import environment
 
@@ -49,18 +49,22 @@ def write_export(
     if size[0] % divisor or size[1] % divisor:
         raise UserError(f"input size {size[0]}x{size[1]}: expected multiples of {divisor}")
     batch = 1 if batch is None and module.fixed_batch else batch
+    channels = input_channels(cfg)
     try:
-        level_sizes = module.level_sizes(torch.zeros(1, 3, *size))
+        level_sizes = module.level_sizes(torch.zeros(1, channels, *size))
     except RuntimeError as error:  # feature maps that do not join
         raise UserError(
             f"the detector does not take inputs of {size[0]}x{size[1]} (H x W): {error}; "
             "try multiples of 32"
         ) from error
-    model = trace_images(module, folder / MODEL_FILES["fp32"], size=size, batch=batch, opset=opset)
+    shape = (channels, *size)
+    path = folder / MODEL_FILES["fp32"]
+    model = trace_images(module, path, shape=shape, batch=batch, opset=opset)
     write_text(folder / CONFIG_FILE, cfg.pretty_text)
     torch.save(module.detector.state_dict(), folder / WEIGHTS_FILE)
     manifest = Manifest(
         input_name=INPUT_NAME,
+        channels=channels,
         input_size=size,
         image_size=(module.image_size or size) if module.fixed_batch else None,
         batch=batch,
@@ -84,12 +88,12 @@ def write_export(
 
 
 def trace_images(
-    module: Deployable, path: Path, *, size: tuple[int, int], batch: int | None, opset: int
+    module: Deployable, path: Path, *, shape: tuple[int, int, int], batch: int | None, opset: int
 ) -> Path:
-    """The ONNX file of a detector of images, whole or absent; arguments as of ``write_export``."""
+    """The ONNX file of a detector of images (C, H, W), whole or absent; the rest as above."""
     return onnx_from_model(
         module,
-        torch.zeros(batch or 2, 3, *size),  # 2: a batch of 1 may become a constant
+        torch.zeros(batch or 2, *shape),  # 2: a batch of 1 may become a constant
         path,
         input_name=INPUT_NAME,
         output_names=module.output_names,

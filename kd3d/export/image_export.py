@@ -85,10 +85,11 @@ def random_images(manifest: Manifest, count: int, seed: int = 0) -> list[Feeds]:
     generator = np.random.default_rng(seed)
     mean, std = (manifest.preprocessing[key] for key in ("mean", "std"))
     offset, scale = (np.array(v or d).reshape(-1, 1, 1) for v, d in ((mean, [0.0]), (std, [1.0])))
+    shape = (manifest.channels, *manifest.input_size)
     return [
         {
             manifest.input_name: (
-                (generator.uniform(0, 255, (batch, 3, *manifest.input_size)) - offset) / scale
+                (generator.uniform(0, 255, (batch, *shape)) - offset) / scale
             ).astype(np.float32)
         }
         for batch in (manifest.batch or 1 + index % 2 for index in range(count))

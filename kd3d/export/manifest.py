@@ -23,7 +23,7 @@ class Manifest:
     """Content of export.json.
 
     Attributes:
-        input_name: of the images (B, 3, H, W) float32.
+        input_name: of the images (B, C, H, W) float32.
         input_size: (H, W) px.
         image_size: (H, W) px of an image before it is padded to the input, where that is a
             constant of the file; other images give slightly other boxes. None: the whole input.
@@ -42,6 +42,7 @@ class Manifest:
         models: the ONNX files by precision.
         sample: what sample.npz was made of, "real" or "random".
         sample_sha256: of sample.npz, 64 hexadecimal digits; empty in folders of older versions.
+        channels: C of the images, 1 where they are grey.
     """
 
     input_name: str
@@ -64,16 +65,19 @@ class Manifest:
     models: Mapping[str, ModelFile]
     sample: str = "random"
     sample_sha256: str = ""
+    channels: int = 3
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Name, shape and type of the network's input."""
-        return (TensorSpec(self.input_name, (self.batch, 3, *self.input_size), "float32"),)
+        return (
+            TensorSpec(self.input_name, (self.batch, self.channels, *self.input_size), "float32"),
+        )
 
     def profiles(self) -> dict[str, Shapes]:
         """Bounds of an engine for inputs with a free size."""
         if self.batch is not None:
             return {}
-        shape = [3, *self.input_size]
+        shape = [self.channels, *self.input_size]
         return {
             self.input_name: {
                 "min": [1, *shape],

@@ -255,5 +255,5 @@ def _traced(inputs: GateInputs, path: Path) -> Path:
         return trace_pillars(module, path, opset=manifest.opset)
     assert module is not None
     assert isinstance(manifest, Manifest)
-    size = manifest.input_size
-    return trace_images(module, path, size=size, batch=manifest.batch, opset=manifest.opset)
+    shape = (manifest.channels, *manifest.input_size)
+    return trace_images(module, path, shape=shape, batch=manifest.batch, opset=manifest.opset)

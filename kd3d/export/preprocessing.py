@@ -69,9 +69,16 @@ def pad_divisor(cfg: Config) -> int:
     return int((cfg.model.get("data_preprocessor") or {}).get("pad_size_divisor", 1))
 
 
+def input_channels(cfg: Config) -> int:
+    """C of the network's input (B, C, H, W): the backbone's ``in_channels``, or 3."""
+    return int((cfg.model.get("backbone") or {}).get("in_channels", 3))
+
+
 def describe_preprocessing(cfg: Config) -> dict[str, Any]:
-    """For export.json: everything between a BGR uint8 image and the network's input."""
+    """For export.json: everything between a uint8 image and the network's input."""
     settings = cfg.model.get("data_preprocessor") or {}
+    channels = input_channels(cfg)
+    loaded = {1: "grey", 3: "BGR"}.get(channels, f"{channels} channels")
     mean, std = settings.get("mean"), settings.get("std")
     return {
         "mean": None if mean is None else [float(value) for value in mean],
@@ -81,10 +88,10 @@ def describe_preprocessing(cfg: Config) -> dict[str, Any]:
         "pad_size_divisor": pad_divisor(cfg),
         "pipeline": [dict(step) for step in _plain(pipeline_steps(cfg))],
         "steps": (
-            "1. Load the image as BGR, 0 to 255. 2. Resize and Pad as 'pipeline' says. "
+            f"1. Load the image as {loaded}, 0 to 255. 2. Resize and Pad as 'pipeline' says. "
             "3. bgr_to_rgb: reverse the channels. 4. (image - mean) / std per channel, in the "
             "order after step 3; null: neither. 5. Pad right and below with pad_value to the "
-            "input's size. Layout (B, 3, H, W), float32."
+            f"input's size. Layout (B, {channels}, H, W), float32."
         ),
     }
 
@@ -92,7 +99,7 @@ def describe_preprocessing(cfg: Config) -> dict[str, Any]:
 def image_input(
     cfg: Config, detector: nn.Module, path: str | Path, size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """(1, 3, H, W) network input from an image file as in the test loop, cut or padded to size.
+    """(1, C, H, W) network input from an image file as in the test loop, cut or padded to size.
 
     Cut, because comparing two programs needs real pixels but not the whole scene.
 
@@ -124,7 +131,7 @@ def image_input(
 
 
 def pad_to_size(images: Tensor, size: tuple[int, int], value: float) -> Tensor:
-    """Pads (B, 3, H, W) right and below.
+    """Pads (B, C, H, W) right and below.
 
     Raises:
         UserError: if the images are larger than ``size`` (H, W).

@@ -10,6 +10,7 @@ from kd3d.configs import load_config
 from kd3d.distill.inspection import Inspection, inspect_pairs
 from kd3d.distill.preflight import check_custom_hooks
 from kd3d.distill.teacher import drop_pretrained
+from kd3d.export.preprocessing import input_channels
 from kd3d.recipes.twins import distill_hooks
 
 
@@ -43,7 +44,11 @@ def check_student(path: Path) -> list[Inspection]:
         "batch_size": 2,
         "num_workers": 0,
         "sampler": {"type": "InfiniteSampler", "shuffle": False},
-        "dataset": {"type": "MadeUpFrames", **_frames(config.model)},
+        "dataset": {
+            "type": "MadeUpFrames",
+            "channels": input_channels(config),
+            **_frames(config.model),
+        },
     }
     config.train_cfg = {"type": "IterBasedTrainLoop", "max_iters": 1}
     config.log_level = "ERROR"

@@ -16,7 +16,7 @@ from kd3d.export.deployable import INPUT_NAME, deployable
 from kd3d.export.detector import build_detector
 from kd3d.export.pillar_deployable import INPUT_NAMES, is_pillar_detector, pillar_deployable
 from kd3d.export.point_clouds import synthetic_cloud
-from kd3d.export.preprocessing import input_size
+from kd3d.export.preprocessing import input_channels, input_size
 from kd3d.export.shape_graph import shape_graph, uninitialised, without_arithmetic
 from kd3d.export.voxelization import network_feeds
 from kd3d.profiling.devices import Device
@@ -97,7 +97,7 @@ def student_graph(detector: nn.Module, config: Config) -> tuple[onnx.ModelProto,
     """
     if not is_pillar_detector(detector):
         height, width = input_size(config)
-        example = {INPUT_NAME: torch.zeros(1, 3, height, width)}
+        example = {INPUT_NAME: torch.zeros(1, input_channels(config), height, width)}
         network = deployable(detector)
         graph = shape_graph(network, example, output_names=network.output_names)
         return graph, f"{height} x {width} px"

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from toys_families import tiny_config, tiny_detector
 
 from kd3d.backends.box_matching import BoxCounts
+from kd3d.backends.bundle import Bundle
 from kd3d.backends.parity import Parity, TensorDifference
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
@@ -62,6 +64,24 @@ def test_both_backends_agree_and_the_record_says_so(family, build, tmp_path):
     size = (tmp_path / "model.onnx").stat().st_size
     assert record.metrics["file_size_mb"] == pytest.approx(size / 1e6)
     assert record.conditions["passed"] is True
+
+
+def test_a_detector_of_grey_images_is_exported_with_one_channel(tmp_path):
+    cfg = tiny_config("gfl")
+    cfg.model.backbone.in_channels = 1
+    cfg.model.data_preprocessor.update(mean=[127.0], std=[50.0], bgr_to_rgb=False)
+    exported = write(lambda _: (tiny_detector(cfg), cfg), tmp_path)
+    assert export_parity(exported).passed
+    assert [feeds["images"].shape[1] for feeds in exported.feeds] == [1, 1]
+    read = Manifest.read(tmp_path)
+    assert Bundle.read(tmp_path).inputs[0].shape == (None, 1, 64, 96)
+    assert read.profiles()["images"]["max"] == [8, 1, 64, 96]
+    steps = read.preprocessing["steps"]
+    assert steps.startswith("1. Load the image as grey,")
+    assert "(B, 1, H, W)" in steps
+    text = json.loads((tmp_path / "export.json").read_text())
+    del text["channels"]  # as earlier exports have it
+    assert Manifest.from_json(text).channels == 3
 
 
 def test_pytorch_from_the_folder_equals_onnxruntime(build, tmp_path):
