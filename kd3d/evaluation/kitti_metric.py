@@ -79,6 +79,22 @@ class KittiRecordMetric(BaseMetric):
         self._upstream = KittiMetric(ann_file, backend_args=backend_args, **limit)
 
     @property
+    def dataset_meta(self) -> dict[str, Any] | None:
+        """Meta information of the dataset; its ``classes`` are checked as soon as they are set."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict[str, Any]) -> None:
+        unknown = sorted(set(meta["classes"]) - set(self.judged))
+        if unknown:
+            raise UserError(
+                f"KittiRecordMetric: mmdet3d cannot judge {unknown}, only {list(self.judged)}; "
+                "leave them out of metainfo.classes, or read them as others when the infos are made"
+            )
+        self._dataset_meta: dict[str, Any] | None = meta
+        self._upstream.dataset_meta = meta
+
+    @property
     def conditions(self) -> dict[str, str | int]:
         """Of the latest evaluation, for its record."""
         return {"frames": self.frames, "evaluator": "mmdet3d KittiMetric, AP40"}
@@ -92,13 +108,6 @@ class KittiRecordMetric(BaseMetric):
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Evaluates all frames."""
         classes = list((self.dataset_meta or {})["classes"])
-        unknown = sorted(set(classes) - set(self.judged))
-        if unknown:
-            raise UserError(
-                f"KittiRecordMetric: mmdet3d cannot judge {unknown}, only {list(self.judged)}; "
-                "leave them out of metainfo.classes, or read them as others when the infos are made"
-            )
-        self._upstream.dataset_meta = self.dataset_meta
         with overlaps_without_cuda():
             found = self._upstream.compute_metrics(results)
         values = {key.rpartition("KITTI/")[2]: value for key, value in found.items()}

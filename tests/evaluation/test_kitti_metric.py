@@ -71,8 +71,9 @@ def test_nothing_found(infos):
     assert evaluated(infos, CAR, found=1)[0].accuracy.metrics["AP"] == 0
 
 
-def test_classes_that_mmdet3d_cannot_judge_are_refused(infos):
+def test_classes_that_mmdet3d_cannot_judge_are_refused_before_the_first_frame(infos):
+    metric = KittiRecordMetric(infos)
     with pytest.raises(UserError, match=r"cannot judge \['Van'\]"):
-        evaluated(infos, CAR, classes=("Car", "Van"))
+        metric.dataset_meta = {"classes": ["Car", "Van"]}
     with pytest.raises(UserError, match="metric='bbox'"):
         KittiRecordMetric(infos, metric="mAP")
