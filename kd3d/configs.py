@@ -4,13 +4,28 @@ import argparse
 import difflib
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.hub import get_config
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TASK_UTILS,
+    TRANSFORMS,
+    VISUALIZERS,
+)
 from mmengine.runner import Runner
 
 from kd3d.errors import UserError
@@ -18,6 +33,10 @@ from kd3d.errors import UserError
 # The entries of a config that take effect; all other names in it are variables of the file.
 _ENTRIES = {*inspect.signature(Runner.__init__).parameters} - {"self"}
 _ENTRIES |= {"auto_scale_lr", "compile", "custom_imports"}
+_REGISTRIES = (
+    *(OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, HOOKS, LOOPS, METRICS, VISUALIZERS),
+    *(MODELS, TASK_UTILS, DATASETS, DATA_SAMPLERS, TRANSFORMS),
+)
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -83,7 +102,7 @@ def merge_options(
         UserError: a key is misspelt or has no effect on any config.
     """
     for key in options:
-        _check_option(config, key, where)
+        _check_option(config, key, options, where)
     try:
         config.merge_from_dict(dict(options))
     except (KeyError, TypeError) as error:
@@ -178,7 +197,7 @@ def _classes(dataset: Any) -> list[str]:
     return next(filter(None, map(_classes, _inside(dataset))), [])
 
 
-def _check_option(config: Config, key: str, where: str) -> None:
+def _check_option(config: Config, key: str, options: Mapping[str, Any], where: str) -> None:
     """Refuses keys that nothing would read, or that miss an existing one by a letter or two."""
     parts = key.split(".")
     if parts[0] not in _ENTRIES:
@@ -191,10 +210,13 @@ def _check_option(config: Config, key: str, where: str) -> None:
             stacklevel=4,
         )
     node: Any = config  # Any: nested config values
-    for part in parts:
+    for depth, part in enumerate(parts):
         if isinstance(node, dict | Config) and part not in node:
             near = _near(part, node.keys(), 0.85) if parts[0] in config else ""
-            if near:
+            place = ".".join(parts[:depth])
+            kinds = [options.get(f"{place}.type") or node.get("type")]
+            kinds += ["AmpOptimWrapper"] * (place == "optim_wrapper")  # as --amp makes it
+            if near and not any(_accepts(kind, part, config) for kind in kinds):
                 raise UserError(f"{where} {key}: no {part!r} there{near}")
             return  # a new entry, such as optim_wrapper.clip_grad.max_norm
         if isinstance(node, list | tuple):
@@ -208,6 +230,35 @@ def _check_option(config: Config, key: str, where: str) -> None:
             node = node[part]
         else:
             return
+
+
+def _accepts(kind: Any, argument: str, config: Config) -> bool:  # Any: a config's type
+    """Whether a class takes an argument of this name.
+
+    Args:
+        kind: a class, or its name in one of the registries of a config's parts.
+        argument: its name.
+        config: whose ``default_scope`` the name belongs to.
+    """
+    classes = _classes_named(kind, config.get("default_scope")) if isinstance(kind, str) else [kind]
+    return any(inspect.isclass(each) and argument in _arguments(each) for each in classes)
+
+
+def _arguments(kind: type) -> Iterator[str]:
+    """Names of a class's arguments, and of those that it passes on to what it is derived from."""
+    for base in kind.__mro__:
+        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+        yield from parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            return
+
+
+def _classes_named(name: str, scope: str | None) -> Iterator[Any]:  # Any: whatever is registered
+    for registry in _REGISTRIES:
+        with suppress(ImportError, RuntimeError):  # of a library that is not here, no class
+            with registry.switch_scope_and_registry(scope) as own:
+                found = own.get(name)
+            yield found
 
 
 def _line(error: BaseException) -> str:

@@ -3,6 +3,7 @@ import argparse
 import pytest
 from mmengine.config import Config
 from mmengine.config import config as mmengine_config
+from mmengine.optim import OptimWrapper
 
 from kd3d.configs import Options, class_names, default_work_dir, load_config, require_entries
 from kd3d.errors import UserError
@@ -13,6 +14,19 @@ model = dict(type="RetinaNet", neck=dict(out_channels=width))
 param_scheduler = [dict(end=3), dict(end=9)]
 optim_wrapper = dict(optimizer=dict(lr=0.1))
 """
+TYPED = """
+default_scope = "mmdet3d"
+optim_wrapper.update(type="OptimWrapper", accumulative_counts=2)
+optim_wrapper["optimizer"]["type"] = "AdamW"
+test_cfg = dict(score_thr=0.1)
+train_pipeline = [dict(type="LoadAnnotations3D", with_label_3d=True)]
+custom_hooks = [dict(type="NoSuchHook")]
+"""
+
+
+class Derived(OptimWrapper):
+    def __init__(self, *, accumulative_count: int = 1, **kwargs) -> None:
+        super().__init__(**kwargs)
 
 
 @pytest.fixture
@@ -54,6 +68,37 @@ def test_keys_that_nothing_would_read_are_refused(path, key, says):
         load_config(path, {key: 1})
     assert str(error.value).startswith(f"--cfg-options {key}: ")
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optim_wrapper.dtype": "bfloat16", "optim_wrapper.type": "AmpOptimWrapper"},
+        {"optim_wrapper.dtype": "bfloat16"},  # for tools/train.py --amp
+        {"optim_wrapper.accumulative_count": 4, "optim_wrapper.type": Derived},
+        {"train_pipeline.0.with_label": False},
+    ],
+)
+def test_an_argument_of_the_entrys_class_is_no_slip(path, options):
+    path.write_text(f"{CONTENT}{TYPED}")
+    config = load_config(path, options)
+    assert all(config.get(key.split(".")[0]) for key in options)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("optim_wrapper.typ", "type"),
+        ("optim_wrapper.optimizer.typee", "type"),
+        ("test_cfg.score_thr2", "score_thr"),
+        ("train_pipeline.0.with_labels_3d", "with_label_3d"),
+        ("custom_hooks.0.type2", "type"),
+    ],
+)
+def test_what_the_entrys_class_does_not_take_is_a_slip(path, key, near):
+    path.write_text(f"{CONTENT}{TYPED}")
+    with pytest.raises(UserError, match=f"no '{key.split('.')[-1]}' there; did you mean {near}"):
+        load_config(path, {key: 1})
 
 
 def test_a_folder_is_called_so_with_a_config_that_lies_in_it(tmp_path):
