@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from kd3d.errors import UserError
+from kd3d.profiling.control_flow import captured
 from kd3d.profiling.shape_folding import fold_shapes
 
 _BATCH_NAMES = re.compile(r"(batch.*|bs|n|b|unk.*|dynamic.*|\?|-1|)", re.IGNORECASE)
@@ -143,6 +144,7 @@ def graph_from_onnx(
     weights = {tensor.name for tensor in model.graph.initializer} | _weight_inputs(model.graph)
     found_batch, free_batch = _fix_sizes(model.graph, weights, batch, dict(sizes or {}))
     shapes, warnings = fold_shapes(model)
+    weights |= {tensor.name for tensor in model.graph.initializer}  # those of branches, too
     tensors = _tensors(model.graph, shapes, weights, warnings)
     nodes = _active_nodes(model.graph, tensors, shapes.values)
     inputs = tuple(value.name for value in model.graph.input if value.name not in weights)
@@ -264,7 +266,7 @@ def _tensors(
     for value in [*graph.input, *graph.initializer]:
         add(value.name)
     for node in graph.node:
-        present = [name for name in node.input if name]
+        present = [name for name in (*node.input, *captured(node)) if name]
         if all(name in constant or name in shapes.values for name in present):
             constant.update(node.output)
         for name in present:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from kd3d.profiling.control_flow import inline_known_branches
+
 _LIMIT = 1024  # elements of a tensor that can still be a shape
 _ROUNDS = 24
 
@@ -37,7 +39,8 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
     """Infers all shapes; inputs must have theirs.
 
     Args:
-        model: changed: its free sizes in value_info and outputs are cleared.
+        model: changed: its free sizes in value_info and outputs are cleared, and an If whose
+            condition is known gives way to the branch that it takes.
 
     Returns:
         What is known, and warnings.
@@ -51,10 +54,13 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
     for _ in range(_ROUNDS):
         _read_inferred(_inferred(model), found)
         _evaluate(model.graph, found, opset)
-        if len(found.shapes) + len(found.values) == known:
+        inlined = inline_known_branches(model.graph, found.values)
+        if inlined:
+            _read_initializers(model.graph, found)
+        elif len(found.shapes) + len(found.values) == known:
             break
         known = len(found.shapes) + len(found.values)
-        if not _write_back(model.graph, found):
+        if not _write_back(model.graph, found) and not inlined:
             break
     return found, []
 
