@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, inliner
 
 from kd3d.errors import UserError
 from kd3d.profiling.control_flow import captured
@@ -140,7 +140,8 @@ def graph_from_onnx(
     """
     given = read_onnx(source)
     model = onnx.ModelProto()
-    model.CopyFrom(given)
+    # a function of the file would be an operator that nobody knows
+    model.CopyFrom(inliner.inline_local_functions(given) if given.functions else given)
     weights = {tensor.name for tensor in model.graph.initializer} | _weight_inputs(model.graph)
     found_batch, free_batch = _fix_sizes(model.graph, weights, batch, dict(sizes or {}))
     shapes, warnings = fold_shapes(model)

@@ -108,6 +108,21 @@ def test_an_unknown_operator_keeps_the_shape_of_what_it_reads():
     assert "shape unknown" in graph.warnings[0]
 
 
+def test_functions_of_the_file_are_the_nodes_that_they_stand_for():
+    body = [
+        helper.make_node("Conv", ["a", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["d"]),
+    ]
+    opset = helper.make_opsetid("", 17)
+    model = _conv()
+    model.functions.append(helper.make_function("own", "Both", ["a", "b"], ["d"], body, [opset]))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node[0].CopyFrom(helper.make_node("Both", ["images", "w"], ["y"], domain="own"))
+    graph = graph_from_onnx(model)
+    assert [node.op for node in graph.nodes] == ["Conv", "Relu"]
+    assert graph.tensors["y"].shape == (1, 4, 8, 8)
+
+
 def test_check_sizes():
     assert check_sizes(["pillars=12000", "h=3"]) == {"pillars": 12000, "h": 3}
     with pytest.raises(UserError, match="NAME=NUMBER"):
