@@ -1,4 +1,4 @@
-"""Free sizes of an exported file, as the export.json beside it says: the number of pillars."""
+"""What the export.json beside a file says of its sizes: the number of pillars, and the batch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,8 @@ import onnx
 
 from kd3d.backends.bundle import FILE_NAME, Bundle
 from kd3d.errors import UserError
-from kd3d.profiling.onnx_graph import free_sizes, is_batch
+from kd3d.profiling.input_sizes import free_sizes, is_batch
+from kd3d.profiling.onnx_graph import read_onnx
 
 
 def exported_sizes(
@@ -27,11 +28,18 @@ def exported_sizes(
         return {}
     return {
         str(name): bundle.profiles[tensor]["opt"][axis]
-        for tensor, shape in free_sizes(source).items()
+        for tensor, shape in free_sizes(read_onnx(source).graph).items()
         for axis, name in enumerate(shape)
-        if isinstance(name, str) and name not in given and not is_batch(axis, name)
+        if isinstance(name, str) and name not in given and not is_batch(axis, name, len(shape))
         if tensor in bundle.profiles
     }
+
+
+def exported_batch(source: str | Path | onnx.ModelProto) -> int | None:
+    """Images or frames a run of a file that takes a fixed number; None where nothing says it."""
+    bundle = _bundle_of(source)
+    batch = bundle.manifest.get("batch") if bundle else None
+    return None if batch is None else int(batch)
 
 
 def _bundle_of(source: str | Path | onnx.ModelProto) -> Bundle | None:

@@ -4,8 +4,7 @@ Weights count by their shape only, so a file whose external data is elsewhere, o
 without weights, serves as well.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,8 @@ from onnx import helper, inliner
 
 from kd3d.errors import UserError
 from kd3d.profiling.control_flow import captured
+from kd3d.profiling.input_sizes import fix_sizes, weight_names
 from kd3d.profiling.shape_folding import fold_shapes
-
-_BATCH_NAMES = re.compile(r"(batch.*|bs|n|b|unk.*|dynamic.*|\?|-1|)", re.IGNORECASE)
-# Inputs of these operators, from this place on, are weights even where a file has no values.
-_WEIGHT_SLOTS = {
-    "Conv": 1,
-    "ConvTranspose": 1,
-    "Gemm": 1,
-    "BatchNormalization": 1,
-    "InstanceNormalization": 1,
-    "LayerNormalization": 1,
-    "PRelu": 1,
-}
 
 
 @dataclass(frozen=True)
@@ -75,8 +63,8 @@ class OnnxGraph:
         tensors: by name.
         inputs: names of the graph's inputs, weights left out.
         outputs: names of the graph's outputs.
-        batch: images or frames of one run that the shapes stand for; None where neither an image
-            nor a first axis that all outputs share tells it.
+        batch: images or frames of one run that the shapes stand for; None where the inputs do not
+            tell it.
         free_batch: the file leaves it open.
         warnings: what had to be assumed.
     """
@@ -142,107 +130,15 @@ def graph_from_onnx(
     model = onnx.ModelProto()
     # a function of the file would be an operator that nobody knows
     model.CopyFrom(inliner.inline_local_functions(given) if given.functions else given)
-    weights = {tensor.name for tensor in model.graph.initializer} | _weight_inputs(model.graph)
-    found_batch, free_batch = _fix_sizes(model.graph, weights, batch, dict(sizes or {}))
+    weights = weight_names(model.graph)
+    found_batch, free_batch = fix_sizes(model.graph, batch, dict(sizes or {}))
     shapes, warnings = fold_shapes(model)
     weights |= {tensor.name for tensor in model.graph.initializer}  # those of branches, too
     tensors = _tensors(model.graph, shapes, weights, warnings)
     nodes = _active_nodes(model.graph, tensors, shapes.values)
     inputs = tuple(value.name for value in model.graph.input if value.name not in weights)
     outputs = tuple(value.name for value in model.graph.output)
-    found_batch = found_batch or _batch_of_outputs([tensors[name].shape for name in outputs])
     return OnnxGraph(nodes, tensors, inputs, outputs, found_batch, free_batch, tuple(warnings))
-
-
-def free_sizes(source: str | Path | onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
-    """Shapes of the graph's inputs as the file gives them; a free size is its name or "?"."""
-    graph = read_onnx(source).graph
-    weights = {tensor.name for tensor in graph.initializer} | _weight_inputs(graph)
-    return {
-        value.name: tuple(
-            dim.dim_value if dim.dim_value > 0 else (dim.dim_param or "?")
-            for dim in value.type.tensor_type.shape.dim
-        )
-        for value in graph.input
-        if value.name not in weights
-    }
-
-
-def is_batch(axis: int, name: str) -> bool:
-    """Whether a free axis of an input is taken as the batch."""
-    return axis == 0 and _BATCH_NAMES.fullmatch(name) is not None
-
-
-def _weight_inputs(graph: Any) -> set[str]:  # Any: onnx's GraphProto
-    """Graph inputs that are weights: a file exported without them lists them so."""
-    used: dict[str, set[bool]] = {}
-    for node in graph.node:
-        first = _WEIGHT_SLOTS.get(node.op_type, 99)
-        for place, name in enumerate(node.input):
-            used.setdefault(name, set()).add(place >= first)
-    fixed = {
-        value.name
-        for value in graph.input
-        if all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim)
-    }
-    return {name for name in fixed if used.get(name) == {True}}
-
-
-def _fix_sizes(
-    graph: Any, weights: set[str], batch: int | None, sizes: dict[str, int]
-) -> tuple[int | None, bool]:
-    """Writes numbers into free axes of the inputs.
-
-    Returns:
-        The batch, None if no input tells it, and whether it was free.
-    """
-    unused = set(sizes)
-    free = sorted({name for names in _names(graph) for name in names})
-    batches: list[int] = []
-    free_batch = False
-    for value in graph.input:
-        if value.name in weights:
-            continue
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.dim_value > 0:
-                size = dim.dim_value
-            elif dim.dim_param in sizes:
-                size = sizes[dim.dim_param]
-                unused.discard(dim.dim_param)
-            elif is_batch(axis, dim.dim_param):
-                size = batch or 1
-                free_batch = True
-            else:
-                label = dim.dim_param or "?"
-                raise UserError(
-                    f"input {value.name!r}: axis {axis} ({label!r}) has no size in the file; "
-                    f"give one: --size {label}=NUMBER (no export.json beside the file says it), "
-                    "or export with fixed sizes"
-                )
-            if axis == 0 and len(value.type.tensor_type.shape.dim) == 4:
-                batches.append(size)
-            dim.dim_value = size
-    if unused:
-        raise UserError(
-            f"--size {sorted(unused)[0]}: no free axis of an input has that name; "
-            f"free are: {', '.join(free) or 'none'}"
-        )
-    if batches:
-        return batches[0], free_batch
-    return (batch or 1 if free_batch else None), free_batch
-
-
-def _batch_of_outputs(shapes: Sequence[tuple[int, ...]]) -> int | None:
-    """Of pillars and other rows without a batch axis: boxes and scores come by the frame."""
-    sizes = {shape[0] if shape else 0 for shape in shapes}
-    return max(sizes) or None if len(sizes) == 1 else None
-
-
-def _names(graph: Any) -> list[list[str]]:
-    return [
-        [dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.dim_param]
-        for value in graph.input
-    ]
 
 
 def _tensors(
@@ -291,18 +187,3 @@ def _active_nodes(
         name = node.name or f"{node.op_type}_{index}"
         nodes.append(GraphNode(name, node.op_type, tuple(node.input), outputs, attributes))
     return tuple(nodes)
-
-
-def check_sizes(entries: Sequence[str]) -> dict[str, int]:
-    """``["height=384"]`` to a dict.
-
-    Raises:
-        UserError: for another form.
-    """
-    sizes = {}
-    for entry in entries:
-        name, _, number = entry.partition("=")
-        if not name or not number.isdigit() or int(number) < 1:
-            raise UserError(f"--size {entry}: expected NAME=NUMBER, as in --size pillars=12000")
-        sizes[name] = int(number)
-    return sizes

@@ -18,12 +18,12 @@ import yaml  # type: ignore[import-untyped]
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
-from kd3d.profiling.exported_sizes import exported_sizes
+from kd3d.profiling.exported_sizes import exported_batch, exported_sizes
 from kd3d.profiling.fusion import FusedGraph, fuse
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
 from kd3d.profiling.kernel_work import LayerWork
 from kd3d.profiling.layer_work import PRECISIONS, has_quantizers, layer_work
-from kd3d.profiling.onnx_graph import graph_from_onnx
+from kd3d.profiling.onnx_graph import OnnxGraph, graph_from_onnx
 from kd3d.profiling.unknown_operators import UNKNOWN_FACTOR, refuse_uncounted
 
 PROTOCOLS = ("engine", "python", "mlperf")
@@ -168,15 +168,9 @@ def predict_latency(
         )
     float_type = float_type or ("fp32" if stated or protocol == "python" else "fp16")
     _check("float_type", float_type, ("fp16", "fp32"))
-    ratio = 1.0
-    if batch and not graph.free_batch:
-        if graph.batch is None:
-            raise UserError(
-                f"batch {batch}: neither inputs nor outputs of the file tell how many images or "
-                "frames it takes; leave the batch out, or export it for that batch"
-            )
-        ratio = batch / graph.batch
+    own_batch = exported_batch(model) or graph.batch
     layers = layer_work(fused, taken_as, float_type)
+    ratio = _ratio(graph, own_batch, batch)
     work = [layer.scaled(ratio) for layer in layers]
     warnings = [
         f'{name} {size}: taken from "opt" of the export.json beside the file (--size {name}=N)'
@@ -207,9 +201,24 @@ def predict_latency(
         precision=precision,
         types=_stated_types(work) if stated or half else precision,
         protocol=protocol,
-        batch=batch or graph.batch or 1,
+        batch=batch or own_batch or 1,
         warnings=warnings,
     )
+
+
+def _ratio(graph: OnnxGraph, own: int | None, batch: int | None) -> float:
+    """Of the batch that is asked for to that of the file's shapes, ``own``."""
+    if not batch or graph.free_batch:
+        return 1.0
+    if own is None:
+        shapes = ", ".join(f"{name} {list(graph.tensors[name].shape)}" for name in graph.inputs)
+        raise UserError(
+            f"batch {batch}: the file does not tell how many images or frames it takes by its "
+            f"inputs {shapes}; expected images or maps of four or five axes and one first axis for "
+            "all, or the export.json of tools/export.py beside the file; leave the batch out, or "
+            "export the file for that batch"
+        )
+    return batch / own
 
 
 def harness_ms(protocol: str, device: Device, parameters: Parameters) -> float:

@@ -3,7 +3,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from kd3d.errors import UserError
-from kd3d.profiling.onnx_graph import check_sizes, free_sizes, graph_from_onnx
+from kd3d.profiling.onnx_graph import graph_from_onnx
 
 
 def _float(name, shape):
@@ -24,11 +24,11 @@ def _model(nodes, inputs, outputs, weights=()):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
 
 
-def _conv(batch="batch", size=(8, 8), *, external=False):
+def _conv(*, external=False):
     node = helper.make_node("Conv", ["images", "w"], ["y"], pads=[1, 1, 1, 1], name="conv")
     return _model(
         [node],
-        [_float("images", [batch, 3, *size])],
+        [_float("images", ["batch", 3, 8, 8])],
         [_float("y", ["batch", 4, "h", "w"])],
         [_weight("w", [4, 3, 3, 3], external=external)],
     )
@@ -75,19 +75,6 @@ def test_computed_shapes_are_followed():
     assert [node.op for node in graph.nodes] == ["Reshape", "Relu"]
 
 
-def test_a_free_size_is_asked_for_by_name():
-    model = _conv(size=("height", 8))
-    with pytest.raises(UserError, match=r"axis 2 \('height'\).*--size height=NUMBER"):
-        graph_from_onnx(model)
-    assert graph_from_onnx(model, sizes={"height": 16}).tensors["y"].shape == (1, 4, 16, 8)
-    assert free_sizes(model) == {"images": ("batch", 3, "height", 8)}
-
-
-def test_a_size_that_no_axis_has():
-    with pytest.raises(UserError, match=r"--size width: no free axis.*free are: batch"):
-        graph_from_onnx(_conv(), sizes={"width": 16})
-
-
 def test_bad_files(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         graph_from_onnx(tmp_path / "absent.onnx")
@@ -121,9 +108,3 @@ def test_functions_of_the_file_are_the_nodes_that_they_stand_for():
     graph = graph_from_onnx(model)
     assert [node.op for node in graph.nodes] == ["Conv", "Relu"]
     assert graph.tensors["y"].shape == (1, 4, 8, 8)
-
-
-def test_check_sizes():
-    assert check_sizes(["pillars=12000", "h=3"]) == {"pillars": 12000, "h": 3}
-    with pytest.raises(UserError, match="NAME=NUMBER"):
-        check_sizes(["pillars"])

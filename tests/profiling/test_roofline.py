@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -175,30 +176,39 @@ def test_a_fixed_batch_is_scaled_as_a_free_one_is_set():
     assert fixed.total_ms == pytest.approx(free.total_ms)
 
 
-def _rows(*shapes):
-    """Pillars without a batch axis in, and an output of each shape."""
+@pytest.fixture
+def rows(tmp_path):
+    """A file of 60 pillars without a batch axis, two frames by the export.json beside it."""
     weight = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
-    nodes = [helper.make_node("MatMul", ["pillars", "w"], ["features"], "mix")]
-    constants, outputs = [weight], []
-    for place, shape in enumerate(shapes):
-        constants.append(numpy_helper.from_array(np.array(shape), f"shape{place}"))
-        nodes.append(helper.make_node("Reshape", ["features", f"shape{place}"], [f"out{place}"]))
-        outputs.append(helper.make_tensor_value_info(f"out{place}", TensorProto.FLOAT, shape))
-    pillars = helper.make_tensor_value_info("pillars", TensorProto.FLOAT, [60, 64])
-    graph = helper.make_graph(nodes, "rows", [pillars], outputs, constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["pillars", "w"], ["features"], "mix")],
+        "rows",
+        [helper.make_tensor_value_info("pillars", TensorProto.FLOAT, [60, 64])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [60, 64])],
+        [weight],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    content = {
+        "models": {"fp32": {"file": path.name, "sha256": "", "kept_fp32": []}},
+        "inputs": [{"name": "pillars", "shape": [60, 64], "dtype": "float32"}],
+        "outputs": ["features"],
+        "profiles": {},
+        "batch": 2,
+    }
+    (tmp_path / "export.json").write_text(json.dumps(content))
+    return path
 
 
-def test_the_batch_of_pillars_is_that_of_the_boxes():
-    file = _rows([2, 30, 64], [2, 1920])
-    own, double, half = (predict_latency(file, ORIN, batch=batch) for batch in (None, 4, 1))
+def test_the_batch_of_pillars_is_that_of_their_export(rows):
+    own, double, half = (predict_latency(rows, ORIN, batch=batch) for batch in (None, 4, 1))
     assert (own.batch, double.batch, half.batch) == (2, 4, 1)
     assert double.gflops == pytest.approx(2 * own.gflops)
     assert half.gflops == pytest.approx(own.gflops / 2)
-    unknown = _rows([2, 1920], [60, 64])
-    assert predict_latency(unknown, ORIN).batch == 1
-    with pytest.raises(UserError, match="batch 4: neither inputs nor outputs"):
-        predict_latency(unknown, ORIN, batch=4)
+    rows.with_name("export.json").unlink()
+    assert predict_latency(rows, ORIN).batch == 1
+    with pytest.raises(UserError, match=r"batch 4: .* inputs pillars \[60, 64\]; expected images"):
+        predict_latency(rows, ORIN, batch=4)
 
 
 @pytest.mark.parametrize(
