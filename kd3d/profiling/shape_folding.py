@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from kd3d.errors import UserError
 from kd3d.profiling.control_flow import inline_known_branches
 
 _LIMIT = 1024  # elements of a tensor that can still be a shape
 _ROUNDS = 24
+_VIEWS = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze"])
 
 
 @dataclass
@@ -44,6 +46,9 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
 
     Returns:
         What is known, and warnings.
+
+    Raises:
+        UserError: if a node would have to make other numbers of elements of what it reads.
     """
     _forget_free_shapes(model.graph)
     _declare_domains(model)
@@ -51,8 +56,9 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
     _read_initializers(model.graph, found)
     opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=17)
     known = -1
+    warnings: list[str] = []
     for _ in range(_ROUNDS):
-        _read_inferred(_inferred(model), found)
+        _read_inferred(_inferred(model, warnings), found)
         _evaluate(model.graph, found, opset)
         inlined = inline_known_branches(model.graph, found.values)
         if inlined:
@@ -62,7 +68,8 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
         known = len(found.shapes) + len(found.values)
         if not _write_back(model.graph, found) and not inlined:
             break
-    return found, []
+    _check_views(model.graph, found)
+    return found, list(dict.fromkeys(warnings))
 
 
 def _forget_free_shapes(graph: Any) -> None:
@@ -86,11 +93,28 @@ def _declare_domains(model: onnx.ModelProto) -> None:
         model.opset_import.append(helper.make_opsetid(domain, 1))
 
 
-def _inferred(model: onnx.ModelProto) -> Any:
+def _inferred(model: onnx.ModelProto, warnings: list[str]) -> Any:
     try:
         return shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # whatever onnx's C++ finds wrong: go on with what the file itself says
+    except Exception as error:  # whatever onnx's C++ finds wrong: go on with what the file says
+        reason = " ".join(str(error).split())[:200]
+        warnings.append(f"shapes are those that the file notes, onnx infers none: {reason}")
         return model.graph
+
+
+def _check_views(graph: Any, found: Shapes) -> None:
+    """A size that the file fixes does not follow those that are given: a baked-in batch of 1."""
+    for node in graph.node:
+        names = [name for name in (*node.input[:1], *node.output) if name in found.shapes]
+        if node.op_type not in _VIEWS or len(names) < 2:
+            continue
+        given, made = (found.shapes[name] for name in names)
+        if np.prod(given, dtype=np.int64) != np.prod(made, dtype=np.int64):
+            raise UserError(
+                f"{node.op_type} {node.name or node.output[0]!r}: cannot make {list(made)} of "
+                f"{list(given)}; the file fixes a size there that is free elsewhere: leave --batch "
+                "and --size at those of its export, or export it so that this size is free, too"
+            )
 
 
 def _read_initializers(graph: Any, found: Shapes) -> None:

@@ -3,6 +3,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from kd3d.errors import UserError
+from kd3d.profiling import shape_folding
 from kd3d.profiling.onnx_graph import graph_from_onnx
 
 
@@ -108,3 +109,33 @@ def test_functions_of_the_file_are_the_nodes_that_they_stand_for():
     graph = graph_from_onnx(model)
     assert [node.op for node in graph.nodes] == ["Conv", "Relu"]
     assert graph.tensors["y"].shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("op", "given", "says"),
+    [("Reshape", ["sizes"], "to one image"), ("Squeeze", ["axes"], None), ("Flatten", [], None)],
+)
+def test_a_batch_that_a_reshape_does_not_take_is_refused(op, given, says):
+    """[1, 12] and the like are baked in; a squeezed or flattened shape follows the batch."""
+    node = helper.make_node(op, ["images", *given], ["y"], name="to one image")
+    constants = [
+        helper.make_tensor("sizes", TensorProto.INT64, [2], [1, 12]),
+        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+    ]
+    shape = ["batch", 1, 3, 4]
+    model = _model([node], [_float("images", shape)], [_float("y", None)], constants)
+    assert graph_from_onnx(model).batch == 1
+    if says is None:
+        assert graph_from_onnx(model, batch=8).tensors["y"].elements == 8 * 12
+        return
+    with pytest.raises(UserError, match=rf"'{says}': cannot make \[1, 12\] of \[8, 1, 3, 4\]"):
+        graph_from_onnx(model, batch=8)
+
+
+def test_a_failed_inference_is_told(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no opset\nfor it")
+
+    monkeypatch.setattr(shape_folding.shape_inference, "infer_shapes", fail)
+    first, *_ = graph_from_onnx(_conv()).warnings
+    assert first == "shapes are those that the file notes, onnx infers none: no opset for it"
