@@ -2,8 +2,8 @@
 
 Where it is read (Orin, JetPack 5 to 7): /etc/nv_tegra_release, dpkg, ``nvpmodel -q``, the GPU's
 devfreq (17000000.ga10b on L4T 35, 17000000.gpu on 36 and later, gpu-gpc-0 on Thor), the memory's
-cap of nvpmodel, and debugfs, which only root may read. Elsewhere nvidia-smi is asked. Runs on the
-vehicle too: Python 3.8, standard library only.
+cap of nvpmodel (nvpmodel_emc_cap on L4T 35, nvpmodel_clk_cap later), and debugfs, which only root
+may read. Elsewhere nvidia-smi is asked. Runs on the vehicle too: Python 3.8, standard library only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GPU_FREQUENCY = (
 )
 _TPC_MASKS = ("/sys/devices/gpu.0/tpc_pg_mask", "/sys/devices/platform/gpu.0/tpc_pg_mask")
 _EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
-_EMC_CAP = "/sys/kernel/nvpmodel_emc_cap/emc_iso_cap"
+_EMC_CAPS = ("/sys/kernel/nvpmodel_clk_cap/emc", "/sys/kernel/nvpmodel_emc_cap/emc_iso_cap")
 
 
 def board_settings(system: System) -> dict[str, str]:
@@ -79,8 +79,7 @@ def gpu_mhz(system: System) -> float | None:
 
 def emc_max_mhz(system: System) -> float | None:
     """The highest clock that the memory may reach now; a cap of 0 means that there is none."""
-    cap, ceiling = system.number(_EMC_CAP), system.number(f"{_EMC}/max_rate")
-    limits = [hz for hz in (cap, ceiling) if hz]
+    limits = [hz for hz in map(system.number, (*_EMC_CAPS, f"{_EMC}/max_rate")) if hz]
     if limits:
         return _from_hz(min(limits))
     return as_number(query_gpu(system, "clocks.max.memory")[0])

@@ -25,7 +25,7 @@ JETPACK_6 = {
     "/sys/class/devfreq/17000000.gpu/cur_freq": "612000000\n",
     "/sys/class/devfreq/17000000.gpu/max_freq": "612000000\n",
     "/sys/devices/platform/gpu.0/tpc_pg_mask": "240\n",
-    "/sys/kernel/nvpmodel_emc_cap/emc_iso_cap": "2133000000\n",  # debugfs is for root alone
+    "/sys/kernel/nvpmodel_clk_cap/emc": "2133000000\n",  # debugfs is for root alone
     "/dev/nvmap": "",
 }
 JETPACK_7 = {
@@ -33,6 +33,7 @@ JETPACK_7 = {
     "/usr/local/cuda/version.json": json.dumps({"cuda": {"version": "13.2.0"}}),
     "/sys/class/devfreq/gpu-gpc-0/cur_freq": "1575000000\n",
     "/sys/class/devfreq/gpu-gpc-0/max_freq": "1575000000\n",
+    "/sys/kernel/nvpmodel_clk_cap/emc": "4266000000\n",
 }
 
 
@@ -63,7 +64,7 @@ def orin(sms):
             JETPACK_7,
             {"nvidia-smi": "[N/A]\n"},
             {"l4t": "39.2.0", "jetpack": "", "cuda": "13.2.0", "power_mode": "", "gpu_name": "",
-             "gpu_sms": "", "gpu_compute": "", "gpu_max_mhz": "1575", "emc_max_mhz": "",
+             "gpu_sms": "", "gpu_compute": "", "gpu_max_mhz": "1575", "emc_max_mhz": "4266",
              "tpc_pg_mask": ""},
         ),
     ],
