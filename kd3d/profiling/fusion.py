@@ -85,7 +85,8 @@ def fuse(graph: OnnxGraph) -> FusedGraph:
     _connect(graph, layers, sources)
     layers = join_regions(layers)
     _connect(graph, layers, sources)
-    layers = join_parallel(graph, _join_epilogues(graph, layers))
+    results = frozenset(sources.get(name, name) for name in graph.outputs)
+    layers = join_parallel(graph, _join_epilogues(graph, layers, results))
     _mark_transposes(layers)
     _mark_attention(graph, layers, sources)
     unknown = sorted({layer.nodes[0].op for layer in layers if layer.kind == "unknown"})
@@ -267,8 +268,13 @@ def _of_activations(graph: OnnxGraph, layer: FusedLayer, sources: dict[str, str]
     return matrix and not any(graph.tensors[name].constant for name in names)
 
 
-def _join_epilogues(graph: OnnxGraph, layers: list[FusedLayer]) -> list[FusedLayer]:
-    """Pointwise layers that a product alone feeds: inside it, or marked as its epilogue."""
+def _join_epilogues(
+    graph: OnnxGraph, layers: list[FusedLayer], results: frozenset[str]
+) -> list[FusedLayer]:
+    """Pointwise layers that a product alone feeds: inside it, or marked as its epilogue.
+
+    A product that is a result of the graph, too, has to be written: what follows stays apart.
+    """
     writer = {name: layer for layer in layers for name in layer.outputs}
     readers: dict[str, list[FusedLayer]] = {}
     for layer in layers:
@@ -284,6 +290,7 @@ def _join_epilogues(graph: OnnxGraph, layers: list[FusedLayer]) -> list[FusedLay
             if writer.get(name) is not None
             and writer[name].kind == "product"
             and len(readers[name]) == 1
+            and name not in results
             and id(layer) not in swallowed
         ]
         if not products:

@@ -190,6 +190,17 @@ def test_a_convolution_read_twice_keeps_its_output():
     assert _layers(fused) == [("product", "Conv"), ("pointwise", "Relu"), ("pool", "MaxPool")]
 
 
+@pytest.mark.parametrize("op", ["Relu", "Sigmoid"])
+def test_a_convolution_that_is_a_result_keeps_its_output(op):
+    """What follows is a kernel apart, that reads what the first one wrote."""
+    nodes = [_conv("x", "w", "a"), helper.make_node(op, ["a"], ["y"])]
+    fused = _fused(nodes, SHAPES, ["a", "y"], {"w": (8, 8, 1, 1)})
+    assert _layers(fused) == [("product", "Conv"), ("pointwise", op)]
+    assert not fused.layers[1].epilogue
+    product, _ = (work for work in layer_work(fused, "fp32") if work.kind != "reformat")
+    assert (product.write_bytes, product.apart_bytes) == (8 * 16 * 4, 0)
+
+
 def test_pointwise_neighbours_join_unless_that_makes_a_cycle():
     """exp and add have a convolution between them: together they would wait for themselves."""
     nodes = [
