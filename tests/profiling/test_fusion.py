@@ -1,23 +1,9 @@
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from fused_graphs import fused_graph
+from onnx import helper
 
-from kd3d.profiling.fusion import fuse
 from kd3d.profiling.layer_work import layer_work
-from kd3d.profiling.onnx_graph import graph_from_onnx
-
-
-def _fused(nodes, shapes, outputs, weights=(), dtype=TensorProto.FLOAT):
-    inputs = [helper.make_tensor_value_info(k, dtype, v) for k, v in shapes.items()]
-    results = [helper.make_tensor_value_info(name, dtype, None) for name in outputs]
-    kind = helper.tensor_dtype_to_np_dtype(dtype)
-    tensors = [
-        numpy_helper.from_array(np.zeros(dims, kind) if isinstance(dims, tuple) else dims, name)
-        for name, dims in dict(weights).items()
-    ]
-    graph = helper.make_graph(nodes, "toy", inputs, results, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    return fuse(graph_from_onnx(model))
 
 
 def _conv(source, weight, target, **attributes):
@@ -43,7 +29,7 @@ def test_residual_block_is_two_kernels():
         helper.make_node("Add", ["c", "x"], ["d"]),
         helper.make_node("Relu", ["d"], ["y"]),
     ]
-    fused = _fused(nodes, {"x": [1, 8, 4, 4]}, ["y"], {"w": (8, 8, 3, 3)})
+    fused = fused_graph(nodes, {"x": [1, 8, 4, 4]}, ["y"], {"w": (8, 8, 3, 3)})
     assert _layers(fused) == [("product", "Conv+Relu"), ("product", "Conv+Add+Relu")]
     assert fused.layers[1].inputs == ["b", "x"]  # the residual is read by the second
     assert fused.layers[1].outputs == ["y"]
@@ -56,7 +42,7 @@ def test_batch_norm_and_relu6_go_into_the_convolution():
         helper.make_node("Clip", ["b", "low", "high"], ["y"]),
     ]
     weights = {"w": (8, 8, 1, 1), "s": (8,), "low": np.float32(0), "high": np.float32(6)}
-    fused = _fused(nodes, {"x": [1, 8, 4, 4]}, ["y"], weights)
+    fused = fused_graph(nodes, {"x": [1, 8, 4, 4]}, ["y"], weights)
     assert _layers(fused) == [("product", "Conv+BatchNormalization+Clip")]
 
 
@@ -72,7 +58,7 @@ def test_convolutions_side_by_side_are_one_kernel():
         _conv("x", "g", "d", group=2),
     ]
     weights = {"w": (8, 8, 1, 1), "v": (24, 8, 1, 1), "g": (8, 4, 1, 1)}
-    fused = _fused(nodes, SHAPES, ["a", "b", "c", "d"], weights)
+    fused = fused_graph(nodes, SHAPES, ["a", "b", "c", "d"], weights)
     assert [layer.outputs for layer in fused.layers] == [["a", "b"], ["c"], ["d"]]
     joint, *_ = (w for w in layer_work(fused, "fp32") if w.kind == "product")
     assert (joint.m, joint.n, joint.k) == (16, 8 + 24, 8)
@@ -82,7 +68,7 @@ def test_convolutions_side_by_side_are_one_kernel():
 
 def test_an_activation_behind_one_of_several_stays_apart():
     nodes = [_conv("x", "w", "a"), *_silu("a", "y"), _conv("x", "w", "b")]
-    fused = _fused(nodes, SHAPES, ["y", "b"], {"w": (8, 8, 1, 1)})
+    fused = fused_graph(nodes, SHAPES, ["y", "b"], {"w": (8, 8, 1, 1)})
     assert _layers(fused) == [("product", "Conv"), ("pointwise", "Sigmoid+Mul")]
     assert fused.layers[0].outputs == ["a", "b"]
     assert not fused.layers[1].epilogue
@@ -90,7 +76,7 @@ def test_an_activation_behind_one_of_several_stays_apart():
 
 def test_convolutions_that_end_otherwise_are_not_joined():
     nodes = [_conv("x", "w", "a"), helper.make_node("Relu", ["a"], ["y"]), _conv("x", "w", "b")]
-    fused = _fused(nodes, SHAPES, ["y", "b"], {"w": (8, 8, 1, 1)})
+    fused = fused_graph(nodes, SHAPES, ["y", "b"], {"w": (8, 8, 1, 1)})
     assert _layers(fused) == [("product", "Conv+Relu"), ("product", "Conv")]
 
 
@@ -101,7 +87,7 @@ def test_convolutions_that_end_otherwise_are_not_joined():
 )
 def test_which_convolutions_take_an_activation(channels, weight, group, taken):
     nodes = [_conv("x", "w", "a", group=group), *_silu("a", "y")]
-    fused = _fused(nodes, {"x": [1, channels, 4, 4]}, ["y"], {"w": weight})
+    fused = fused_graph(nodes, {"x": [1, channels, 4, 4]}, ["y"], {"w": weight})
     assert fused.layers[1].epilogue == taken
     in_half, in_full = (
         [w.epilogue for w in layer_work(fused, precision) if w.kind == "pointwise"]
@@ -112,7 +98,7 @@ def test_which_convolutions_take_an_activation(channels, weight, group, taken):
 
 def test_a_matrix_product_takes_no_activation():
     nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), *_silu("a", "y")]
-    fused = _fused(nodes, {"x": [1, 8, 8]}, ["y"], {"w": (8, 8)})
+    fused = fused_graph(nodes, {"x": [1, 8, 8]}, ["y"], {"w": (8, 8)})
     assert not fused.layers[1].epilogue
 
 
@@ -130,7 +116,7 @@ def test_a_concatenation_copies_what_was_not_written_in_place():
     ]
     weights = {"w": (8, 8, 1, 1), "v": (8, 8, 3, 3)}
     nodes[-2].attribute.append(helper.make_attribute("pads", [1, 1, 1, 1]))
-    fused = _fused(nodes, SHAPES, ["y"], weights)
+    fused = fused_graph(nodes, SHAPES, ["y"], weights)
     (concat,) = (layer for layer in layer_work(fused, "fp32") if layer.kind == "concat")
     assert concat.launches == 2
     assert concat.read_bytes == concat.write_bytes == 2 * 8 * 16 * 4
@@ -158,7 +144,7 @@ def test_what_surrounds_a_sorting_is_one_kernel_before_and_one_behind():
         "axis": np.array([2]),
         "two": np.float32(2),
     }
-    fused = _fused(nodes, SHAPES, ["y", "b"], weights)
+    fused = fused_graph(nodes, SHAPES, ["y", "b"], weights)
     assert _layers(fused) == [
         ("product", "Conv"),
         ("product", "Conv"),
@@ -173,7 +159,7 @@ def test_what_surrounds_a_sorting_is_one_kernel_before_and_one_behind():
 
 
 def test_silu_is_one_kernel_marked_as_an_epilogue():
-    fused = _fused(
+    fused = fused_graph(
         [_conv("x", "w", "a"), *_silu("a", "y")], {"x": [1, 8, 4, 4]}, ["y"], {"w": (8, 8, 1, 1)}
     )
     assert _layers(fused) == [("product", "Conv"), ("pointwise", "Sigmoid+Mul")]
@@ -186,7 +172,7 @@ def test_a_convolution_read_twice_keeps_its_output():
         helper.make_node("Relu", ["a"], ["y"]),
         helper.make_node("MaxPool", ["a"], ["z"], kernel_shape=[2, 2]),
     ]
-    fused = _fused(nodes, {"x": [1, 8, 4, 4]}, ["y", "z"], {"w": (8, 8, 1, 1)})
+    fused = fused_graph(nodes, {"x": [1, 8, 4, 4]}, ["y", "z"], {"w": (8, 8, 1, 1)})
     assert _layers(fused) == [("product", "Conv"), ("pointwise", "Relu"), ("pool", "MaxPool")]
 
 
@@ -194,7 +180,7 @@ def test_a_convolution_read_twice_keeps_its_output():
 def test_a_convolution_that_is_a_result_keeps_its_output(op):
     """What follows is a kernel apart, that reads what the first one wrote."""
     nodes = [_conv("x", "w", "a"), helper.make_node(op, ["a"], ["y"])]
-    fused = _fused(nodes, SHAPES, ["a", "y"], {"w": (8, 8, 1, 1)})
+    fused = fused_graph(nodes, SHAPES, ["a", "y"], {"w": (8, 8, 1, 1)})
     assert _layers(fused) == [("product", "Conv"), ("pointwise", op)]
     assert not fused.layers[1].epilogue
     product, _ = (work for work in layer_work(fused, "fp32") if work.kind != "reformat")
@@ -210,7 +196,7 @@ def test_pointwise_neighbours_join_unless_that_makes_a_cycle():
         helper.make_node("Add", ["a", "c"], ["d"]),
         helper.make_node("Tanh", ["d"], ["y"]),
     ]
-    fused = _fused(nodes, {"x": [1, 8, 4, 4]}, ["y"], {"w": (8, 8, 1, 1)})
+    fused = fused_graph(nodes, {"x": [1, 8, 4, 4]}, ["y"], {"w": (8, 8, 1, 1)})
     assert _layers(fused) == [
         ("pointwise", "Exp"),
         ("product", "Conv"),
@@ -225,7 +211,7 @@ def test_views_vanish_and_transpositions_of_one_axis_too():
         helper.make_node("Transpose", ["a"], ["b"], perm=[1, 0, 2]),
         helper.make_node("Relu", ["b"], ["y"]),
     ]
-    fused = _fused(nodes, {"x": [1, 4, 6]}, ["y"], {"shape": np.array([1, 4, 6])})
+    fused = fused_graph(nodes, {"x": [1, 4, 6]}, ["y"], {"shape": np.array([1, 4, 6])})
     assert _layers(fused) == [("pointwise", "Relu")]
     assert fused.layers[0].inputs == ["x"]
 
@@ -248,7 +234,7 @@ ATTENTION = {"q": [2, 16, 8], "k": [2, 8, 16], "v": [2, 16, 8]}
 @pytest.mark.parametrize("op", ["MatMul", "Einsum"])
 @pytest.mark.parametrize(("precision", "kinds"), [("fp16", 1), ("fp32", 0)])
 def test_attention_keeps_its_scores_inside(op, precision, kinds):
-    work = layer_work(_fused(_attention(op), ATTENTION, ["y"]), precision)
+    work = layer_work(fused_graph(_attention(op), ATTENTION, ["y"]), precision)
     assert sum(layer.kind == "attention" for layer in work) == kinds
     scores = next(layer for layer in work if layer.operators == op)
     assert scores.write_bytes == (0 if precision == "fp16" else 2 * 16 * 16 * 4)
@@ -257,7 +243,7 @@ def test_attention_keeps_its_scores_inside(op, precision, kinds):
 
 def test_a_mask_of_attention_is_read_whichever_side_it_is_added_from():
     for mask in (["scores", "m"], ["m", "scores"]):
-        fused = _fused(_attention("MatMul", mask), {**ATTENTION, "m": [2, 16, 16]}, ["y"])
+        fused = fused_graph(_attention("MatMul", mask), {**ATTENTION, "m": [2, 16, 16]}, ["y"])
         work = [layer for layer in layer_work(fused, "fp16") if layer.kind != "reformat"]
         scores, softmax, _ = work
         assert (scores.operators, scores.write_bytes) == ("MatMul", 0)
@@ -268,48 +254,16 @@ def test_a_softmax_before_a_weight_and_a_residual_is_no_attention():
     nodes = _attention("MatMul")
     nodes[2] = helper.make_node("MatMul", ["p", "w"], ["product"])
     nodes.append(helper.make_node("Add", ["product", "v"], ["y"]))
-    fused = _fused(nodes, ATTENTION, ["y"], {"w": (16, 8)})
+    fused = fused_graph(nodes, ATTENTION, ["y"], {"w": (16, 8)})
     assert fused.layers[-1].operators == ("MatMul", "Add")
     assert not any(layer.attention for layer in fused.layers)
-
-
-@pytest.mark.parametrize(
-    ("equation", "left", "right", "expected"),
-    [
-        ("bhid,bhjd->bhij", [2, 3, 5, 7], [2, 3, 11, 7], (5, 11, 7, 6)),
-        ("bhij, bhjd -> bihd", [2, 3, 5, 11], [2, 3, 11, 7], (5, 7, 11, 6)),
-        ("ij,jk", [5, 7], [7, 11], (5, 11, 7, 1)),
-        ("...c,cd->...d", [2, 5, 7], [7, 11], (10, 11, 7, 1)),
-        ("...ic,...jc->...ij", [2, 3, 5, 7], [2, 3, 11, 7], (5, 11, 7, 6)),
-        ("bhwc,wkc->bhwk", [2, 3, 5, 7], [5, 11, 7], (6, 11, 7, 5)),
-    ],
-)
-def test_an_einsum_is_the_matrix_product_of_its_equation(equation, left, right, expected):
-    """Whichever of the two is the weight."""
-    for names in (["x", "w"], ["w", "x"]):
-        node = helper.make_node("Einsum", names, ["y"], equation=equation)
-        shapes = dict(zip(names, (left, right), strict=True))
-        fused = _fused([node], {"x": shapes["x"]}, ["y"], {"w": tuple(shapes["w"])})
-        (work,) = (layer for layer in layer_work(fused, "fp32") if layer.kind == "product")
-        assert (work.m, work.n, work.k, work.groups) == expected
-        assert work.weight_bytes == 4 * np.prod(shapes["w"])
-
-
-@pytest.mark.parametrize(
-    ("equation", "count", "kind"),
-    [("bij,bij->bij", 2, "pointwise"), ("bij->bji", 1, "copy"), ("bij,bjk,bkl", 3, "unknown")],
-)
-def test_other_einsums_are_no_products(equation, count, kind):
-    node = helper.make_node("Einsum", list("xyz")[:count], ["out"], equation=equation)
-    fused = _fused([node], {name: [2, 4, 4] for name in "xyz"[:count]}, ["out"])
-    assert _layers(fused) == [(kind, "Einsum")]
 
 
 @pytest.mark.parametrize(("index", "kind"), [(1, "slice"), ([0, 2], "copy")])
 def test_a_gather_of_one_place_is_a_slice(index, kind):
     """As qkv[:, 1] is exported; some places may lie anywhere."""
     node = helper.make_node("Gather", ["x", "i"], ["y"], axis=1)
-    fused = _fused([node], {"x": [2, 3, 4]}, ["y"], {"i": np.array(index)})
+    fused = fused_graph([node], {"x": [2, 3, 4]}, ["y"], {"i": np.array(index)})
     assert _layers(fused) == [(kind, "Gather")]
 
 
@@ -317,7 +271,7 @@ def test_a_gather_of_one_place_is_a_slice(index, kind):
 def test_a_softmax_along_the_rows_or_across_them(axis, strided):
     given = {} if axis is None else {"axis": axis}
     node = helper.make_node("Softmax", ["x"], ["y"], **given)
-    (work,) = layer_work(_fused([node], {"x": [1, 16, 400]}, ["y"]), "fp32")
+    (work,) = layer_work(fused_graph([node], {"x": [1, 16, 400]}, ["y"]), "fp32")
     assert work.strided == strided
 
 
@@ -325,7 +279,7 @@ def test_a_map_that_is_sampled_is_never_int8():
     sampled = helper.make_node("RoiAlign", ["a", "r", "i"], ["y"], output_height=7, output_width=7)
     weights = {"w": np.zeros((8, 8, 1, 1), np.float32), "i": np.zeros(5, np.int64)}
     tensors = {"x": [1, 8, 20, 20], "r": [5, 4]}
-    fused = _fused([_conv("x", "w", "a"), sampled], tensors, ["y"], weights)
+    fused = fused_graph([_conv("x", "w", "a"), sampled], tensors, ["y"], weights)
     assert _layers(fused) == [("product", "Conv"), ("sample", "RoiAlign")]
     names = [layer.name for layer in layer_work(fused, "int8", "fp16")]
     assert names == ["x (to int8)", "a", "RoiAlign_1", "y (output)"]  # a is written in fp16
@@ -333,7 +287,7 @@ def test_a_map_that_is_sampled_is_never_int8():
 
 def test_unknown_operators_are_named():
     node = helper.make_node("Mystery", ["x"], ["y"], domain="elsewhere")
-    fused = _fused([node], {"x": [1, 4]}, ["y"])
+    fused = fused_graph([node], {"x": [1, 4]}, ["y"])
     assert fused.unknown == ("Mystery",)
     assert fused.layers[0].kind == "unknown"
 
@@ -354,7 +308,7 @@ def test_quantizers_make_int8_products():
         "wq": np.zeros((8, 8, 1, 1), np.int8),
         "w2": (8, 8, 1, 1),
     }
-    fused = _fused(nodes, {"x": [1, 8, 4, 4]}, ["y"], weights)
+    fused = fused_graph(nodes, {"x": [1, 8, 4, 4]}, ["y"], weights)
     work = {layer.name: layer for layer in layer_work(fused, "int8") if layer.kind == "product"}
     assert [layer.math for layer in work.values()] == ["int8", "fp16"]  # the second has no Q/DQ
     assert next(iter(work.values())).weight_bytes == 64
