@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kd3d.profiling.fused_layer import FusedLayer
+from kd3d.profiling.norm_fusion import join_norms
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor, OnnxGraph
 from kd3d.profiling.parallel_fusion import join_parallel
 from kd3d.profiling.product_size import is_einsum_product
@@ -79,6 +80,7 @@ class FusedGraph:
 
 def fuse(graph: OnnxGraph) -> FusedGraph:
     """Groups the nodes into kernels."""
+    graph = join_norms(graph)
     sources, quantized, plain = _follow_views(graph)
     working = [node for node in graph.nodes if not _is_view(graph, node)]
     layers = _cluster(graph, working, sources)

@@ -23,8 +23,8 @@ from kd3d.profiling.reformats import Conversions
 PRECISIONS = ("fp32", "fp16", "int8")
 _INT8_KINDS = frozenset(["pool", "resize", "concat", "slice"])
 _FLOAT_OPERATORS = """
-Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization ReduceMean
-ReduceSum ReduceL2 Erf Exp Log Pow Sqrt Div Sin Cos Atan Gelu LpNormalization
+Softmax LogSoftmax LayerNormalization RMSNormalization InstanceNormalization GroupNormalization
+ReduceMean ReduceSum ReduceL2 Erf Exp Log Pow Sqrt Div Sin Cos Atan Gelu LpNormalization
 """
 _FLOAT_ONLY = frozenset(_FLOAT_OPERATORS.split())
 

@@ -11,10 +11,10 @@ from kd3d.profiling.roofline import fitted
 _FOLDER = Path(__file__).parent
 # All of kd3d that a prediction passes through, the boards' files aside.
 MODULES = (
-    *("control_flow", "devices", "exported_sizes", "fused_layer", "fusion"),
-    *("input_sizes", "kernel_time", "kernel_work"),
-    *("layer_work", "linked_kernels", "onnx_graph", "parallel_fusion", "product_size"),
-    *("reformats", "region_fusion", "roofline", "shape_folding", "unknown_operators"),
+    *("control_flow", "devices", "exported_sizes", "fused_layer", "fusion", "input_sizes"),
+    *("kernel_time", "kernel_work", "layer_work", "linked_kernels", "norm_fusion", "onnx_graph"),
+    *("parallel_fusion", "product_size", "reformats", "region_fusion", "roofline"),
+    *("shape_folding", "unknown_operators"),
 )
 
 
