@@ -182,9 +182,9 @@ def _with_product(fused: FusedGraph, layer: FusedLayer, work: LayerWork) -> Laye
     out = fused.tensor(node.outputs[0]).shape
     weight = _weight_of(fused, node)
     per_weight = BYTES[work.math]
-    m, n, k, groups = product_size(
-        node, fused.tensor(node.inputs[0]).shape, fused.tensor(node.inputs[1]).shape, out
-    )
+    given = [fused.tensor(name).shape for name in node.inputs[:2]]
+    shared = weight is not None and weight.name == node.inputs[1]
+    m, n, k, groups = product_size(node, given[0], given[1], out, shared=shared)
     beside = [fused.tensor(other.inputs[1]) for other in parallel]
     n += sum(other.shape[0] for other in beside)
     weights = [*([weight] if weight else []), *beside]

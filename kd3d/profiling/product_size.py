@@ -8,9 +8,22 @@ from kd3d.profiling.onnx_graph import GraphNode
 
 
 def product_size(
-    node: GraphNode, given: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...]
+    node: GraphNode,
+    given: tuple[int, ...],
+    weight: tuple[int, ...],
+    out: tuple[int, ...],
+    *,
+    shared: bool = False,
 ) -> tuple[int, int, int, int]:
-    """(m, n, k, groups) of the matrix product that the node is."""
+    """(m, n, k, groups) of the matrix product that the node is.
+
+    Args:
+        node: the operator.
+        given: shape of its first input.
+        weight: shape of its second.
+        out: shape of its output.
+        shared: the second input is a weight.
+    """
     groups = int(node.attributes.get("group", 1))
     if node.op == "Conv":
         return (
@@ -31,13 +44,18 @@ def product_size(
     if node.op == "Gemm":
         k = given[0] if node.attributes.get("transA") else given[-1]
         return _product(out[:-1]), out[-1], k, 1
-    left, right = given or (1,), weight or (1,)
-    k = left[-1]
-    n = right[-1] if len(right) > 1 else 1
-    if len(right) <= 2:
-        return _product(left[:-1]), n, k, 1
+    return _matmul_size(given or (1,), weight or (1,), out, shared)
+
+
+def _matmul_size(
+    left: tuple[int, ...], right: tuple[int, ...], out: tuple[int, ...], shared: bool
+) -> tuple[int, int, int, int]:
+    """Where a weight on the right serves many products, their rows make one product."""
     rows = left[-2] if len(left) > 1 else 1
-    return rows, n, k, _product(out[:-2])
+    columns = right[-1] if len(right) > 1 else 1
+    products = _product(out[: max(len(left), len(right), 2) - 2])
+    apart = _product(right[:-2]) if shared or len(right) <= 2 else products
+    return rows * max(products // max(apart, 1), 1), columns, left[-1], apart
 
 
 def is_einsum_product(node: GraphNode) -> bool:

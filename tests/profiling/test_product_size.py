@@ -37,3 +37,24 @@ def test_other_einsums_are_no_products(equation, count, kind):
     fused = fused_graph([node], {name: [2, 4, 4] for name in "xyz"[:count]}, ["out"])
     (layer,) = fused.layers
     assert (layer.kind, layer.operators) == (kind, ("Einsum",))
+
+
+@pytest.mark.parametrize(
+    ("names", "left", "right", "expected"),
+    [
+        (["x", "w"], [400, 1, 8], [8, 16], (400, 16, 8, 1)),
+        (["x", "w"], [400, 1, 8], [1, 8, 16], (400, 16, 8, 1)),  # one weight for all rows
+        (["x", "w"], [6, 400, 8], [1, 8, 16], (2400, 16, 8, 1)),
+        (["x", "w"], [3, 4, 10, 8], [4, 8, 16], (30, 16, 8, 4)),  # one for each of four
+        (["x", "z"], [3, 4, 10, 8], [1, 4, 8, 16], (10, 16, 8, 12)),  # of activations
+        (["w", "x"], [1, 16, 8], [6, 8, 400], (16, 400, 8, 6)),  # columns lie apart
+        (["x", "w"], [8], [8, 16], (1, 16, 8, 1)),
+        (["x", "w"], [5, 6, 8], [8], (30, 1, 8, 1)),
+    ],
+)
+def test_rows_that_share_a_weight_are_one_product(names, left, right, expected):
+    shapes = dict(zip(names, (left, right), strict=True))
+    weights = {"w": tuple(shapes.pop("w"))} if "w" in shapes else {}
+    fused = fused_graph([helper.make_node("MatMul", names, ["y"])], shapes, ["y"], weights)
+    (work,) = (layer for layer in layer_work(fused, "fp32") if layer.kind == "product")
+    assert (work.m, work.n, work.k, work.groups) == expected
