@@ -1,8 +1,9 @@
 """How long each kernel takes on a device: a roofline with tiles, waves, caches and launches.
 
 A product is cut into tiles; TensorRT times several tile shapes and keeps the fastest, so the
-fastest is taken here too. A tile needs time in the tensor cores and time to be fed from the level-2
-cache; SMs work through the tiles in waves. Data that the cache does not hold comes from memory.
+fastest is taken here too; groups of one channel run in the CUDA cores where that is faster. A tile
+needs time in the tensor cores and time to be fed from the level-2 cache; SMs work through the tiles
+in waves. Data that the cache does not hold comes from memory.
 Every number that is not hardware is a :class:`Parameters`, fitted with priors (latency_fit.py).
 """
 
@@ -169,7 +170,7 @@ class KernelTimes:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The products cut into tiles in each way that a kernel might, for a number of SMs.
+    """The products, depthwise ones too, cut into tiles in each way that a kernel might.
 
     Attributes:
         math: (P,) type of the data; the others (P, ways), what one SM does in all waves.
@@ -186,7 +187,7 @@ class Tiling:
     @classmethod
     def from_work(cls, work: WorkTable, sms: int) -> "Tiling":
         """All ways; a depth too short for a split counts as infinitely many operations."""
-        on = work.product
+        on = work.product | work.depthwise
         math = work.math[on][:, None, None]
         n, k, groups = _pack_groups(
             work.n[on][:, None, None],
@@ -232,8 +233,9 @@ def kernel_times(
     """
     tiling = tiling or Tiling.from_work(work, device.sms)
     clocks = np.zeros(len(work.m))
-    clocks[work.product] = _product_clocks(tiling, device, parameters)
-    clocks = np.where(work.depthwise, _depthwise_clocks(work, device, parameters), clocks)
+    clocks[work.product | work.depthwise] = _product_clocks(tiling, device, parameters)
+    in_cores = np.minimum(clocks, _depthwise_clocks(work, device, parameters))
+    clocks = np.where(work.depthwise, in_cores, clocks)
     plain = ~(work.product | work.depthwise)
     clocks = np.where(plain, _pointwise_clocks(work, device, parameters), clocks)
     compute = clocks / device.gpu_mhz

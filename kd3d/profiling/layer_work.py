@@ -188,10 +188,9 @@ def _with_product(fused: FusedGraph, layer: FusedLayer, work: LayerWork) -> Laye
     beside = [fused.tensor(other.inputs[1]) for other in parallel]
     n += sum(other.shape[0] for other in beside)
     weights = [*([weight] if weight else []), *beside]
-    depthwise = node.op in ("Conv", "ConvTranspose") and groups > 1 and n <= 2 and k <= 256
     return replace(
         work,
-        kind="depthwise" if depthwise and _one_channel(node, fused) else "product",
+        kind="depthwise" if groups > 1 and _one_channel(node, fused) else "product",
         m=float(m),
         n=float(n),
         k=float(k),
@@ -201,8 +200,11 @@ def _with_product(fused: FusedGraph, layer: FusedLayer, work: LayerWork) -> Laye
 
 
 def _one_channel(node: GraphNode, fused: FusedGraph) -> bool:
+    """Whether each group of a convolution reads one channel, whatever it makes of it."""
     weight = fused.tensor(node.inputs[1]).shape
-    return min(weight[0], weight[1]) == 1 or weight[1] == 1
+    if node.op == "ConvTranspose":  # (channels read, channels made by a group, height, width)
+        return bool(weight[0] == node.attributes.get("group", 1))
+    return node.op == "Conv" and weight[1] == 1
 
 
 def _row_bytes(tensor: GraphTensor, kind: str) -> float:

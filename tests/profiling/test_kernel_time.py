@@ -91,6 +91,15 @@ def test_depthwise_runs_in_the_cuda_cores():
     assert _us(layer).compute[0] == pytest.approx(2 * 1e6 * 9 * 32 / (256 * 16) / 1300.5)
 
 
+def test_groups_of_one_channel_take_the_faster_way():
+    """16 outputs of each channel fill a tile with two groups: 2048 a clock, not 512."""
+    size = {"m": 128 * 16 * 8, "n": 16, "k": 144, "groups": 64}
+    layer = LayerWork("dw", "Conv", "depthwise", "fp16", **size)
+    assert _us(layer).compute[0] == pytest.approx(_us(_product(**size)).compute[0])
+    slow = _us(layer, parameters=dataclasses.replace(IDEAL, tensor_fp16=1e-3))
+    assert slow.compute[0] == pytest.approx(layer.operations / (512 * 16) / 1300.5)
+
+
 def test_grouped_convolutions_pay_for_the_zeros_between():
     """Groups of 8 channels are packed four to a tile: four times the work of the operations."""
     grouped = _product(m=51200, n=8, k=72, groups=32)

@@ -58,3 +58,23 @@ def test_rows_that_share_a_weight_are_one_product(names, left, right, expected):
     fused = fused_graph([helper.make_node("MatMul", names, ["y"])], shapes, ["y"], weights)
     (work,) = (layer for layer in layer_work(fused, "fp32") if layer.kind == "product")
     assert (work.m, work.n, work.k, work.groups) == expected
+
+
+@pytest.mark.parametrize(
+    ("op", "weight", "kind"),
+    [
+        ("Conv", (8, 1, 17, 17), "depthwise"),  # of whatever size
+        ("Conv", (32, 1, 3, 3), "depthwise"),  # four channels of each
+        ("Conv", (8, 4, 3, 3), "product"),
+        ("ConvTranspose", (8, 1, 4, 4), "depthwise"),
+        ("ConvTranspose", (8, 2, 4, 4), "depthwise"),
+        ("ConvTranspose", (16, 1, 4, 4), "product"),  # two channels into one
+    ],
+)
+def test_groups_of_one_channel_are_depthwise(op, weight, kind):
+    group = 2 if weight == (8, 4, 3, 3) else 8
+    channels = weight[0] if op == "ConvTranspose" else weight[1] * group
+    node = helper.make_node(op, ["x", "w"], ["y"], group=group)
+    fused = fused_graph([node], {"x": [1, channels, 20, 20]}, ["y"], {"w": weight})
+    (work,) = (layer for layer in layer_work(fused, "fp32") if layer.operators == op)
+    assert work.kind == kind
