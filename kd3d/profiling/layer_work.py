@@ -18,6 +18,7 @@ from kd3d.profiling.kernel_work import (
 from kd3d.profiling.linked_kernels import copy_into_concats, join_activations
 from kd3d.profiling.onnx_graph import GraphNode, GraphTensor
 from kd3d.profiling.product_size import product_size
+from kd3d.profiling.quantizers import EIGHT_BITS
 from kd3d.profiling.reformats import Conversions
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -114,10 +115,32 @@ def _math(
     if _weight_of(fused, layer.nodes[0]) is None:
         return plain
     if has_quantizers(fused):
-        source = fused.sources.get(layer.nodes[0].inputs[0], layer.nodes[0].inputs[0])
-        through = fused.sources.get(layer.nodes[0].inputs[0]) is not None
-        return "int8" if through and source in fused.quantized else plain
+        return "int8" if all(_through_quantizers(fused, layer.nodes[0])) else plain
     return "int8" if precision == "int8" else plain
+
+
+def float_weights(fused: FusedGraph) -> list[str]:
+    """Products whose activation comes through Q/DQ and whose weight does not: they stay float."""
+    products = [layer for layer in fused.layers if layer.kind == "product"]
+    weighted = [layer for layer in products if _weight_of(fused, layer.nodes[0]) is not None]
+    return [
+        layer.name
+        for layer in weighted
+        if _through_quantizers(fused, layer.nodes[0]) == (True, False)
+    ]
+
+
+def _through_quantizers(fused: FusedGraph, node: GraphNode) -> tuple[bool, bool]:
+    """Whether a product's activation and its weight come through Q/DQ of eight bits.
+
+    TensorRT multiplies in int8 only where both do ("Explicit Quantization" of its documentation).
+    """
+    types = fused.graph.dequantized
+    names = node.inputs[:2]
+    first = fused.tensor(names[0]).constant
+    activation, weight = (names[1], names[0]) if first else (names[0], names[1])
+    read = fused.sources.get(activation) in fused.quantized
+    return read and types.get(activation) in EIGHT_BITS, types.get(weight) in EIGHT_BITS
 
 
 def _work(fused: FusedGraph, layer: FusedLayer, math: str, conversions: Conversions) -> LayerWork:

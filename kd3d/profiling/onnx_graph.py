@@ -18,6 +18,7 @@ from onnx import helper, inliner
 from kd3d.errors import UserError
 from kd3d.profiling.control_flow import captured
 from kd3d.profiling.input_sizes import fix_sizes, weight_names
+from kd3d.profiling.quantizers import dequantized_types
 from kd3d.profiling.shape_folding import fold_shapes
 
 
@@ -67,6 +68,7 @@ class OnnxGraph:
             tell it.
         free_batch: the file leaves it open.
         warnings: what had to be assumed.
+        dequantized: tensors that come through Q/DQ, weights too, and the type between: "int8".
     """
 
     nodes: tuple[GraphNode, ...]
@@ -76,6 +78,7 @@ class OnnxGraph:
     batch: int | None = 1
     free_batch: bool = False
     warnings: tuple[str, ...] = ()
+    dequantized: Mapping[str, str] = field(default_factory=dict)
 
     def consumers(self) -> dict[str, list[GraphNode]]:
         """Tensor's name to the nodes that read it."""
@@ -132,13 +135,23 @@ def graph_from_onnx(
     model.CopyFrom(inliner.inline_local_functions(given) if given.functions else given)
     weights = weight_names(model.graph)
     found_batch, free_batch = fix_sizes(model.graph, batch, dict(sizes or {}))
+    dequantized = dequantized_types(model.graph)  # before small weights are folded
     shapes, warnings = fold_shapes(model)
     weights |= {tensor.name for tensor in model.graph.initializer}  # those of branches, too
     tensors = _tensors(model.graph, shapes, weights, warnings)
     nodes = _active_nodes(model.graph, tensors, shapes.values)
     inputs = tuple(value.name for value in model.graph.input if value.name not in weights)
     outputs = tuple(value.name for value in model.graph.output)
-    return OnnxGraph(nodes, tensors, inputs, outputs, found_batch, free_batch, tuple(warnings))
+    return OnnxGraph(
+        nodes,
+        tensors,
+        inputs,
+        outputs,
+        batch=found_batch,
+        free_batch=free_batch,
+        warnings=tuple(warnings),
+        dequantized=dequantized,
+    )
 
 
 def _tensors(

@@ -13,8 +13,8 @@ _FOLDER = Path(__file__).parent
 MODULES = (
     *("control_flow", "devices", "exported_sizes", "fused_layer", "fusion", "input_sizes"),
     *("kernel_time", "kernel_work", "layer_work", "linked_kernels", "norm_fusion", "onnx_graph"),
-    *("parallel_fusion", "product_size", "reformats", "region_fusion", "roofline"),
-    *("shape_folding", "unknown_operators"),
+    *("parallel_fusion", "product_size", "quantizers", "reformats", "region_fusion"),
+    *("roofline", "shape_folding", "unknown_operators"),
 )
 
 

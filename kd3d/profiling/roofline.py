@@ -22,8 +22,9 @@ from kd3d.profiling.exported_sizes import exported_batch, exported_sizes
 from kd3d.profiling.fusion import FusedGraph, fuse
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
 from kd3d.profiling.kernel_work import LayerWork
-from kd3d.profiling.layer_work import PRECISIONS, has_quantizers, layer_work
+from kd3d.profiling.layer_work import PRECISIONS, float_weights, has_quantizers, layer_work
 from kd3d.profiling.onnx_graph import OnnxGraph, graph_from_onnx
+from kd3d.profiling.quantizers import check_types
 from kd3d.profiling.unknown_operators import UNKNOWN_FACTOR, refuse_uncounted
 
 PROTOCOLS = ("engine", "python", "mlperf")
@@ -176,7 +177,13 @@ def predict_latency(
         f'{name} {size}: taken from "opt" of the export.json beside the file (--size {name}=N)'
         for name, size in taken.items()
     ]
-    warnings += graph.warnings
+    warnings += [*graph.warnings, *check_types(graph.dequantized.values(), board.generation)]
+    apart = float_weights(fused)
+    if apart:
+        warnings.append(
+            f"{len(apart)} products ({apart[0]}, ...) have Q/DQ on what they read and not on their "
+            "weight: TensorRT runs them in float"
+        )
     if fused.unknown:
         warnings.append(
             f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}; the "

@@ -123,20 +123,23 @@ def test_a_cast_alone_makes_no_typed_half_file():
     assert not _says(p, "float16")
 
 
-def _quantised():
-    """The first convolution of two reads through Q/DQ, the second does not."""
+def _quantised(weights=True, kind=TensorProto.INT8):
+    """The first convolution of two reads through Q/DQ, its weight too; the second does not."""
     model = _network(depth=2)
+    model.opset_import[0].version = 19  # the first with 8-bit floats
     constants = [
         helper.make_tensor("s", TensorProto.FLOAT, [], [0.1]),
-        helper.make_tensor("z", TensorProto.INT8, [], [0]),
+        helper.make_tensor("z", kind, [], [0]),
     ]
     model.graph.initializer.extend(constants)
-    model.graph.node[0].input[0] = "xd"
-    nodes = [
-        helper.make_node("QuantizeLinear", ["images", "s", "z"], ["xq"]),
-        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
-        *model.graph.node,
-    ]
+    nodes = []
+    for place, name in enumerate(["images", "w0"] if weights else ["images"]):
+        nodes += [
+            helper.make_node("QuantizeLinear", [name, "s", "z"], [f"{name}_q"]),
+            helper.make_node("DequantizeLinear", [f"{name}_q", "s", "z"], [f"{name}_d"]),
+        ]
+        model.graph.node[0].input[place] = f"{name}_d"
+    nodes += model.graph.node
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
@@ -154,6 +157,21 @@ def test_beside_quantised_layers_the_rest_is_what_the_file_states(protocol, opti
     assert p.types == f"int8 and {rest}"
     says = "its quantised layers are int8 and its float32 ones fp32, not fp16"
     assert any(says in warning for warning in p.warnings) == (given["precision"] == "fp16")
+
+
+def test_a_float_weight_keeps_a_quantised_layer_in_float():
+    p = predict_latency(_quantised(weights=False), ORIN, precision="int8")
+    assert _maths(p) == ["fp32", "fp32"]
+    assert _says(p, "1 products (Conv_2 + 1, ...) have Q/DQ on what they read and not on")
+    assert not _says(predict_latency(_quantised(), ORIN, precision="int8"), "not on")
+
+
+def test_eight_bit_floats_need_a_board_that_has_them():
+    model = _quantised(kind=TensorProto.FLOAT8E4M3FN)
+    with pytest.raises(UserError, match=r"Q/DQ of float8e4m3fn.*ampere"):
+        predict_latency(model, ORIN, precision="int8")
+    p = predict_latency(model, load_device("thor-t5000"), precision="int8")
+    assert _maths(p)[0] == "int8"  # at its rate
 
 
 def test_without_quantisers_int8_leaves_fp16():

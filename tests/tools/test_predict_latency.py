@@ -111,14 +111,19 @@ def test_the_table_names_the_layers_and_the_total(run, model, tmp_path):
 
 
 def test_the_summary_tells_the_types_that_the_file_states(run, model):
-    """Q/DQ before the only convolution; --precision is left at fp16."""
+    """Q/DQ before the only convolution and its weight; --precision is left at fp16."""
     assert ", fp16, engine, batch 1: " in summary_of(run, model)
     file = onnx.load(model)
     file.graph.initializer.append(helper.make_tensor("s", TensorProto.FLOAT, [], [0.1]))
     file.graph.initializer.append(helper.make_tensor("z", TensorProto.INT8, [], [0]))
-    file.graph.node[0].input[0] = "dq"
-    file.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"]))
-    file.graph.node.insert(0, helper.make_node("QuantizeLinear", ["images", "s", "z"], ["q"]))
+    for place, name in enumerate(("images", "w")):
+        pair = (
+            helper.make_node("QuantizeLinear", [name, "s", "z"], [f"{name}_q"]),
+            helper.make_node("DequantizeLinear", [f"{name}_q", "s", "z"], [f"{name}_d"]),
+        )
+        file.graph.node[-1].input[place] = f"{name}_d"
+        file.graph.node.insert(2 * place, pair[0])
+        file.graph.node.insert(2 * place + 1, pair[1])
     onnx.save(file, model)
     assert ", int8, engine, batch 1: " in summary_of(run, model)
 
