@@ -97,6 +97,8 @@ def device_modes(name: str) -> tuple[str, ...]:
 def load_device(name: str) -> Device:
     """A board by its name or alias, "NAME" or "NAME:MODE"; upper case and spaces do no harm.
 
+    A mode may be written as nvpmodel prints it, "MODE_30W".
+
     Raises:
         UserError: for an unknown board or mode; near names are offered.
     """
@@ -111,7 +113,7 @@ def load_device(name: str) -> Device:
         )
         raise UserError(f"device {name!r} is unknown; {hint}known are {', '.join(device_names())}")
     entry = _read(known[board])
-    mode = (mode or entry["default_mode"]).replace("-", "_")
+    mode = mode.replace("-", "_").removeprefix("mode_") or entry["default_mode"]
     if mode not in entry["modes"]:
         raise UserError(
             f"device {known[board]!r} has no power mode {mode!r}; expected one of "

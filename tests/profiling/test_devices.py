@@ -43,7 +43,7 @@ def test_every_mode_loads_and_every_number_has_a_source():
         for mode in device_modes(name):
             device = load_device(f"{name}:{mode}")
             assert 2 <= device.sms <= 20
-            assert 400 <= device.gpu_mhz <= 1600
+            assert 300 <= device.gpu_mhz <= 1600
 
 
 @pytest.mark.parametrize("name", ["AGX Orin", "agx-orin", "Jetson_AGX_Orin", "orin-agx-64gb"])
@@ -53,6 +53,20 @@ def test_aliases(name):
 
 def test_super_is_a_mode():
     assert load_device("orin-nano-8gb-super") == load_device("orin-nano-8gb:maxn_super")
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"),
+    [
+        ("orin-agx-64gb:MODE_30W", "30w"),  # "NV Power Mode: MODE_30W", as nvpmodel prints it
+        ("orin-agx-64gb:mode-50w", "50w"),
+        ("orin-nano-8gb:MAXN_SUPER", "maxn_super"),
+        ("orin-nano-4gb:7W_AI", "7w_ai"),
+        ("orin-agx-64gb:", "maxn"),
+    ],
+)
+def test_modes_as_the_board_prints_them(written, mode):
+    assert load_device(written).mode == mode
 
 
 def test_near_names_are_offered():
