@@ -43,14 +43,19 @@ def copy_into_concats(
     """A concatenation copies only what could not be written into it at once.
 
     Convolutions and activations write in place. Sums with a shortcut do not, nor what is sliced,
-    pooled or resized: each of these takes a copy.
+    pooled or resized: each of these takes a copy. A tensor lies in one place, so of the
+    concatenations of a DenseNet all but one copy it: the last one has it in place, as TensorRT's
+    builder goes through them from the last to the first ("Retargeting ...", "Generating copy for
+    ...", a line for each input, in the log of its GitHub issue 3254).
     """
+    placed: set[str] = set()
     writer = {name: layer for layer in fused.layers for name in layer.outputs}
     found = list(work)
-    for place, layer in enumerate(fused.layers):
+    for place, layer in reversed(list(enumerate(fused.layers))):
         if layer.kind != "concat":
             continue
-        copied = [name for name in layer.inputs if not _in_place(writer.get(name))]
+        copied = [n for n in layer.inputs if n in placed or not _in_place(writer.get(n))]
+        placed.update(layer.inputs)
         moved = sum(tensor_bytes(fused.tensor(n), storage.get(n, work[place].math)) for n in copied)
         share = moved / work[place].read_bytes if work[place].read_bytes else 0.0
         found[place] = replace(

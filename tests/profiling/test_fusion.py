@@ -122,6 +122,22 @@ def test_a_concatenation_copies_what_was_not_written_in_place():
     assert concat.read_bytes == concat.write_bytes == 2 * 8 * 16 * 4
 
 
+def test_a_tensor_is_in_place_in_one_concatenation():
+    """The last of two, as a DenseNet has them: what the first one joins are copies."""
+    nodes = [
+        _conv("x", "a", "A"),
+        _conv("A", "b", "B"),
+        helper.make_node("Concat", ["A", "B"], ["y"], axis=1),
+        _conv("y", "c", "C"),
+        helper.make_node("Concat", ["A", "B", "C"], ["z"], axis=1),
+    ]
+    weights = {"a": (8, 8, 1, 1), "b": (8, 8, 1, 1), "c": (8, 16, 1, 1)}
+    fused = fused_graph(nodes, SHAPES, ["z"], weights)
+    first, second = (layer for layer in layer_work(fused, "fp32") if layer.kind == "concat")
+    assert (first.launches, first.read_bytes) == (2, 2 * 8 * 16 * 4)
+    assert (second.launches, second.read_bytes) == (0, 0)
+
+
 def test_what_surrounds_a_sorting_is_one_kernel_before_and_one_behind():
     """Two heads, joined, rated and sorted; then the best rows are gathered and scaled."""
     nodes = [
