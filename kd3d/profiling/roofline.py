@@ -177,18 +177,7 @@ def predict_latency(
         f'{name} {size}: taken from "opt" of the export.json beside the file (--size {name}=N)'
         for name, size in taken.items()
     ]
-    warnings += [*graph.warnings, *check_types(graph.dequantized.values(), board.generation)]
-    apart = float_weights(fused)
-    if apart:
-        warnings.append(
-            f"{len(apart)} products ({apart[0]}, ...) have Q/DQ on what they read and not on their "
-            "weight: TensorRT runs them in float"
-        )
-    if fused.unknown:
-        warnings.append(
-            f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}; the "
-            f"interval holds times {UNKNOWN_FACTOR} times shorter or longer for them"
-        )
+    warnings += _file_warnings(fused, board)
     if board.generation == "blackwell":
         warnings.append("Thor: fitted on one family of networks alone; the interval is Orin's")
     if stated and precision != "int8":
@@ -211,6 +200,23 @@ def predict_latency(
         batch=batch or own_batch or 1,
         warnings=warnings,
     )
+
+
+def _file_warnings(fused: FusedGraph, board: Device) -> list[str]:
+    """What had to be assumed of the file, for this board."""
+    graph, apart = fused.graph, float_weights(fused)
+    warnings = [*graph.warnings, *check_types(graph.dequantized.values(), board.generation)]
+    if apart:
+        warnings.append(
+            f"{len(apart)} products ({apart[0]}, ...) have Q/DQ on what they read and not on their "
+            "weight: TensorRT runs them in float"
+        )
+    if fused.unknown:
+        warnings.append(
+            f"unknown operators, taken as bound by memory: {', '.join(fused.unknown)}; the "
+            f"interval holds times {UNKNOWN_FACTOR} times shorter or longer for them"
+        )
+    return warnings
 
 
 def _ratio(graph: OnnxGraph, own: int | None, batch: int | None) -> float:
