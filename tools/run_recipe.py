@@ -73,7 +73,7 @@ def main() -> None:
         work_dir = args.work_dir or Path("work_dirs") / recipe.name
         teacher = load_config(teacher_hook(recipe.distilled, recipe.teacher).teacher.config)
         runs = plan_runs(recipe, teacher, work_dir)
-        runs = continued(runs, recipe.continues, wanted=select(runs, args.only))
+        runs = continued(runs, recipe.continues, work_dir, wanted=select(runs, args.only))
         chosen, exports = select(runs, args.only), len(EXPORTED) if recipe.export else 0
         say(f"data: {len(recipe.prepare)} commands, then {len(chosen)} runs, {exports} exports")
         with only_command_in(work_dir) as lock, Crew(machine, say, lock=lock) as crew:

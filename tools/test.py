@@ -54,6 +54,7 @@ def configured(args: argparse.Namespace) -> Config:
     config.launcher = args.launcher
     config.work_dir = default_work_dir(config, args.config, args.work_dir)
     config.resume = False
+    config.started_from = config.get("load_from")  # for the record
     config.load_from = None if args.backend else args.checkpoint
     config.custom_hooks = custom_hooks(config, without="DistillHook")  # a test needs no teacher
     if args.show_dir and config.get("default_scope") == "mmdet3d":

@@ -41,22 +41,24 @@ class AdditionalLabels:
         self.teacher, self.class_names = teacher, tuple(class_names)
         self.unlabelled, self.options = unlabelled, dict(options)
 
-    def check_names(self, names: Sequence[str], *, where: str) -> None:
+    def check_names(self, names: Sequence[str], declared: int | None, *, where: str) -> None:
         """Whether the teacher knows each class of the student by the same name.
 
         Args:
             names: of the teacher's classes, where its head knows them by name.
+            declared: how many the config says there are; some may then be missing, not all.
             where: named in errors.
 
         Raises:
             UserError: it does not, so that none of its boxes would become a label of that class.
         """
         absent = [name for name in self.class_names if name not in names]
-        if absent:
+        if absent and (declared is None or len(absent) == len(self.class_names)):
             raise UserError(
                 f"{where}: additional_labels: the teacher's head knows no class {absent}, so it "
                 f"would add no box of them (it has {list(names)}); give a teacher of the student's "
-                f"classes, or say that this is meant: teacher=dict(..., num_classes={len(names)})"
+                "classes, or, where it knows some of them, say that this is meant: "
+                f"teacher=dict(..., num_classes={len(names)})"
             )
 
     def __call__(self, samples: Sequence[Any], prediction: Any) -> list[Any]:

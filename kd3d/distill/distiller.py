@@ -52,6 +52,7 @@ class Distiller:
         self.labels = labels
         self.progress = 0.0
         self.measure_next = False
+        self.has_strangers = True  # not known before a batch has been looked at
         self.measured: dict[str, Tensor] = {}
         self._recorder = FeatureRecorder(
             student, [pair.student for pair in self.pairs], owner="student"
@@ -192,7 +193,7 @@ class Distiller:
         if not any(pair.needs_truth for pair in self.pairs):
             return None
         device = next(self.student.parameters()).device
-        return Truth.of(samples, device, taught=taught)
+        return Truth.of(samples, device, taught=taught, strangers=not self.has_strangers)
 
     def scene(
         self, pair: Pair, teacher_values: Mapping[Tap, Any], truth: Truth | None = None

@@ -42,6 +42,7 @@ from kd3d.distill.recorder import Tap
 from kd3d.distill.resume import ResumedRandomness
 from kd3d.distill.teacher import Teacher, build_teacher_model, teacher_config
 from kd3d.distill.teacher_input import TeacherInput
+from kd3d.distill.truth import has_strangers
 from kd3d.errors import UserError
 from kd3d.registry import HOOKS
 
@@ -132,8 +133,8 @@ class DistillHook(Hook):
                 names=(class_names(runner.cfg), class_names(config)),
                 by_number=by_number or (labels is not None and known is None),
             )
-            if labels is not None and known is not None and declared is None:
-                labels.check_names(known, where=hook_label(self.name))
+            if labels is not None and known is not None:
+                labels.check_names(known, declared, where=hook_label(self.name))
             self.notes = check_point_loading(runner.cfg, config, (student, model))
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
             taps += [] if labels is None else [labels.teacher]
@@ -203,6 +204,7 @@ class DistillHook(Hook):
         self._randomness.before_train_iter()
         distiller = self.distiller
         distiller.progress = runner.iter / runner.max_iters
+        distiller.has_strangers = has_strangers(data_batch)
         if distiller.teacher is not None and distiller.stopped:
             self._release(runner)
             if torch.cuda.is_available():

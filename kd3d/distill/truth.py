@@ -47,7 +47,8 @@ class Truth:
             samples: as the data set gives them.
             device: of the tensors.
             taught: the same with the teacher's boxes, which count in frames without labels only.
-            strangers: keeps objects labelled -1.
+            strangers: keeps objects labelled -1. To take them out waits for a GPU; see
+                :func:`has_strangers`.
         """
         read = [
             sample if is_labelled(sample) else other
@@ -87,6 +88,13 @@ class Truth:
 def is_labelled(sample: Any) -> bool:  # Any: a data sample
     """Whether a frame has labels; only ``Unlabelled`` says that one has none."""
     return bool(sample.metainfo.get("labelled", True))
+
+
+def has_strangers(batch: Any) -> bool:  # Any: what a data loader gives
+    """Whether an object of a batch is labelled -1; asked before the batch is on a GPU."""
+    samples = batch.get("data_samples", ()) if isinstance(batch, dict) else ()
+    frames = [getattr(sample, "gt_instances_3d", None) for sample in samples]
+    return any(bool((frame.labels_3d < 0).any()) for frame in frames if frame is not None)
 
 
 def _metric_objects(instances: Any, *, strangers: bool) -> tuple[Tensor, Tensor]:

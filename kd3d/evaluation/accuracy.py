@@ -57,7 +57,15 @@ _KINDS = (
 )
 
 # Where a run reads and writes, and how it is judged; all else decides what it computes.
-_NOT_HASHED = ("work_dir", "load_from", "resume", "launcher", "val_evaluator", "test_evaluator")
+_NOT_HASHED = (
+    "work_dir",
+    "load_from",
+    "started_from",
+    "resume",
+    "launcher",
+    "val_evaluator",
+    "test_evaluator",
+)
 
 
 def prepare_test(cfg: Config, work_dir: str | Path) -> None:
@@ -202,6 +210,8 @@ def _conditions_of(cfg: Config) -> dict[str, str | int]:
     for limit in ("max_epochs", "max_iters"):
         if (cfg.get("train_cfg") or {}).get(limit):
             found[limit] = int(cfg.train_cfg[limit])
+    if cfg.get("started_from"):
+        found["started_from"] = str(cfg.started_from)
     return found
 
 

@@ -74,7 +74,7 @@ class RunFolder:
 
     def note(self, settings: Settings) -> None:
         """Writes the settings down; what was known of weights that are gone stays."""
-        before = self._settings() or {}
+        before = self.settings() or {}
         known = {key: value for key, value in before.items() if key.startswith(_WEIGHTS)}
         whole = {**known, **settings}
         if whole != before:
@@ -84,7 +84,7 @@ class RunFolder:
         """Raises UserError if ``claim`` would, and changes nothing."""
         if not self.path.exists() or not any(self.path.iterdir()):
             return
-        before = self._settings()
+        before = self.settings()
         if before is None:
             raise UserError(
                 f"{self.path}: holds files that no recipe wrote; use another --work-dir"
@@ -98,7 +98,7 @@ class RunFolder:
 
     def is_of(self, settings: Settings) -> bool:
         """Whether the folder is that of a run with these settings, as far as both are known."""
-        before = self._settings()
+        before = self.settings()
         return before is not None and not _differing(before, settings)
 
     def stage(self) -> Stage:
@@ -140,7 +140,12 @@ class RunFolder:
         metrics = Record.read(self.path / TRAINING).metrics
         return Pace(metrics.get("seconds_per_iter"), metrics.get("gradient_scale"))
 
-    def _settings(self) -> Settings | None:
+    def settings(self) -> Settings | None:
+        """What the run was started with; None where no recipe wrote it.
+
+        Raises:
+            UserError: the note is damaged.
+        """
         file = self.plan / "settings.json"
         if not file.is_file():
             return None

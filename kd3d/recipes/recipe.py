@@ -83,7 +83,7 @@ class Recipe:
         prepare: commands that make the data.
         variants: distilled runs beside the main one, for an ablation.
         continues: work dir of a recipe whose runs are gone on from, each student from the last
-            weights of the run of its name; "" to start anew.
+            weights of the run of its name, or else of its role and seed; "" to start anew.
     """
 
     name: str

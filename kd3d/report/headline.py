@@ -67,14 +67,24 @@ def _seed_sentence(summary: Summary) -> str:
 
 
 def _schedule_sentence(summary: Summary) -> str:
-    lengths = {
-        f"{run.conditions[unit]} {unit.removeprefix('max_').replace('iters', 'iterations')}"
+    students = [
+        run
         for group in summary.groups.values()
         if group.role in STUDENTS and group.is_main
         for run in group.runs.values()
+    ]
+    lengths = {
+        f"{run.conditions[unit]} {unit.removeprefix('max_').replace('iters', 'iterations')}"
+        for run in students
         for unit in ("max_epochs", "max_iters")
         if unit in run.conditions
     }
+    starts = sorted({str(run.conditions.get("started_from", "")) for run in students} - {""})
+    if starts and lengths:
+        return (
+            f"The students went on for {' or '.join(sorted(lengths))} from weights of an earlier "
+            f"training: {', '.join(starts)}."
+        )
     if not lengths and summary.refusal:
         return ""
     if not lengths:

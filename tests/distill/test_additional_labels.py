@@ -131,19 +131,27 @@ def test_a_student_trained_on_them_alone(tmp_path):
     assert float(losses[-1]["teacher_boxes"]) == sum(counts[-1]) / 2
 
 
-@pytest.mark.parametrize("declared", [None, 3])
-def test_a_teacher_of_other_class_names_is_refused_unless_meant(tmp_path, declared):
+SOME, NONE = (("Pedestrian",), ("Car", "truck")), (("Pedestrian",), ("Car", "Truck"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "declared", "absent"),
+    [
+        (SOME, None, r"\['car', 'pedestrian'\]"),
+        (SOME, 3, None),
+        (NONE, 3, r"\['car', 'truck', 'pedestrian'\]"),
+    ],
+)
+def test_a_teacher_of_other_class_names_is_refused_unless_meant(tmp_path, tasks, declared, absent):
     """CenterHeads are matched by name: not one of its boxes would become a label."""
-    other = toys3d.centerpoint(tasks=(("Pedestrian",), ("Car", "truck")))
-    teacher = toys3d.teacher_config(tmp_path / "teacher.py", other)
+    teacher = toys3d.teacher_config(tmp_path / "teacher.py", toys3d.centerpoint(tasks=tasks))
     hook = toys.distill_hook(teacher, [], additional_labels={"score_threshold": 0.01})
     hook["teacher"]["num_classes"] = declared
-    config = toys3d.training(tmp_path, toys3d.centerpoint(), hooks=[hook])
-    runner = Runner.from_cfg(config)
-    if declared:
+    runner = Runner.from_cfg(toys3d.training(tmp_path, toys3d.centerpoint(), hooks=[hook]))
+    if absent is None:
         runner.train()
         return
-    with pytest.raises(UserError, match=r"knows no class \['car', 'pedestrian'\]"):
+    with pytest.raises(UserError, match=f"knows no class {absent}"):
         runner.train()
 
 

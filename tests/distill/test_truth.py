@@ -1,10 +1,15 @@
 import math
 
 import torch
+import toys
+import toys3d
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from torch import nn
 
-from kd3d.distill.truth import Truth, is_labelled
+from kd3d.distill.truth import Truth, has_strangers, is_labelled
+from kd3d.registry import LOSSES
 
 CPU = torch.device("cpu")
 
@@ -78,3 +83,36 @@ def test_objects_of_classes_that_the_model_does_not_know_are_passed_over():
     assert [labels.tolist() for labels in truth.labels] == [[0], []]
     everything = Truth.of(samples, CPU, strangers=True)
     assert [labels.tolist() for labels in everything.labels] == [[-1, 0], [-1]]
+    assert has_strangers({"data_samples": samples})
+    assert not has_strangers({"data_samples": [lidar([near], [0])]})
+
+
+@LOSSES.register_module(force=True)
+class LowestLabel(nn.Module):
+    """Keeps the lowest label that it was told of."""
+
+    needs_boxes = True
+    seen: list = []  # noqa: RUF012
+
+    def forward(self, student, teacher, *, boxes, labels):
+        self.seen.append(min(int(frame.min()) for frame in labels if len(frame)))
+        assert [len(frame) for frame in boxes] == [len(frame) for frame in labels]
+        return student.square().mean()
+
+
+def test_a_training_on_some_of_the_classes_tells_losses_of_no_other(tmp_path):
+    """What the data set labels -1 is not seen in any step; the second class is numbered 0."""
+    LowestLabel.seen.clear()
+    tasks = (("truck",),)
+    teacher = toys3d.teacher_config(tmp_path / "teacher.py", toys3d.centerpoint(8, tasks=tasks))
+    pair = {"name": "bev", "student": "pts_neck[0]", "teacher": "pts_neck[0]"}
+    hook = toys.distill_hook(teacher, [{**pair, "loss": {"type": "LowestLabel"}}])
+    config = toys3d.training(tmp_path, toys3d.centerpoint(tasks=tasks), hooks=[hook], batch=8)
+    config.train_dataloader.dataset.metainfo = {"classes": ("truck",)}
+    runner = Runner.from_cfg(config)
+    frames = [
+        frame["data_samples"].gt_instances_3d.labels_3d for frame in runner.train_dataloader.dataset
+    ]
+    assert torch.cat(frames).unique().tolist() == [-1, 0]
+    runner.train()
+    assert LowestLabel.seen == [0, 0, 0]  # preflight and two steps

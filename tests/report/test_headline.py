@@ -51,6 +51,18 @@ def test_schedule_split_and_weak_classes_are_said(tmp_path, make_accuracy):
     assert "not better than the baseline in 1 class(es): car." in said
 
 
+def test_students_that_go_on_from_earlier_weights_are_told_so(tmp_path, make_accuracy):
+    aps = {"teacher": 40.0, "baseline": 30.0, "control": 31.0, "distilled": 35.0}
+    summary = summary_of(make_accuracy, tmp_path, aps)
+    for role in ("baseline", "control", "distilled"):
+        run = summary.groups[role].runs[0]
+        start = {**run.conditions, "started_from": f"before/{role}/iter_9.pth"}
+        summary.groups[role].runs[0] = replace(run, conditions=start)
+    said = " ".join(caveats(summary))
+    assert "went on for 12 epochs from weights of an earlier training: before/baseline/" in said
+    assert "All students were trained" not in said
+
+
 def test_a_teacher_that_is_overtaken_is_said_with_what_to_do(tmp_path, make_accuracy):
     aps = {"teacher": 42.7, "baseline": 47.5, "control": 40.0, "distilled": 39.8}
     said = " ".join(caveats(summary_of(make_accuracy, tmp_path, aps)))
