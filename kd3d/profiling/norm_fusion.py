@@ -102,7 +102,6 @@ def _divisions(
             return []
         node = following[0]
         behind.append(node)
-        (name,) = node.outputs
         numerator = node.inputs[0]
         if node.op == "Div" and numerator == value and len(behind) == 1:
             return behind
@@ -111,6 +110,7 @@ def _divisions(
         over = node.op == "Div" and graph.tensors[numerator].constant
         if node.op != "Reciprocal" and not over:
             return []
+        (name,) = node.outputs
     return []
 
 

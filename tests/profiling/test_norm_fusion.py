@@ -103,3 +103,11 @@ def test_a_mean_over_another_axis_is_no_norm_of_rows():
     nodes = _norm("RMSNormalization")
     nodes[1] = helper.make_node("ReduceMean", ["square"], ["v"], axes=[1])
     assert not any("Normalization" in name for name in _operators(nodes))
+
+
+@pytest.mark.parametrize("behind", [[], [helper.make_node("Reciprocal", ["root"], ["r"])]])
+def test_a_root_that_is_split_is_no_norm(behind):
+    read = "r" if behind else "root"
+    split = helper.make_node("Split", [read], ["a", "b"], axis=1)
+    nodes = [SQUARES["pow"]("x"), *_root(), *behind, split]
+    assert not any("Normalization" in found for found in _operators(nodes, ("a", "b")))
