@@ -8,6 +8,7 @@ from onnx import TensorProto
 from kd3d.errors import UserError
 
 EIGHT_BITS = frozenset(["int8", "uint8", "float8e4m3fn", "float8e5m2"])
+_BIASES = "int32"  # as ONNX Runtime quantises them; no QuantizeLinear makes it
 _AFTER_ADA = ("float8", "float4")  # Ampere's tensor cores know neither
 _VIEWS = frozenset(
     ["Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Transpose"]
@@ -39,13 +40,13 @@ def check_types(types: Iterable[str], generation: str) -> list[str]:
     """Warnings about types of Q/DQ that are no int8.
 
     Args:
-        types: of a file's Q/DQ.
+        types: of a file's Q/DQ; int32 is that of biases, which are no reason to warn.
         generation: of the board, "ampere" or "blackwell".
 
     Raises:
         UserError: for 8-bit and 4-bit floats on a board without them.
     """
-    others = sorted(set(types) - EIGHT_BITS)
+    others = sorted(set(types) - EIGHT_BITS - {_BIASES})
     newer = sorted(name for name in set(types) if name.startswith(_AFTER_ADA))
     if newer and generation == "ampere":
         raise UserError(

@@ -65,3 +65,11 @@ def test_types_that_a_board_lacks():
         with pytest.raises(UserError, match=f"Q/DQ of {name}, .* export it with Q/DQ of int8"):
             check_types([name], "ampere")
     assert check_types(["float8e4m3fn"], "blackwell") == []
+
+
+def test_biases_as_onnx_runtime_quantises_them():
+    """They lie in int32 and have no QuantizeLinear; the product stays int8."""
+    node = helper.make_node("DequantizeLinear", ["b", "s"], ["d"])
+    types = dequantized_types(_graph([node], {**SCALE, "b": np.zeros(8, np.int32)}))
+    assert types == {"d": "int32"}
+    assert check_types(types.values(), "ampere") == []
