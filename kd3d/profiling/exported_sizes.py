@@ -42,6 +42,15 @@ def exported_batch(source: str | Path | onnx.ModelProto) -> int | None:
     return None if batch is None else int(batch)
 
 
+def counts_rows(source: str | Path | onnx.ModelProto) -> bool:
+    """Whether a free first axis of an input is no batch but counts pillars or points."""
+    return any(
+        isinstance(name, str) and not is_batch(axis, name, len(shape))
+        for shape in free_sizes(read_onnx(source).graph).values()
+        for axis, name in enumerate(shape[:1])
+    )
+
+
 def _bundle_of(source: str | Path | onnx.ModelProto) -> Bundle | None:
     if isinstance(source, onnx.ModelProto) or not (Path(source).parent / FILE_NAME).is_file():
         return None

@@ -1,7 +1,7 @@
 """Sizes of a graph's inputs: free axes get numbers, and the first ones may tell the batch."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kd3d.errors import UserError
@@ -104,7 +104,15 @@ def fix_sizes(graph: Any, batch: int | None, sizes: Mapping[str, int]) -> tuple[
                     "or export with fixed sizes"
                 )
         shapes.append([dim.dim_value for dim in dims])
-    return (batch or 1 if free_batch else _common_batch(shapes)), free_batch
+    if free_batch:
+        return batch or 1, True
+    return (1 if _all_of_one(free.values()) else _common_batch(shapes)), False
+
+
+def _all_of_one(shapes: Iterable[Sequence[int | str]]) -> bool:
+    """Whether the file fixes a first axis of 1 in all inputs that are more than a list."""
+    first = {shape[0] for shape in shapes if len(shape) > 1}
+    return first == {1}
 
 
 def _common_batch(shapes: Sequence[Sequence[int]]) -> int | None:

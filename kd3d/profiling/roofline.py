@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
-from kd3d.profiling.exported_sizes import exported_batch, exported_sizes
+from kd3d.profiling.exported_sizes import counts_rows, exported_batch, exported_sizes
 from kd3d.profiling.fusion import FusedGraph, fuse
 from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
 from kd3d.profiling.kernel_work import LayerWork
@@ -170,6 +170,8 @@ def predict_latency(
     float_type = float_type or ("fp32" if stated or protocol == "python" else "fp16")
     _check("float_type", float_type, ("fp16", "fp32"))
     own_batch = exported_batch(model) or graph.batch
+    if own_batch is None and batch == 1 and counts_rows(model):
+        own_batch = 1  # as without a batch: so many rows are those of one frame
     layers = layer_work(fused, taken_as, float_type)
     ratio = _ratio(graph, own_batch, batch)
     work = [layer.scaled(ratio) for layer in layers]
@@ -228,8 +230,8 @@ def _ratio(graph: OnnxGraph, own: int | None, batch: int | None) -> float:
         raise UserError(
             f"batch {batch}: the file does not tell how many images or frames it takes by its "
             f"inputs {shapes}; expected images or maps of four or five axes and one first axis for "
-            "all, or the export.json of tools/export.py beside the file; leave the batch out, or "
-            "export the file for that batch"
+            "all, first axes of 1, or the export.json of tools/export.py beside the file; leave "
+            "the batch out, or export the file for that batch"
         )
     return batch / own
 

@@ -25,6 +25,10 @@ def _graph(**shapes):
         ({"pillars": [40000, 32, 9]}, None),
         ({"queries": [900, 1, 256]}, None),
         ({"images": [1, 3, 8, 8], "points": [20000, 5]}, None),
+        ({"features": [1, 256]}, 1),
+        ({"tokens": [1, 100, 256], "ranges": [6]}, 1),
+        ({"tokens": [2, 100, 256]}, None),
+        ({"ranges": [1]}, None),
     ],
 )
 def test_a_fixed_batch_is_one_that_images_and_all_inputs_share(shapes, batch):
@@ -59,6 +63,10 @@ def test_a_free_size_is_asked_for_by_name():
     graph = _graph(images=["batch", 3, "height", 8])
     assert fix_sizes(graph, 2, {"height": 16}) == (2, True)
     assert free_sizes(graph) == {"images": (2, 3, 16, 8)}
+
+
+def test_one_pillar_that_is_given_is_no_batch_of_one():
+    assert fix_sizes(_graph(pillars=["pillars", 32, 9]), None, {"pillars": 1}) == (None, False)
 
 
 def test_a_size_that_no_axis_has():
