@@ -136,7 +136,7 @@ def graph_from_onnx(
     weights = weight_names(model.graph)
     found_batch, free_batch = fix_sizes(model.graph, batch, dict(sizes or {}))
     dequantized = dequantized_types(model.graph)  # before small weights are folded
-    shapes, warnings = fold_shapes(model)
+    shapes, warnings = fold_shapes(model, resized=free_batch or bool(sizes))
     weights |= {tensor.name for tensor in model.graph.initializer}  # those of branches, too
     tensors = _tensors(model.graph, shapes, weights, warnings)
     nodes = _active_nodes(model.graph, tensors, shapes.values)

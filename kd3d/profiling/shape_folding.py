@@ -5,6 +5,8 @@ ConstantOfShape, Range, Where, ...). Here such nodes are evaluated when all they
 known, what came out is written back, and inference goes on, until nothing new is learnt.
 """
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +39,14 @@ class Shapes:
     values: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
-def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
+def fold_shapes(model: onnx.ModelProto, *, resized: bool = False) -> tuple[Shapes, list[str]]:
     """Infers all shapes; inputs must have theirs.
 
     Args:
         model: changed: its free sizes in value_info and outputs are cleared, and an If whose
             condition is known gives way to the branch that it takes.
+        resized: inputs have other sizes than when the file was written: what it notes in
+            value_info and outputs counts only where nothing else tells a shape.
 
     Returns:
         What is known, and warnings.
@@ -51,12 +55,22 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
         UserError: if a node would have to make other numbers of elements of what it reads.
     """
     _forget_free_shapes(model.graph)
+    noted = _take_notes(model.graph) if resized else {}
     _declare_domains(model)
     found = Shapes()
     _read_initializers(model.graph, found)
+    warnings: list[str] = []
+    _learn(model, found, warnings)
+    if _give_back(model.graph, noted, found):
+        _learn(model, found, warnings)
+    _check_views(model.graph, found)
+    return found, list(dict.fromkeys(warnings))
+
+
+def _learn(model: onnx.ModelProto, found: Shapes, warnings: list[str]) -> None:
+    """Infers and evaluates in turn, until nothing new is learnt."""
     opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=17)
     known = -1
-    warnings: list[str] = []
     for _ in range(_ROUNDS):
         _read_inferred(_inferred(model, warnings), found)
         _evaluate(model.graph, found, opset)
@@ -68,8 +82,6 @@ def fold_shapes(model: onnx.ModelProto) -> tuple[Shapes, list[str]]:
         known = len(found.shapes) + len(found.values)
         if not _write_back(model.graph, found) and not inlined:
             break
-    _check_views(model.graph, found)
-    return found, list(dict.fromkeys(warnings))
 
 
 def _forget_free_shapes(graph: Any) -> None:
@@ -84,6 +96,32 @@ def _forget_free_shapes(graph: Any) -> None:
     for value in graph.output:
         if any(dim.dim_value <= 0 for dim in value.type.tensor_type.shape.dim):
             value.type.tensor_type.ClearField("shape")
+
+
+def _take_notes(graph: Any) -> dict[str, Any]:
+    """Takes out the shapes that the file notes of what nodes make; of weights they hold."""
+    made = {name for node in graph.node for name in node.output}
+    noted = {
+        value.name: copy.deepcopy(value)
+        for value in [*graph.value_info, *graph.output]
+        if value.name in made and value.type.tensor_type.HasField("shape")
+    }
+    kept = [value for value in graph.value_info if value.name not in noted]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for value in graph.output:
+        if value.name in noted:
+            value.type.tensor_type.ClearField("shape")
+    return noted
+
+
+def _give_back(graph: Any, noted: Mapping[str, Any], found: Shapes) -> bool:
+    """Writes the notes on tensors of unknown shape; False if there are none."""
+    unknown = {name: value for name, value in noted.items() if name not in found.shapes}
+    results = {value.name: value for value in graph.output}
+    for name, value in unknown.items():
+        (results[name] if name in results else graph.value_info.add()).CopyFrom(value)
+    return bool(unknown)
 
 
 def _declare_domains(model: onnx.ModelProto) -> None:

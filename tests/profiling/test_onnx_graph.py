@@ -132,6 +132,39 @@ def test_a_batch_that_a_reshape_does_not_take_is_refused(op, given, says):
         graph_from_onnx(model, batch=8)
 
 
+def _rows(node):
+    """A Reshape to rows of 256, which the file notes for a batch of 1, and ``node`` behind it."""
+    nodes = [helper.make_node("Reshape", ["x", "sizes"], ["r"]), node]
+    sizes = helper.make_tensor("sizes", TensorProto.INT64, [3], [-1, 8, 256])
+    model = _model(nodes, [_float("x", ["batch", 256, 8])], [_float("y", [1, 8, 256])], [sizes])
+    model.graph.value_info.append(_float("r", [1, 8, 256]))
+    return model
+
+
+def test_noted_shapes_give_way_to_a_batch():
+    """That of a weight stays."""
+    model = _rows(helper.make_node("MatMul", ["r", "w"], ["y"]))
+    model.graph.initializer.append(_weight("w", [256, 256]))
+    model.graph.value_info.append(_float("w", [256, 256]))
+    for batch in (None, 1, 4):
+        tensors = graph_from_onnx(model, batch=batch).tensors
+        assert tensors["r"].shape == tensors["y"].shape == (batch or 1, 8, 256)
+
+
+def test_a_noted_shape_counts_where_nothing_else_tells_it():
+    model = _rows(helper.make_node("Mystery", ["r"], ["m"], domain="elsewhere"))
+    model.graph.node.append(helper.make_node("Relu", ["m"], ["z"]))
+    model.graph.value_info.append(_float("m", [500, 4]))
+    model.graph.output[0].name = "z"
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    graph = graph_from_onnx(model, batch=4)
+    assert [graph.tensors[name].shape for name in "rmz"] == [(4, 8, 256), (500, 4), (500, 4)]
+    assert graph.warnings == ()
+    model.graph.node.pop()
+    model.graph.output[0].CopyFrom(_float("m", [500, 4]))
+    assert graph_from_onnx(model, batch=4).tensors["m"].shape == (500, 4)
+
+
 def test_a_failed_inference_is_told(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no opset\nfor it")
