@@ -35,6 +35,8 @@ def reads_as_text(node: ast.AST) -> bool:
             return bool(plain or (typed and any(map(names_a_class, sides))))  # not device.type
         case ast.Call(func=ast.Name("str"), args=[argument]):
             return is_type(argument)
+        case ast.Call(func=ast.Name("getattr"), args=[value, ast.Constant("__name__"), default]):
+            return ast.dump(value) == ast.dump(default)
         case ast.Call(func=ast.Attribute(value=owner)):
             return is_type(owner) and not isinstance(owner, ast.Attribute)
     return False
@@ -51,6 +53,7 @@ def reads_as_text(node: ast.AST) -> bool:
         'str(step.get("type", "")).split(".")[-1]',
         "str(head.type)",
         'step["type"].endswith("Resize")',
+        'getattr(value, "__name__", value)',
     ],
 )
 def test_a_type_read_as_text_is_seen(line):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from kd3d.configs import type_name
+
 # Read in mmcv 2.1, mmdet 3.3 and mmdet3d 1.4, and run with and without labels by the tests: the
 # image and the points that they make are the same whatever boxes, labels and masks a frame has,
 # unless they drop the frame. Wrappers stand for what they wrap, which is looked at, too. A
@@ -41,7 +43,7 @@ def kinds_in(node: Any) -> Iterator[str]:  # Any: nested config values
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ("type", "resize_type"):
-                yield str(getattr(value, "__name__", value)).rpartition(".")[2]
+                yield type_name({"type": value})
             else:
                 yield from kinds_in(value)
     elif isinstance(node, list | tuple):
