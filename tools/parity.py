@@ -32,7 +32,8 @@ from rich.console import Console
 from kd3d.backends.bundle import PRECISIONS
 from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.errors import user_errors
-from kd3d.export.parity_gate import CANDIDATES, parity_gate, record_file, verdict_record
+from kd3d.export.parity_gate import CANDIDATES, parity_gate, verdict_record
+from kd3d.export.parity_record import parity_record_file
 from kd3d.export.parity_table import gate_tables, tolerance_change
 
 
@@ -74,8 +75,8 @@ def main() -> None:
             say=lambda text: progress.print(text, style="dim", highlight=False),
         )
         for verdict in gate.verdicts:
-            file = args.folder / record_file(gate, verdict)
-            verdict_record(args.folder, gate, verdict).write(file)
+            file = parity_record_file(verdict.backend, verdict.precision, gate.host)
+            verdict_record(args.folder, gate, verdict).write(args.folder / file)
     for table in gate_tables(gate):
         console.print(table)
     strict = args.strict and gate.left_out

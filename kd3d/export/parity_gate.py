@@ -143,12 +143,6 @@ def parity_gate(
     return Gate(inputs, verdicts, left_out, host.name if host else "")
 
 
-def record_file(gate: Gate, verdict: Verdict) -> str:
-    """Name of a verdict's record in the export folder."""
-    where = f"-on-{gate.host}" if gate.host else ""
-    return f"record-parity-{verdict.backend}-{verdict.precision}{where}.json"
-
-
 def verdict_record(folder: Path, gate: Gate, verdict: Verdict) -> Record:
     """A verdict as a record of kind "parity"."""
     record = parity_record(

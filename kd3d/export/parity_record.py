@@ -71,6 +71,11 @@ def parity_record(
     )
 
 
+def parity_record_file(backend: str, precision: str, host: str = "") -> str:
+    """Name of a parity's record in the export folder; ``host`` is the vehicle that ran it."""
+    return f"record-parity-{backend}-{precision}{f'-on-{host}' if host else ''}.json"
+
+
 def _differences(result: Parity) -> dict[str, float]:
     """Of all tensors and of each; what is not finite cannot stand in a record."""
     found: dict[str, float] = {}

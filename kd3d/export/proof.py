@@ -16,7 +16,7 @@ from kd3d.export.deployable import Deployable
 from kd3d.export.inner_parity import inner_parity
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import backend_from_module
-from kd3d.export.parity_record import parity_record
+from kd3d.export.parity_record import parity_record, parity_record_file
 from kd3d.export.pillar_deployable import PillarDeployable
 from kd3d.export.pillar_manifest import PillarManifest
 
@@ -108,12 +108,12 @@ def write_export_record(
         role=role,
         name=name,
     )
-    return record.write(exported.folder / record_file(precision))
+    return record.write(exported.folder / export_record_file(precision))
 
 
-def record_file(precision: str) -> str:
-    """Name of the record of a file's parity, in the export folder."""
-    return RECORD if precision == "fp32" else f"record-parity-onnxruntime-{precision}.json"
+def export_record_file(precision: str) -> str:
+    """Name of what ``write_export_record`` writes."""
+    return RECORD if precision == "fp32" else parity_record_file("onnxruntime", precision)
 
 
 def worst_part(result: Parity) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kd3d.export.folder import replace_rejected
-from kd3d.export.proof import Exported, record_file
+from kd3d.export.proof import Exported, export_record_file
 
 
 def reject(exported: Exported, failed: Collection[str], target: Path) -> Path:
@@ -33,7 +33,7 @@ def reject(exported: Exported, failed: Collection[str], target: Path) -> Path:
         rejected = replace_rejected(copied, target)
     for precision in failed:
         (folder / models[precision].file).unlink()
-        (folder / record_file(precision)).unlink()
+        (folder / export_record_file(precision)).unlink()
     passed = {name: model for name, model in models.items() if name not in failed}
     replace(exported.manifest, models=passed).write(folder)
     return rejected

@@ -20,7 +20,8 @@ from kd3d.backends.tolerances import TOLERANCES
 from kd3d.errors import UserError
 from kd3d.export.comparison import align_of
 from kd3d.export.image_export import export_images
-from kd3d.export.parity_gate import parity_gate, record_file, verdict_record
+from kd3d.export.parity_gate import parity_gate, verdict_record
+from kd3d.export.parity_record import parity_record_file
 from kd3d.export.parity_table import tolerance_change
 from kd3d.export.pillar_export import export_pillars
 from kd3d.export.pillar_manifest import read_manifest
@@ -332,7 +333,7 @@ def test_a_vehicle_runs_the_candidates(images, tmp_path, monkeypatch):
     assert len(parts) > 2
     assert set(parts) == {("orin", "tensorrt", "fp32")}
     assert not any("orin" in reason for reason in found.left_out)
-    name = record_file(found, found.verdicts[1])
+    name = parity_record_file("tensorrt", "fp16", found.host)
     assert name == "record-parity-tensorrt-fp16-on-orin.json"
     assert verdict_record(faulty, found, found.verdicts[1]).conditions["host"] == "orin"
 
