@@ -3,9 +3,11 @@
 import argparse
 import difflib
 import inspect
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +152,29 @@ def custom_hooks(config: Config, *, without: str = "") -> list[Any]:  # Any: con
     return [hook for hook in given if not without or type_name(hook) != without]
 
 
-def size_pair(size: Any) -> tuple[int, int]:  # Any: config values
-    """(W, H) px of a config's ``scale`` or ``size``, where one number stands for both."""
-    width, height = [size, size] if isinstance(size, int | float) else size[:2]
+def size_pair(size: Any, *, where: str) -> tuple[int, int]:  # Any: config values
+    """(W, H) px of a config's ``scale`` or ``size``, where one number stands for both.
+
+    Args:
+        size: the config's value.
+        where: named in the error, such as "config a.py: Pad(size=...)".
+
+    Raises:
+        UserError: it is no number and no two of them, or one is not finite.
+    """
+    width, height = _two_numbers(size, where)
+    if not (math.isfinite(width) and math.isfinite(height)):
+        raise UserError(
+            f"{where}: got {size!r}, which leaves the size to each image; expected a finite "
+            "number or (W, H) px, give one"
+        )
     return int(width), int(height)
+
+
+def size_text(size: Any, *, where: str) -> str:  # Any: config values
+    """As ``size_pair``, for people: "320x192", or "1333xinf" where one side is not bounded."""
+    numbers = _two_numbers(size, where)
+    return "x".join(str(int(side) if math.isfinite(side) else side) for side in numbers)
 
 
 def has_unlabelled(dataset: Any) -> bool:  # Any: config values
@@ -181,6 +202,16 @@ def default_work_dir(config: Config, source: str | Path, given: str | None) -> s
     """The work dir as mmdet decides it: the flag, the config's own, or its name's."""
     own = config.get("work_dir")
     return given or own or str(Path("work_dirs") / Path(str(source).rsplit("::")[-1]).stem)
+
+
+def _two_numbers(size: Any, where: str) -> tuple[float, float]:
+    pair = (size, size) if isinstance(size, Real) else size
+    listed = isinstance(pair, list | tuple) and len(pair) >= 2
+    if not listed or not all(isinstance(side, Real) for side in pair[:2]):
+        raise UserError(
+            f"{where}: got {size!r}, expected one number or (W, H), two numbers of px; set it so"
+        )
+    return float(pair[0]), float(pair[1])
 
 
 def _inside(dataset: Mapping[str, Any]) -> list[Any]:

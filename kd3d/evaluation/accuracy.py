@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from kd3d.checkpoints import local_checkpoint
-from kd3d.configs import size_pair, type_name
+from kd3d.configs import size_text, type_name
 from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.evaluation.kitti_metric import KittiRecordMetric
@@ -206,7 +206,8 @@ def _conditions_of(cfg: Config) -> dict[str, str | int]:
     found: dict[str, str | int] = {}
     scales = [step["scale"] for step in _resizes(cfg.test_dataloader) if step.get("scale")]
     if scales:
-        found["input"] = "x".join(str(size) for size in size_pair(scales[0]))
+        where = f"config {cfg.filename}: test_dataloader: Resize(scale=...)"
+        found["input"] = size_text(scales[0], where=where)
     for limit in ("max_epochs", "max_iters"):
         if (cfg.get("train_cfg") or {}).get(limit):
             found[limit] = int(cfg.train_cfg[limit])

@@ -33,7 +33,8 @@ def input_size(cfg: Config) -> tuple[int, int]:
     many sizes; then it is the largest landscape one, which holds every landscape image.
 
     Raises:
-        UserError: if the pipeline neither resizes to a scale nor pads to a size.
+        UserError: if the pipeline neither resizes to a scale nor pads to a size, or to none that
+            is finite.
     """
     height, width = image_size(cfg)
     divisor = pad_divisor(cfg)
@@ -44,16 +45,19 @@ def image_size(cfg: Config) -> tuple[int, int]:
     """(H, W) px of ``input_size`` before it is rounded up: what MMDetection takes as the image.
 
     Raises:
-        UserError: if the pipeline neither resizes to a scale nor pads to a size.
+        UserError: if the pipeline neither resizes to a scale nor pads to a size, or to none that
+            is finite.
     """
     height = width = 0
+    where = f"config {cfg.filename}: test pipeline"
     for step in pipeline_steps(cfg):
         kind = type_name(step)
         if kind in ("Resize", "FixScaleResize") and step.get("scale"):
-            scale = size_pair(step["scale"])  # (W, H); with keep_ratio only (long, short) counts
+            # (W, H); with keep_ratio only (long, short) counts
+            scale = size_pair(step["scale"], where=f"{where}: {kind}(scale=...)")
             width, height = (max(scale), min(scale)) if step.get("keep_ratio") else scale
         elif kind == "Pad" and step.get("size"):
-            width, height = size_pair(step["size"])
+            width, height = size_pair(step["size"], where=f"{where}: Pad(size=...)")
         elif kind == "Pad" and step.get("pad_to_square"):
             width = height = max(width, height)
     if not width:

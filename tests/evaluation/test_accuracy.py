@@ -150,7 +150,12 @@ def test_a_test_run_leaves_predictions_and_a_record(cfg, tmp_path):
 
 @pytest.mark.parametrize(
     ("resize", "size"),
-    [({"scale": 256}, "256x256"), ({"scale": [320, 192]}, "320x192"), ({"scale": None}, None)],
+    [
+        ({"scale": 256}, "256x256"),
+        ({"scale": [320, 192]}, "320x192"),
+        ({"scale": (1333, float("inf")), "keep_ratio": True}, "1333xinf"),
+        ({"scale": None}, None),
+    ],
 )
 def test_a_record_tells_any_size_that_resize_takes(cfg, tmp_path, resize, size):
     cfg.test_dataloader.dataset.pipeline = [{"type": "Resize", **resize}]
@@ -159,9 +164,10 @@ def test_a_record_tells_any_size_that_resize_takes(cfg, tmp_path, resize, size):
     assert _conditions(cfg, metric).get("input") == size
 
 
-def test_a_size_that_no_record_can_tell_fails_before_the_test(cfg, tmp_path):
-    cfg.test_dataloader.dataset.pipeline = [{"type": "Resize", "scale": ("a", "b")}]
-    with pytest.raises(ValueError, match="invalid literal"):
+@pytest.mark.parametrize("scale", [("a", "b"), "(320, 192)", [(320, 192), (256, 192)], [320]])
+def test_a_size_that_no_record_can_tell_fails_before_the_test(cfg, tmp_path, scale):
+    cfg.test_dataloader.dataset.pipeline = [{"type": "Resize", "scale": scale}]
+    with pytest.raises(UserError, match=r"test_dataloader: Resize\(scale=...\): got .*, expected"):
         prepare_test(cfg, tmp_path)
 
 

@@ -44,6 +44,16 @@ def test_input_size(steps, divisor, expected):
     assert input_size(config(*steps, divisor=divisor)) == expected
 
 
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [((1333, float("inf")), "leaves the size to each image"), ("(96, 64)", "expected one number")],
+)
+def test_a_scale_of_no_size_is_refused(scale, words):
+    step = {"type": "Resize", "scale": scale, "keep_ratio": True}
+    with pytest.raises(UserError, match=rf"Resize\(scale=...\): got .*{words}"):
+        input_size(config(step))
+
+
 def test_input_size_unknown_names_the_flag():
     with pytest.raises(UserError, match="--input-size H W"):
         input_size(config())
