@@ -1,5 +1,6 @@
 """Building the parts of a pair from their dicts in a config."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,10 @@ def build_part(registry: Any, config: Any, *, where: str) -> Any:  # Any: regist
     if not isinstance(config, Mapping) or "type" not in config:
         raise UserError(f"{where}: expected dict(type=...) with one of {names}, got {config!r}")
     kind, name = config["type"], type_name(config)
-    # a name, our class, or the place of our class, which MMEngine writes into a copy of a config
-    ours = kind in (name, registry.module_dict.get(name)) or str(kind).startswith("kd3d.")
-    if name not in names or not ours:
+    registered = registry.module_dict.get(name)
+    # a name, a class, or the place of one, which MMEngine writes into a copy of a config
+    known = kind in (name, registered, f"kd3d.{name}") or _at(kind) is registered
+    if name not in names or not known:
         raise UserError(f"{where}: no type {kind!r}; there are {names}")
     settings = {key: value for key, value in config.items() if key != "_scope_"} | {"type": name}
     try:
@@ -29,3 +31,9 @@ def build_part(registry: Any, config: Any, *, where: str) -> Any:  # Any: regist
             return registry.build(settings)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {config!r} cannot be built: {error}") from None
+
+
+def _at(place: Any) -> Any:  # Any: a config's type, and whatever is there
+    """What is at ``package.module.Class`` of a loaded module, where registered classes are."""
+    module, _, name = place.rpartition(".") if isinstance(place, str) else ("", "", "")
+    return getattr(sys.modules.get(module), name, None) if module else None

@@ -300,6 +300,13 @@ def test_a_loss_is_named_by_its_class_too(kind):
     assert type(pair_from_config(config).loss) is Affinity
 
 
+@pytest.mark.parametrize("place", [f"{__name__}.NeedsBoxes", "kd3d.NeedsBoxes"])
+def test_a_users_own_loss_is_named_by_its_place(place):
+    """As MMEngine writes a class into the config of a run, from which the run is resumed."""
+    pair = pair_from_config({**NECK, "loss": {"type": place}})
+    assert type(pair.loss) is LOSSES.get("NeedsBoxes")
+
+
 def test_a_connector_that_is_a_class_is_told_the_channels():
     connector = {"type": Conv1x1}
     student, teacher = random_maps(4)
@@ -310,7 +317,9 @@ def test_a_connector_that_is_a_class_is_told_the_channels():
     assert [type(module) for module in pair.connectors] == [Conv1x1]
 
 
-@pytest.mark.parametrize("kind", [type("Affinity", (nn.Module,), {}), "mmdet.Affinity", None])
+@pytest.mark.parametrize(
+    "kind", [type("Affinity", (nn.Module,), {}), "mmdet.Affinity", "torch.nn.Affinity", None]
+)
 def test_a_loss_of_others_is_refused(kind):
     config = {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": kind}}
     with pytest.raises(UserError, match="pair 'bev': loss: no type"):
