@@ -29,7 +29,7 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
 
     Raises:
         UserError: a key is missing or unknown, a value cannot be read, the weight is always 0, or
-            the temperature is 0 while it is not.
+            the temperature is 0, or falls towards it, while it is not.
     """
     name = config.get("name")
     if not isinstance(name, str) or not name.isidentifier():
@@ -70,12 +70,13 @@ def pair_from_config(config: Mapping[str, Any]) -> Pair:
 
 def _temperature(config: Any, weight: Schedule, *, where: str) -> Schedule:  # Any: a config's
     found = Schedule.of(config, where=where)
-    reaches_zero = found.start == 0 or found.end == 0
-    if reaches_zero or found.warmup or found.stop < weight.stop:
+    is_zero = found.start == 0 or found.warmup or found.stop < weight.stop
+    if is_zero or found.end == 0:
+        fault = "is 0 at some time" if is_zero else "falls towards 0"
         raise UserError(
-            f"{where}: {config!r} is 0 at some time, expected one above 0 as long as the pair has "
-            "a weight; set start and end above 0, leave warmup out, and stop no sooner than the "
-            f"weight does ({weight.stop:g})"
+            f"{where}: {config!r} {fault}, expected one above 0 as long as the pair has a weight; "
+            "set start and end above 0, leave warmup out, and stop no sooner than the weight does "
+            f"({weight.stop:g})"
         )
     return found
 

@@ -272,8 +272,8 @@ FALLING = {"start": 4.0, "end": 1.0, "shape": "linear"}
 @pytest.mark.parametrize(
     "temperature",
     [
-        {**FALLING, "end": 0.0},
         {**FALLING, "start": 0.0},
+        {**FALLING, "start": 0.0, "end": 0.0},
         {**FALLING, "warmup": 0.1},
         {**FALLING, "stop": 0.7},
         0.0,
@@ -284,6 +284,14 @@ def test_a_temperature_that_is_zero_while_the_weight_is_not_is_refused(temperatu
     weight = {"start": 1.0, "stop": 0.8}
     with pytest.raises(UserError, match=r"'neck': temperature: .* is 0 at some time.*\(0\.8\)"):
         pair_from_config({**TAUGHT, "weight": weight, "temperature": temperature})
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine"])
+def test_a_temperature_that_falls_towards_zero_is_refused(shape):
+    """No iteration reaches it, but losses divide by it."""
+    temperature = {"start": 4, "end": 0, "shape": shape}
+    with pytest.raises(UserError, match=r"'neck': temperature: .* falls towards 0, expected one"):
+        pair_from_config({**TAUGHT, "temperature": temperature})
 
 
 def test_a_temperature_may_stop_with_the_weight():
