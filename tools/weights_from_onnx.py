@@ -17,10 +17,10 @@ from kd3d.configs import Options, load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.export.detector import build_detector, class_names
 from kd3d.export.onnx_weights import fixed_size, largest_difference, load_onnx, weights_from_onnx
-from kd3d.export.preprocessing import input_size
+from kd3d.export.preprocessing import input_channels, input_size
 from kd3d.files import free_path
 
-LIMIT = 1e-3
+LIMIT = 1e-3  # of the largest absolute value of a convolution's output
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,14 +46,15 @@ def main() -> None:
         model = load_onnx(args.onnx)
         noise = torch.Generator().manual_seed(0)
         size = fixed_size(model) or input_size(cfg)
-        example = torch.rand(1, 3, *size, generator=noise) * 255
+        example = torch.rand(1, input_channels(cfg), *size, generator=noise) * 255
         weights = weights_from_onnx(detector, model, example)
         load_weights(detector, weights, where=str(args.onnx))
         difference = largest_difference(detector, model, example)
         if not difference <= LIMIT:
             raise UserError(
                 f"{args.onnx}: a convolution's output differs by {difference:.1e} of its largest "
-                f"value (limit {LIMIT:.0e}); the file computes something else than the config"
+                f"absolute value (limit {LIMIT:.0e}); the file computes something else than the "
+                "config"
             )
         save_checkpoint(args.out, weights, class_names(cfg, {}, detector))
     print(f"outputs of all convolutions equal the file's to {difference:.1e} (relative)")

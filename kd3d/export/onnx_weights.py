@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kd3d.backends.parity import tensor_difference
 from kd3d.errors import UserError
+from kd3d.export.graph_parts import largest
 
 Array = NDArray[np.float32]
 
@@ -52,7 +53,7 @@ def load_onnx(path: str | Path) -> Any:  # Any: onnx is untyped
 
 
 def fixed_size(model: Any) -> tuple[int, int] | None:
-    """(H, W) px of an ONNX file's image input (B, 3, H, W), None where it takes any."""
+    """(H, W) px of an ONNX file's image input (B, C, H, W), None where it takes any."""
     sizes = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
     return (sizes[2], sizes[3]) if len(sizes) == 4 and sizes[2] and sizes[3] else None
 
@@ -63,7 +64,7 @@ def weights_from_onnx(detector: nn.Module, model: Any, example: Tensor) -> dict[
     Args:
         detector: each convolution is followed by a batch norm or has a bias of its own.
         model: ``onnx.ModelProto``, batch norm folded into the convolutions.
-        example: (1, 3, H, W) of a size that both take.
+        example: (1, C, H, W) of a size that both take.
 
     Raises:
         UserError: if the networks differ, or two places cannot be told apart.
@@ -85,14 +86,14 @@ def weights_from_onnx(detector: nn.Module, model: Any, example: Tensor) -> dict[
 
 
 def largest_difference(detector: nn.Module, model: Any, example: Tensor) -> float:
-    """Largest difference of any convolution's output, as a share of that output's largest value.
+    """Largest difference of any convolution's output, as a share of its largest absolute value.
 
     Batch norm counts as part of the convolution before it.
 
     Args:
         detector: with the weights of ``weights_from_onnx``.
         model: the ``onnx.ModelProto`` they came from.
-        example: (1, 3, H, W) network input.
+        example: (1, C, H, W) network input.
     """
     import onnx
     import onnxruntime
@@ -116,9 +117,14 @@ def largest_difference(detector: nn.Module, model: Any, example: Tensor) -> floa
     expected = {conv.name: array for conv, array in zip(theirs, arrays, strict=True)}
     received = _outputs_of(detector, list(pairs), example)
     return max(
-        tensor_difference(expected[conv.name], received[name]).max_relative
-        for name, conv in pairs.items()
+        _share_of_largest(expected[conv.name], received[name]) for name, conv in pairs.items()
     )
+
+
+def _share_of_largest(expected: Array, received: Array) -> float:
+    """Largest difference over the largest absolute value; infinite where one is not finite."""
+    difference, reach = tensor_difference(expected, received).max_abs, largest(expected)
+    return difference / reach if reach and np.isfinite(difference) else difference
 
 
 def _outputs_of(detector: nn.Module, names: Sequence[str], example: Tensor) -> dict[str, Array]:

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -52,6 +53,36 @@ def test_detector_from_folded_file_computes_the_same(folded):
             deployable(original)(IMAGES), deployable(detector)(IMAGES), strict=True
         ):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+class OneConvolution(nn.Module):
+    """1x1, of weight 1 and a bias."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.constant_(self.layer.bias, bias)
+
+    def extract_feat(self, images):
+        return [self.layer(images)]
+
+    def bbox_head(self, levels):
+        return [levels]
+
+
+@pytest.mark.parametrize(("bias", "share"), [(1.0, 1 / 4), (0.0, 0.0), (np.inf, np.inf)])
+def test_a_difference_is_a_share_of_the_largest_absolute_value(bias, share):
+    """Of 4 and -4, which are 8 apart."""
+    helper, shape = onnx.helper, [1, 1, 1, 2]
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in "xy"]
+    weight = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "one", ends[:1], ends[1:], [weight])
+    opset = helper.make_opsetid("", 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    images = torch.tensor([4.0, -4.0]).reshape(shape)
+    assert largest_difference(OneConvolution(bias), model, images) == pytest.approx(share)
 
 
 def test_file_of_another_network_is_refused(folded, build):

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from toys_families import tiny_config, tiny_detector
 from toys_pillars import pillar_config, pillar_detector
 
 import kd3d.export.proof
@@ -188,6 +189,23 @@ def test_weights_from_onnx(call, build, checkpoint, tmp_path):
         "weights_from_onnx.py", config, tmp_path / "no.onnx", "--out", out, "--force"
     )
     assert (code, errors) == (2, f"error: no ONNX file at {tmp_path / 'no.onnx'}\n")
+
+
+def test_weights_from_onnx_of_a_detector_of_grey_images(call, tmp_path):
+    cfg = tiny_config("retinanet")
+    cfg.model.backbone.in_channels = 1
+    cfg.model.data_preprocessor.update(mean=[100.0], std=[50.0], bgr_to_rgb=False)
+    cfg.dump(tmp_path / "config.py")
+    source = onnx_from_model(
+        deployable(tiny_detector(cfg)),
+        torch.zeros(1, 1, 64, 96),
+        tmp_path / "m.onnx",
+        output_names=["boxes", "scores"],
+        dynamic_batch=False,
+    )
+    out = tmp_path / "found.pth"
+    code, text, _ = call("weights_from_onnx.py", tmp_path / "config.py", source, "--out", out)
+    assert (code, text.splitlines()[-1]) == (0, f"wrote {out}")
 
 
 @pytest.mark.parametrize(
