@@ -37,8 +37,8 @@ from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.export.detector_export import export_detector
 from kd3d.export.folder import whole_folder
-from kd3d.export.precisions import add_precision
-from kd3d.export.proof import Exported, export_parity, parity_text, write_export_record
+from kd3d.export.precisions import Outcome, add_precision, prove_precisions
+from kd3d.export.proof import Exported
 from kd3d.export.rejection import reject
 from kd3d.report.record import ROLES
 
@@ -77,18 +77,19 @@ def main() -> None:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         with whole_folder(args.out, force=args.force) as folder:
-            exported, failed = export(args, cfg, folder)
-            rejected = reject(exported, failed, args.out) if failed else None
-    if passed := [name for name in exported.manifest.models if name not in failed]:
-        print(f"wrote {args.out}: {', '.join(passed)}")
+            outcome = export(args, cfg, folder)
+            failed = outcome.failed
+            rejected = reject(outcome.exported, failed, args.out) if failed else None
+    if outcome.passed:
+        print(f"wrote {args.out}: {', '.join(outcome.passed)}")
     if failed:
         advice = _INT8_ADVICE.format(max(64, 2 * args.calibration)) if "int8" in failed else ""
+        advice += "".join(f"; {name} was not made: {why}" for name, why in outcome.unmade.items())
         raise SystemExit(f"parity of {', '.join(failed)} failed; see {rejected}{advice}")
 
 
-def export(args: argparse.Namespace, cfg: Config, folder: Path) -> tuple[Exported, list[str]]:
-    """Writes, compares and records each precision; those that fail. Without fp32 there is none."""
-    failed: list[str] = []
+def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Outcome:
+    """Writes, compares and records each precision."""
     checkpoint = load_checkpoint(args.checkpoint)
     exported = export_detector(
         *(cfg, checkpoint, folder),
@@ -99,21 +100,12 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> tuple[Exporte
         image_size=args.image_size,
         images=args.image,
     )
-    for precision in dict.fromkeys(["fp32", *args.precision]):
-        if precision != "fp32":
-            exported, made = add_precision(
-                *(exported, precision, cfg, checkpoint),
-                calibration=args.calibration,
-                images=args.image,
-            )
-            print(made)
-        result = export_parity(exported, precision)
-        write_export_record(exported, result, precision, role=args.role, name=args.name)
-        print(parity_text(result, precision))
-        failed += [] if result.passed else [precision]
-        if "fp32" in failed:
-            break
-    return exported, failed
+
+    def add(exported: Exported, precision: str) -> tuple[Exported, str]:
+        data = {"calibration": args.calibration, "images": args.image}
+        return add_precision(exported, precision, cfg, checkpoint, **data)
+
+    return prove_precisions(exported, args.precision, add, role=args.role, name=args.name)
 
 
 if __name__ == "__main__":

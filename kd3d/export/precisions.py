@@ -1,19 +1,87 @@
-"""Adds the coarser precisions to an export folder."""
+"""Adds the coarser precisions to an export folder, and proves that each file is right."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from kd3d.backends.bundle import MODEL_FILES, ModelFile
+from kd3d.errors import UserError
 from kd3d.export.calibration_data import calibration_feeds
 from kd3d.export.half_precision import fp16_from_onnx
 from kd3d.export.operators import require_operators
-from kd3d.export.proof import Exported
+from kd3d.export.proof import Exported, export_parity, parity_text, write_export_record
 from kd3d.export.quantize import int8_from_onnx
 from kd3d.export.trained_ranges import trained_ranges
+
+Add = Callable[[Exported, str], tuple[Exported, str]]
+"""``add_precision`` with what a command gives it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of each precision of an export.
+
+    Attributes:
+        exported: the folder, with the files that could be made.
+        failed: precisions whose files are not equal to PyTorch.
+        unmade: by precision, why there is no file.
+    """
+
+    exported: Exported
+    failed: Sequence[str]
+    unmade: Mapping[str, str]
+
+    @property
+    def passed(self) -> list[str]:
+        """Precisions whose files are equal to PyTorch."""
+        return [name for name in self.exported.manifest.models if name not in self.failed]
+
+
+def prove_precisions(
+    exported: Exported,
+    precisions: Iterable[str],
+    add: Add,
+    *,
+    role: str = "",
+    name: str = "",
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Makes, compares and records each precision; without a right fp32 there is no other.
+
+    Args:
+        exported: the folder with its fp32 file.
+        precisions: to add; fp32 comes first in any case.
+        add: makes a file, see ``Add``.
+        role: "teacher", "baseline", "control", "distilled" or "", for the record.
+        name: of the run, for the record.
+        say: told what was made and how far it is from PyTorch.
+
+    Raises:
+        UserError: a file cannot be made, and none failed before, which is to be looked into.
+    """
+    failed: list[str] = []
+    unmade: dict[str, str] = {}
+    for precision in dict.fromkeys(["fp32", *precisions]):
+        if precision != "fp32":
+            try:
+                exported, made = add(exported, precision)
+            except UserError as error:
+                if not failed:
+                    raise
+                (exported.folder / MODEL_FILES[precision]).unlink(missing_ok=True)
+                unmade[precision] = str(error)
+                continue
+            say(made)
+        result = export_parity(exported, precision)
+        write_export_record(exported, result, precision, role=role, name=name)
+        say(parity_text(result, precision))
+        failed += [] if result.passed else [precision]
+        if "fp32" in failed:
+            break
+    return Outcome(exported, failed, unmade)
 
 
 def add_precision(

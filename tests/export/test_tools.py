@@ -7,6 +7,7 @@ import torch
 from toys_families import tiny_config, tiny_detector
 from toys_pillars import pillar_config, pillar_detector
 
+import kd3d.export.precisions
 import kd3d.export.proof
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.tolerances import Tolerances
@@ -141,6 +142,43 @@ def test_what_passed_is_published_beside_what_failed(call, checkpoint, tmp_path,
     with pytest.raises(UserError, match="fp16"):
         bundle.model_path("fp16")
     assert parity_gate(out, say=lambda _: None, backends=["onnxruntime"]).passed
+
+
+def test_what_cannot_be_made_after_a_failure_loses_nothing(call, checkpoint, tmp_path, monkeypatch):
+    """No data to calibrate int8 on: an error by itself, but fp16 has failed before."""
+    out = tmp_path / "exports" / "student"
+    flags = ("--out", out, "--precision", "fp16", "int8")
+    code, _, errors = call("export.py", *checkpoint("retinanet"), *flags)
+    assert (code, list(out.parent.iterdir())) == (2, [])
+    assert "error: int8 needs real images" in errors
+    monkeypatch.setitem(kd3d.export.proof.TOLERANCES, "fp16", Tolerances(relative=-1.0))
+    code, text, _ = call("export.py", *checkpoint("retinanet"), *flags)
+    assert code.startswith(f"parity of fp16 failed; see {out}.rejected; int8 was not made: int8 ne")
+    assert text.splitlines()[-1] == f"wrote {out}: fp32"
+    rejected = out.with_name("student.rejected")
+    assert sorted(out.parent.iterdir()) == [out, rejected]
+    assert list(Bundle.read(rejected).models) == ["fp32", "fp16"]
+    assert list(Bundle.read(out).models) == ["fp32"]
+
+
+def test_a_file_that_is_refused_once_written_does_not_stay(call, checkpoint, tmp_path, monkeypatch):
+    """As one is that has an operator which TensorRT does not take."""
+    image = tmp_path / "grey.png"
+    cv2.imwrite(str(image), np.full((64, 96, 3), 99, np.uint8))
+
+    def refuse(path):
+        if path.name == "model-int8.onnx":
+            raise UserError(f"{path} has an odd operator")
+
+    monkeypatch.setattr(kd3d.export.precisions, "require_operators", refuse)
+    monkeypatch.setitem(kd3d.export.proof.TOLERANCES, "fp16", Tolerances(relative=-1.0))
+    out = tmp_path / "student"
+    flags = ("--out", out, "--precision", "fp16", "int8", "--image", image)
+    code, *_ = call("export.py", *checkpoint("retinanet"), *flags)
+    assert code.endswith("has an odd operator")
+    for folder in (out, tmp_path / "student.rejected"):
+        assert (folder / "model.onnx").is_file()
+        assert not (folder / "model-int8.onnx").exists()
 
 
 def test_pillar_detector_needs_no_size(call, tmp_path):
