@@ -16,9 +16,9 @@ datasets = _base_.train_dataloader.dataset.datasets
 datasets[0].pipeline = unturned
 datasets[1].dataset.pipeline = unturned
 train_dataloader = dict(dataset=dict(datasets=datasets))
-max_iters = 4000
+max_iters = 10000
 train_cfg = dict(max_iters=max_iters)
-optim_wrapper = dict(optimizer=dict(lr=0.002))
+optim_wrapper = dict(optimizer=dict(lr=0.004))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=100),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, T_max=max_iters - 100),
