@@ -97,7 +97,7 @@ clean:
 
 help:
 	@echo "make demo      set up, run the demo recipe, write $(DEMO_DIR)/report/index.html"
-	@echo "make demo-full the same story at length: two chapters, each also trained longer, a fleet without labels, 5 seeds, an ablation (a day)"
+	@echo "make demo-full the same story at length: two chapters, each also trained longer, a fleet without labels, 5 seeds, an ablation (over a day)"
 	@echo "make test      set up, run the tests and the examples in docstrings"
 	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"
