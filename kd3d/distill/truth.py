@@ -94,7 +94,8 @@ def has_strangers(batch: Any) -> bool:  # Any: what a data loader gives
     """Whether an object of a batch is labelled -1; asked before the batch is on a GPU."""
     samples = batch.get("data_samples", ()) if isinstance(batch, dict) else ()
     frames = [getattr(sample, "gt_instances_3d", None) for sample in samples]
-    return any(bool((frame.labels_3d < 0).any()) for frame in frames if frame is not None)
+    labels = [getattr(frame, "labels_3d", None) for frame in frames]  # of segmentation: none
+    return any(bool((found < 0).any()) for found in labels if found is not None)
 
 
 def _metric_objects(instances: Any, *, strangers: bool) -> tuple[Tensor, Tensor]:

@@ -87,6 +87,14 @@ def test_objects_of_classes_that_the_model_does_not_know_are_passed_over():
     assert not has_strangers({"data_samples": [lidar([near], [0])]})
 
 
+def test_a_batch_without_objects_has_no_strangers():
+    """Segmentation packs instances that hold nothing; images have none in 3D."""
+    bare = Det3DDataSample()
+    bare.gt_instances_3d = InstanceData()
+    assert not has_strangers({"data_samples": [bare, Det3DDataSample()]})
+    assert not has_strangers(None)
+
+
 @LOSSES.register_module(force=True)
 class LowestLabel(nn.Module):
     """Keeps the lowest label that it was told of."""

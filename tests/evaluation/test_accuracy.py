@@ -16,6 +16,7 @@ from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import (
     _conditions,
+    _conditions_of,
     config_hash,
     prepare_test,
     write_accuracy_record,
@@ -211,6 +212,14 @@ def test_another_metric_or_an_option_we_lack_is_refused(cfg, tmp_path):
     cfg.test_evaluator = {"type": "CocoMetric", "ann_file": "a.json", "use_mp_eval": True}
     with pytest.raises(UserError, match=r"sets \['use_mp_eval'\]"):
         prepare_test(cfg, tmp_path)
+
+
+def test_a_record_tells_from_which_weights_the_training_started(cfg):
+    before = config_hash(cfg)
+    assert "started_from" not in _conditions_of(cfg)
+    cfg.started_from = "work_dirs/before/iter_9.pth"
+    assert _conditions_of(cfg)["started_from"] == "work_dirs/before/iter_9.pth"
+    assert config_hash(cfg) == before
 
 
 def test_config_hash_ignores_where_a_run_writes_but_not_what_it_computes(cfg):
