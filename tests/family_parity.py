@@ -25,8 +25,8 @@ from toys_families import tiny_config, tiny_detector
 from toys_pillars import MODELS as PILLARS
 
 from kd3d.errors import user_errors
-from kd3d.export.parity_gate import Gate, Verdict, parity_gate
-from kd3d.export.parity_table import failed_levels
+from kd3d.export.gate.parity_gate import Gate, Verdict, parity_gate
+from kd3d.export.gate.parity_table import failed_levels
 from kd3d.recipes.outlook import minutes
 
 FAMILIES = {

@@ -3,8 +3,8 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from kd3d.profiling.fusion import fuse
-from kd3d.profiling.onnx_graph import graph_from_onnx
+from kd3d.profiling.prediction.fusion import fuse
+from kd3d.profiling.prediction.onnx_graph import graph_from_onnx
 
 
 def fused_graph(nodes, shapes, outputs, weights=(), dtype=TensorProto.FLOAT):

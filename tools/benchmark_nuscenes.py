@@ -14,13 +14,13 @@ from pathlib import Path
 
 from kd3d.errors import UserError, user_errors
 from kd3d.files import free_path, write_json
-from kd3d.profiling.environment import environment
-from kd3d.profiling.nuscenes_evaluation import (
+from kd3d.profiling.costs.nuscenes_evaluation import (
     EvaluationCost,
     measure_devkit,
     measure_ours,
     unequal_values,
 )
+from kd3d.profiling.environment import environment
 
 _PREDICTIONS = 200  # in each frame that the devkit evaluates
 

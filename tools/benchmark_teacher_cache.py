@@ -21,14 +21,14 @@ from kd3d.configs import Options, load_config, require_entries
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.files import free_path
-from kd3d.profiling.cached_training import (
+from kd3d.profiling.costs.cached_training import (
     ARMS,
     CachedTraining,
     measure_cached_training,
     replayed,
 )
+from kd3d.profiling.costs.training_cost import Spread
 from kd3d.profiling.environment import environment
-from kd3d.profiling.training_cost import Spread
 from kd3d.report.record import Record
 
 RECORD = "record-teacher-cache.json"

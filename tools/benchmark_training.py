@@ -22,9 +22,9 @@ from kd3d.configs import load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.files import free_path
+from kd3d.profiling.costs.training_arms import with_comparison
+from kd3d.profiling.costs.training_cost import TrainingCost, measure_training_cost
 from kd3d.profiling.environment import environment
-from kd3d.profiling.training_arms import with_comparison
-from kd3d.profiling.training_cost import TrainingCost, measure_training_cost
 from kd3d.report.record import Record
 
 RECORD = "record-training-cost.json"

@@ -16,10 +16,10 @@ from rich.table import Table
 
 from kd3d.errors import UserError, user_errors
 from kd3d.files import free_path, write_text
-from kd3d.profiling.latency_fit import FitRow
-from kd3d.profiling.latency_report import FitReport, fit_report
-from kd3d.profiling.network_work import NetworkWork
-from kd3d.profiling.published_rows import read_networks, read_rows
+from kd3d.profiling.prediction.latency_fit import FitRow
+from kd3d.profiling.prediction.latency_report import FitReport, fit_report
+from kd3d.profiling.prediction.network_work import NetworkWork
+from kd3d.profiling.prediction.published_rows import read_networks, read_rows
 from kd3d.profiling.roofline import PARAMETERS_FILE
 
 

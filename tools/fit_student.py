@@ -22,7 +22,7 @@ from pathlib import Path
 from kd3d.building import building
 from kd3d.errors import user_errors
 from kd3d.profiling.devices import device_names
-from kd3d.profiling.layer_work import PRECISIONS
+from kd3d.profiling.prediction.layer_work import PRECISIONS
 from kd3d.profiling.roofline import PROTOCOLS
 from kd3d.recipes.student_fit import FitSettings, fit_student
 from kd3d.recipes.student_search import BUDGET_BY, Budget

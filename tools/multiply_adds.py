@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 from kd3d.configs import load_config, type_name
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.errors import UserError, user_errors
-from kd3d.profiling.multiply_adds import multiply_adds
+from kd3d.profiling.costs.multiply_adds import multiply_adds
 
 
 def parse() -> argparse.Namespace:

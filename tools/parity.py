@@ -32,9 +32,9 @@ from rich.console import Console
 from kd3d.backends.bundle import PRECISIONS
 from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.errors import user_errors
-from kd3d.export.parity_gate import CANDIDATES, parity_gate, verdict_record
-from kd3d.export.parity_record import parity_record_file
-from kd3d.export.parity_table import gate_tables, tolerance_change
+from kd3d.export.gate.parity_gate import CANDIDATES, parity_gate, verdict_record
+from kd3d.export.gate.parity_record import parity_record_file
+from kd3d.export.gate.parity_table import gate_tables, tolerance_change
 
 
 def parse_args() -> argparse.Namespace:

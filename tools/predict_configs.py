@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kd3d.errors import UserError, user_errors
 from kd3d.files import free_path, write_text
-from kd3d.profiling.layer_work import PRECISIONS
+from kd3d.profiling.prediction.layer_work import PRECISIONS
 from kd3d.recipes.latency_table import detector_latencies, markdown
 
 

@@ -26,8 +26,8 @@ from rich.table import Table
 from kd3d.errors import user_errors
 from kd3d.files import free_path, write_json
 from kd3d.profiling.devices import device_modes, device_names, load_device
-from kd3d.profiling.input_sizes import check_sizes
-from kd3d.profiling.layer_work import PRECISIONS
+from kd3d.profiling.prediction.input_sizes import check_sizes
+from kd3d.profiling.prediction.layer_work import PRECISIONS
 from kd3d.profiling.roofline import PROTOCOLS, Prediction, predict_latency
 
 _FLOAT_TYPE = "of what int8 leaves in float [with Q/DQ the file's; else fp16, python: fp32]"

@@ -75,7 +75,7 @@ def configured(args: argparse.Namespace) -> Config:
 def build_runner(config: Config, args: argparse.Namespace) -> Runner:
     """The runner, its checkpoint loaded strictly before MMEngine loads it leniently."""
     if args.backend:
-        from kd3d.export.backend_detector import backend_detector
+        from kd3d.export.detections.backend_detector import backend_detector
         from kd3d.export.same_model import check_same_model
 
         check_same_model(config, args.checkpoint)

@@ -13,12 +13,12 @@ from kd3d.backends.base import Array
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.parity import tensor_difference
 from kd3d.backends.tolerances import TOLERANCES
-from kd3d.export.comparison import align_of
-from kd3d.export.deployable import Deployable
+from kd3d.export.detections.final_boxes3d import post_processing3d, settings_as_json
 from kd3d.export.detector import config_classes
-from kd3d.export.final_boxes3d import post_processing3d, settings_as_json
+from kd3d.export.gate.comparison import align_of
 from kd3d.export.manifest import Manifest
-from kd3d.export.pillar_deployable import PillarDeployable
+from kd3d.export.networks.deployable import Deployable
+from kd3d.export.networks.pillar_deployable import PillarDeployable
 from kd3d.export.pillar_export import describe_points
 from kd3d.export.pillar_manifest import PillarManifest
 from kd3d.export.preprocessing import describe_preprocessing

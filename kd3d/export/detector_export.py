@@ -11,7 +11,7 @@ from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.export.detector import build_detector, class_names
 from kd3d.export.image_export import export_images
-from kd3d.export.pillar_deployable import is_pillar_detector
+from kd3d.export.networks.pillar_deployable import is_pillar_detector
 from kd3d.export.pillar_export import export_pillars
 from kd3d.export.proof import Exported
 from kd3d.files import sha256_of

@@ -11,9 +11,9 @@ from mmengine.config import Config
 
 from kd3d.backends.bundle import FILE_NAME, MODEL_FILES, ModelFile
 from kd3d.errors import UserError
-from kd3d.export.deployable import INPUT_NAME, Deployable
+from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE, Manifest
-from kd3d.export.onnx_model import onnx_from_model
+from kd3d.export.networks.deployable import INPUT_NAME, Deployable
 from kd3d.export.preprocessing import describe_preprocessing, input_channels, pad_divisor
 from kd3d.files import write_text
 from kd3d.profiling.environment import environment

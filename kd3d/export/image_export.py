@@ -11,9 +11,9 @@ from torch import nn
 
 from kd3d.backends.base import Feeds
 from kd3d.export import preprocessing
-from kd3d.export.deployable import deployable
 from kd3d.export.folder import write_export
 from kd3d.export.manifest import Manifest
+from kd3d.export.networks.deployable import deployable
 from kd3d.export.open_backend import backend_from_module
 from kd3d.export.proof import Exported
 from kd3d.export.sample import write_sample

@@ -8,7 +8,7 @@ from typing import Any
 from kd3d.backends.base import TensorSpec
 from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile, models_from_json
 from kd3d.errors import UserError
-from kd3d.export.final_boxes import STEPS, PostProcessing
+from kd3d.export.detections.final_boxes import STEPS, PostProcessing
 from kd3d.files import write_json
 
 MODEL_FILE = "model.onnx"

@@ -18,10 +18,10 @@ from kd3d.backends.ssh import Host
 from kd3d.checkpoints import load_checkpoint, load_weights
 from kd3d.configs import load_config
 from kd3d.errors import UserError
-from kd3d.export.deployable import Deployable, deployable
 from kd3d.export.detector import build_detector
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE, Manifest
-from kd3d.export.pillar_deployable import PillarDeployable, pillar_deployable
+from kd3d.export.networks.deployable import Deployable, deployable
+from kd3d.export.networks.pillar_deployable import PillarDeployable, pillar_deployable
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 
 BACKENDS = (*BUNDLE_BACKENDS, "pytorch")

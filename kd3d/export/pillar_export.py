@@ -12,12 +12,12 @@ from torch import nn
 from kd3d.backends.base import Feeds
 from kd3d.backends.bundle import MODEL_FILES, Bundle, ModelFile
 from kd3d.configs import type_name
-from kd3d.export.final_boxes3d import post_processing3d
+from kd3d.export.detections.final_boxes3d import post_processing3d
 from kd3d.export.folder import library_versions
+from kd3d.export.graphs.onnx_model import onnx_from_inputs
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE
-from kd3d.export.onnx_model import onnx_from_inputs
+from kd3d.export.networks.pillar_deployable import INPUT_NAMES, PillarDeployable, pillar_deployable
 from kd3d.export.open_backend import backend_from_module
-from kd3d.export.pillar_deployable import INPUT_NAMES, PillarDeployable, pillar_deployable
 from kd3d.export.pillar_manifest import PillarManifest
 from kd3d.export.point_clouds import Points, synthetic_cloud
 from kd3d.export.preprocessing import jsonable, pipeline_steps

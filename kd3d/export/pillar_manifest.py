@@ -8,7 +8,11 @@ from typing import Any
 from kd3d.backends.base import TensorSpec
 from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile
 from kd3d.export import voxelization
-from kd3d.export.final_boxes3d import PostProcessing3D, settings_as_json, settings_from_json
+from kd3d.export.detections.final_boxes3d import (
+    PostProcessing3D,
+    settings_as_json,
+    settings_from_json,
+)
 from kd3d.export.manifest import (
     Manifest,
     Shapes,

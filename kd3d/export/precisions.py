@@ -9,12 +9,12 @@ from mmengine.config import Config
 
 from kd3d.backends.bundle import MODEL_FILES, ModelFile
 from kd3d.errors import UserError
-from kd3d.export.calibration_data import calibration_feeds
-from kd3d.export.half_precision import fp16_from_onnx
-from kd3d.export.operators import require_operators
+from kd3d.export.graphs.half_precision import fp16_from_onnx
+from kd3d.export.graphs.operators import require_operators
+from kd3d.export.int8.calibration_data import calibration_feeds
+from kd3d.export.int8.quantize import int8_from_onnx
+from kd3d.export.int8.trained_ranges import trained_ranges
 from kd3d.export.proof import Exported, export_parity, parity_text, write_export_record
-from kd3d.export.quantize import int8_from_onnx
-from kd3d.export.trained_ranges import trained_ranges
 
 Add = Callable[[Exported, str], tuple[Exported, str]]
 """``add_precision`` with what a command gives it."""

@@ -11,13 +11,13 @@ from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
 from kd3d.backends.recorded import RecordedBackend, recorded
 from kd3d.backends.tolerances import TOLERANCES, Tolerances
-from kd3d.export.comparison import align_of, decoding_align_of, detect_of, split_of
-from kd3d.export.deployable import Deployable
-from kd3d.export.inner_parity import inner_parity
+from kd3d.export.gate.comparison import align_of, decoding_align_of, detect_of, split_of
+from kd3d.export.gate.inner_parity import inner_parity
+from kd3d.export.gate.parity_record import parity_record, parity_record_file
 from kd3d.export.manifest import Manifest
+from kd3d.export.networks.deployable import Deployable
+from kd3d.export.networks.pillar_deployable import PillarDeployable
 from kd3d.export.open_backend import backend_from_module
-from kd3d.export.parity_record import parity_record, parity_record_file
-from kd3d.export.pillar_deployable import PillarDeployable
 from kd3d.export.pillar_manifest import PillarManifest
 
 RECORD = "record-export.json"

@@ -8,7 +8,7 @@ import numpy as np
 
 from kd3d.backends.base import Array, Backend, Feeds
 from kd3d.backends.bundle import HASH_DIGITS, SAMPLE_FILE
-from kd3d.export.comparison import detect_of
+from kd3d.export.gate.comparison import detect_of
 from kd3d.export.manifest import Manifest
 from kd3d.export.pillar_manifest import PillarManifest
 from kd3d.files import sha256_of

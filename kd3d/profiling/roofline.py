@@ -18,14 +18,19 @@ import yaml  # type: ignore[import-untyped]
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import Device
-from kd3d.profiling.exported_sizes import counts_rows, exported_batch, exported_sizes
-from kd3d.profiling.fusion import FusedGraph, fuse
-from kd3d.profiling.kernel_time import Parameters, WorkTable, kernel_times, run_us
-from kd3d.profiling.kernel_work import LayerWork
-from kd3d.profiling.layer_work import PRECISIONS, float_weights, has_quantizers, layer_work
-from kd3d.profiling.onnx_graph import OnnxGraph, graph_from_onnx
-from kd3d.profiling.quantizers import check_types
-from kd3d.profiling.unknown_operators import UNKNOWN_FACTOR, refuse_uncounted
+from kd3d.profiling.prediction.exported_sizes import counts_rows, exported_batch, exported_sizes
+from kd3d.profiling.prediction.fusion import FusedGraph, fuse
+from kd3d.profiling.prediction.kernel_time import Parameters, WorkTable, kernel_times, run_us
+from kd3d.profiling.prediction.kernel_work import LayerWork
+from kd3d.profiling.prediction.layer_work import (
+    PRECISIONS,
+    float_weights,
+    has_quantizers,
+    layer_work,
+)
+from kd3d.profiling.prediction.onnx_graph import OnnxGraph, graph_from_onnx
+from kd3d.profiling.prediction.quantizers import check_types
+from kd3d.profiling.prediction.unknown_operators import UNKNOWN_FACTOR, refuse_uncounted
 
 PROTOCOLS = ("engine", "python", "mlperf")
 PARAMETERS_FILE = Path(__file__).with_name("roofline_parameters.yaml")

@@ -11,7 +11,7 @@ from kd3d.configs import load_config, type_name
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
-from kd3d.export.shape_graph import uninitialised
+from kd3d.export.graphs.shape_graph import uninitialised
 from kd3d.profiling.devices import load_device
 from kd3d.profiling.roofline import Prediction, predict_latency
 from kd3d.recipes.student_cost import student_graph

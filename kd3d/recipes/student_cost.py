@@ -12,12 +12,16 @@ from torch import nn
 from typing_extensions import Self
 
 from kd3d.distill.teacher import drop_pretrained
-from kd3d.export.deployable import INPUT_NAME, deployable
 from kd3d.export.detector import build_detector
-from kd3d.export.pillar_deployable import INPUT_NAMES, is_pillar_detector, pillar_deployable
+from kd3d.export.graphs.shape_graph import shape_graph, uninitialised, without_arithmetic
+from kd3d.export.networks.deployable import INPUT_NAME, deployable
+from kd3d.export.networks.pillar_deployable import (
+    INPUT_NAMES,
+    is_pillar_detector,
+    pillar_deployable,
+)
 from kd3d.export.point_clouds import synthetic_cloud
 from kd3d.export.preprocessing import input_channels, input_size
-from kd3d.export.shape_graph import shape_graph, uninitialised, without_arithmetic
 from kd3d.export.voxelization import network_feeds
 from kd3d.profiling.devices import Device
 from kd3d.profiling.roofline import predict_latency

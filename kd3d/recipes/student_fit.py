@@ -15,7 +15,7 @@ from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.files import write_json
 from kd3d.profiling.devices import Device, load_device
-from kd3d.profiling.predictor_hash import predictor_hash
+from kd3d.profiling.prediction.predictor_hash import predictor_hash
 from kd3d.recipes.student_check import check_student
 from kd3d.recipes.student_config import with_matched_pairs, write_student
 from kd3d.recipes.student_cost import StudentCost, student_cost

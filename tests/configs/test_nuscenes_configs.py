@@ -11,7 +11,7 @@ from torch import nn
 
 from kd3d.configs import load_config
 from kd3d.distill.teacher import drop_pretrained
-from kd3d.profiling.multiply_adds import multiply_adds
+from kd3d.profiling.costs.multiply_adds import multiply_adds
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "det3d").glob("*_from_*_nuscenes.py"))

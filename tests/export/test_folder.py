@@ -12,10 +12,10 @@ from kd3d.backends.bundle import Bundle
 from kd3d.backends.parity import Parity, TensorDifference
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
-from kd3d.export.deployable import deployable
 from kd3d.export.folder import replace_rejected, whole_folder, write_export
 from kd3d.export.image_export import random_images
 from kd3d.export.manifest import Manifest
+from kd3d.export.networks.deployable import deployable
 from kd3d.export.open_backend import open_backend
 from kd3d.export.proof import Exported, export_parity, write_export_record
 from kd3d.report.record import Record

@@ -16,7 +16,7 @@ from kd3d.backends.box_matching import matching_boxes
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
-from kd3d.export.backend_detector import backend_detector
+from kd3d.export.detections.backend_detector import backend_detector
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import open_backend
 from kd3d.export.pillar_export import cloud_feeds, export_pillars, sample_points
@@ -122,7 +122,7 @@ def test_record(export):
 
 def test_changed_weights_fail_parity(export):
     folder, detector, _, exported = export(batch=2)
-    from kd3d.export.pillar_deployable import pillar_deployable
+    from kd3d.export.networks.pillar_deployable import pillar_deployable
 
     bias = detector.pts_bbox_head.task_heads[0].reg[-1].bias
     feeds = cloud_feeds([synthetic_cloud(5)], exported.manifest)

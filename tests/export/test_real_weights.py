@@ -10,9 +10,9 @@ import torch
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.checkpoints import load_weights
 from kd3d.configs import load_config
-from kd3d.export.deployable import deployable
 from kd3d.export.detector import build_detector
-from kd3d.export.onnx_weights import largest_difference, load_onnx, weights_from_onnx
+from kd3d.export.graphs.onnx_weights import largest_difference, load_onnx, weights_from_onnx
+from kd3d.export.networks.deployable import deployable
 from kd3d.export.preprocessing import image_input
 
 DATA = Path(os.environ.get("KD3D_REAL_DATA", ""))

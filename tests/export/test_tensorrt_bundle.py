@@ -22,7 +22,7 @@ from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
 from kd3d.export.benchmark import benchmark_exports, jobs_of
-from kd3d.export.parity_gate import parity_gate, verdict_record
+from kd3d.export.gate.parity_gate import parity_gate, verdict_record
 from kd3d.export.proof import parity_text
 from kd3d.profiling.backend_latency import Options
 from kd3d.profiling.on_vehicle import main

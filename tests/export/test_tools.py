@@ -12,9 +12,9 @@ import kd3d.export.proof
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
-from kd3d.export.deployable import deployable
-from kd3d.export.onnx_model import onnx_from_model
-from kd3d.export.parity_gate import parity_gate
+from kd3d.export.gate.parity_gate import parity_gate
+from kd3d.export.graphs.onnx_model import onnx_from_model
+from kd3d.export.networks.deployable import deployable
 from kd3d.report.record import Record
 
 

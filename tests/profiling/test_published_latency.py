@@ -15,11 +15,11 @@ import yaml
 from networks import NETWORKS
 from published_rows import ROWS
 
-from kd3d.profiling.latency_errors import error_table, relative_errors
-from kd3d.profiling.latency_fit import FitRow, predicted_ms
-from kd3d.profiling.latency_report import fit_report
-from kd3d.profiling.network_work import NetworkWork
-from kd3d.profiling.published_rows import read_networks, read_rows
+from kd3d.profiling.prediction.latency_errors import error_table, relative_errors
+from kd3d.profiling.prediction.latency_fit import FitRow, predicted_ms
+from kd3d.profiling.prediction.latency_report import fit_report
+from kd3d.profiling.prediction.network_work import NetworkWork
+from kd3d.profiling.prediction.published_rows import read_networks, read_rows
 from kd3d.profiling.roofline import PARAMETERS_FILE, fitted, predict_latency
 
 ROOT = Path(__file__).resolve().parents[2]

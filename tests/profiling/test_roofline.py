@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kd3d.errors import UserError
 from kd3d.profiling.devices import load_device
-from kd3d.profiling.kernel_time import Parameters
+from kd3d.profiling.prediction.kernel_time import Parameters
 from kd3d.profiling.roofline import PROTOCOLS, fitted, predict_latency
 
 ORIN = load_device("orin-agx-64gb")

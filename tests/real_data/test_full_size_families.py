@@ -19,12 +19,12 @@ from kd3d.backends.box_matching import matching_boxes
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.tolerances import Tolerances
 from kd3d.configs import load_config
-from kd3d.export.deployable import deployable
+from kd3d.export.detections.final_boxes import final_boxes
 from kd3d.export.detector import build_detector
-from kd3d.export.final_boxes import final_boxes
-from kd3d.export.onnx_model import onnx_from_model
+from kd3d.export.gate.proposal_order import in_proposal_order
+from kd3d.export.graphs.onnx_model import onnx_from_model
+from kd3d.export.networks.deployable import deployable
 from kd3d.export.preprocessing import image_input
-from kd3d.export.proposal_order import in_proposal_order
 
 SIZE = (256, 320)  # of the input; the images fill 250 x 320 of it
 IMAGE = (250, 320)

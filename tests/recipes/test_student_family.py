@@ -6,7 +6,7 @@ from toys3d import centerpoint
 from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
-from kd3d.export.shape_graph import uninitialised
+from kd3d.export.graphs.shape_graph import uninitialised
 from kd3d.recipes.student_family import family_of
 
 GFL = "mmdet::gfl/gfl_r50_fpn_1x_coco.py"

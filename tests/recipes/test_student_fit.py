@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from kd3d.configs import load_config
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
-from kd3d.profiling.multiply_adds import multiply_adds
+from kd3d.profiling.costs.multiply_adds import multiply_adds
 from kd3d.recipes import student_cost as costs
 from kd3d.recipes import student_fit
 from kd3d.recipes.student_config import changes_of, with_matched_pairs

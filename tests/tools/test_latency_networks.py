@@ -9,7 +9,7 @@ from bev_networks import BevDetBevStage, PointPillars
 from networks import NETWORKS, gflops, parameters
 from published_rows import ROWS
 
-from kd3d.export.shape_graph import shape_graph, uninitialised
+from kd3d.export.graphs.shape_graph import shape_graph, uninitialised
 
 # Millions of parameters, batch norms included, and GFLOPs (twice the multiply-adds), as published.
 PUBLISHED = {

@@ -13,7 +13,7 @@ import torch
 import yolo_networks as yolo
 from torch import nn
 
-from kd3d.export.shape_graph import shape_graph, uninitialised
+from kd3d.export.graphs.shape_graph import shape_graph, uninitialised
 
 Shape = tuple[int, ...]
 

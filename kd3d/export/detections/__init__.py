@@ -1,0 +1,1 @@
+"""From an exported file's tensors to final boxes, and to accuracy in the detector's place."""

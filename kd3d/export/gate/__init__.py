@@ -1,0 +1,1 @@
+"""The parity gate: is a file in a backend what PyTorch is, on three levels?"""

@@ -1,0 +1,1 @@
+"""ONNX files: made, read, checked against TensorRT's operators, typed as float16."""

@@ -1,0 +1,1 @@
+"""What networks, training, teachers and evaluation cost, measured by the benchmark tools."""

@@ -1,0 +1,1 @@
+"""The parts of the predictor (roofline.py): graphs, fusion, work, kernel times, and its fit."""
