@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Union
 
+from kd3d.errors import UserError
+
 PathLike = Union[str, Path]  # noqa: UP007  (the vehicle runs Python 3.8)
 
 
@@ -56,6 +58,18 @@ def read_json(path: PathLike) -> Any:  # Any: whatever is in it
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
+
+
+def expected_json(path: PathLike, what: str) -> Any:  # Any: whatever is in it
+    """What a file of the user's holds; the error for one that is no JSON names ``what`` it is.
+
+    Raises:
+        UserError: if it is no JSON; an absent one is a FileNotFoundError, as ever.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # of bytes that are no text, too
+        raise UserError(f"{path}: expected {what}, but {error}") from None
 
 
 def user_cache() -> Path:

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from kd3d.files import free_path, read_json, write_json
+from kd3d.errors import UserError
+from kd3d.files import expected_json, free_path, read_json, write_json
 
 
 def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
@@ -35,3 +36,13 @@ def test_json_that_is_damaged_or_absent_is_none(content, tmp_path):
     if content is not None:
         path.write_bytes(content)
     assert read_json(path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff"])
+def test_json_of_the_user_that_is_none_is_named(content, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.json: expected a record as JSON, but "):
+        expected_json(path, "a record as JSON")
+    path.write_text('{"a": 1}')
+    assert expected_json(str(path), "a record as JSON") == {"a": 1}

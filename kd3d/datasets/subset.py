@@ -1,11 +1,11 @@
 """A part of a COCO json: few labels, as a fleet has them."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
 from kd3d.errors import UserError
+from kd3d.files import expected_json
 
 Coco = dict[str, Any]  # Any: COCO's nested json
 
@@ -16,10 +16,7 @@ def read_coco(path: Path) -> Coco:
     Raises:
         UserError: if it is no JSON, or lacks images, annotations or categories.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected a COCO json, got {error}") from None
+    content = expected_json(path, "a COCO json")
     wanted = ("images", "annotations", "categories")
     missing = [key for key in wanted if not isinstance(content, dict) or key not in content]
     if missing:

@@ -6,7 +6,6 @@ them value by value) and about four times as fast on it. pycocotools remains the
 
 import contextlib
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.errors import UserError
+from kd3d.files import expected_json
 
 BACKENDS = ("faster-coco-eval", "pycocotools")
 MAX_BOXES_PER_IMAGE = 100
@@ -57,7 +57,7 @@ def evaluate_boxes(
             that the ground truth does not have.
     """
     truth = read_ground_truth(ground_truth)
-    found = _read(results) if isinstance(results, (str, Path)) else results
+    found = _content(results)
     where = str(results) if isinstance(results, (str, Path)) else "results"
     _check_results(truth, found, where)
     coco_class, evaluation_class = _classes(backend)
@@ -84,7 +84,7 @@ def read_ground_truth(source: str | Path | Json) -> Json:
     Raises:
         UserError: if the file is not JSON, or has no images, annotations or categories.
     """
-    truth = _read(source) if isinstance(source, (str, Path)) else source
+    truth = _content(source)
     where = str(source) if isinstance(source, (str, Path)) else "ground truth"
     if not isinstance(truth, Mapping):
         raise UserError(f"{where}: expected a COCO annotation object, got {type(truth).__name__}")
@@ -94,11 +94,8 @@ def read_ground_truth(source: str | Path | Json) -> Json:
     return truth
 
 
-def _read(path: str | Path) -> Any:  # Any: parsed JSON
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: expected COCO JSON, but {error}") from None
+def _content(source: Any) -> Any:  # Any: a file's path, or parsed JSON
+    return expected_json(source, "COCO JSON") if isinstance(source, (str, Path)) else source
 
 
 def _check_results(truth: Json, results: Sequence[Json], where: str) -> None:

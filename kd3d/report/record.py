@@ -5,7 +5,6 @@ is the file's format as JSON Schema; reading and writing check against that same
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kd3d.errors import UserError
-from kd3d.files import write_json
+from kd3d.files import expected_json, write_json
 
 KINDS = ("accuracy", "latency", "training", "export", "parity", "recipe")
 ROLES = ("teacher", "baseline", "control", "distilled", "")
@@ -114,10 +113,7 @@ class Record:
         Raises:
             UserError: if the file is not JSON or not as ``schema()`` says, naming the entry.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: expected a record as JSON, but {error}") from None
+        content = expected_json(path, "a record as JSON")
         _check(content, schema(), where=f"{path}")
         return cls(**content)
 

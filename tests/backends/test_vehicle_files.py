@@ -14,5 +14,6 @@ def test_a_vehicle_gets_what_its_module_imports_and_no_more():
 
 
 def test_other_packages_stay_out():
-    assert set(vehicle_files("kd3d.files")) == {"kd3d/__init__.py", "kd3d/files.py"}
+    files = {"kd3d/__init__.py", "kd3d/errors.py", "kd3d/files.py"}
+    assert set(vehicle_files("kd3d.files")) == files
     assert vehicle_files("numpy", "kd3d.no_such_module") == {}

@@ -1,6 +1,5 @@
 """Reads nuScenes' results file, refusing what the devkit refuses, with a message that helps."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth, Ints
 from kd3d.evaluation.nuscenes.evaluate import check_box_count
 from kd3d.evaluation.nuscenes.protocol import ATTRIBUTES, CLASSES, NO_ATTRIBUTE, Protocol
 from kd3d.evaluation.nuscenes.splits import is_predefined
+from kd3d.files import expected_json
 
 Json = Mapping[str, Any]  # Any: parsed JSON
 
@@ -74,10 +74,7 @@ def read_results(
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], Json]:  # Any: parsed JSON
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected nuScenes results as JSON, but {error}") from None
+    content = expected_json(path, "nuScenes results as JSON")
     keys = sorted(content) if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not {"results", "meta"} <= content.keys():
         raise UserError(

@@ -1,9 +1,9 @@
 """Which scenes a split has: nuScenes' own, or those of a ``splits.json`` beside the tables."""
 
-import json
 from pathlib import Path
 
 from kd3d.errors import UserError
+from kd3d.files import expected_json
 
 # What a predefined split's version has to end with.
 _VERSION_OF_SPLIT = {
@@ -45,10 +45,7 @@ def scenes_of_split(dataroot: Path, version: str, split: str) -> list[str]:
             f"split {split}: neither one of {sorted(_VERSION_OF_SPLIT)} nor is there {path}; "
             "custom splits are listed there as {name: [scenes]}"
         )
-    try:
-        custom = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected JSON, but {error}") from None
+    custom = expected_json(path, "JSON")
     if not isinstance(custom, dict) or not isinstance(custom.get(split), list):
         known = sorted(custom) if isinstance(custom, dict) else custom
         raise UserError(f"{path}: expected a list of scenes under {split!r}, found {known}")
