@@ -162,11 +162,6 @@ class Bundle:
         """What PyTorch answered in single precision to ``sample_feeds``, by name."""
         return self._sample("output/")
 
-    def sample_boxes(self) -> tuple[Array, Array, Array]:
-        """Final boxes, scores and labels of the sample's first image or frame."""
-        found = self._sample("")
-        return found["boxes"], found["scores"], found["labels"]
-
     def sample_points(self) -> Array | None:
         """(N, C) points of the sample's frame; None for images."""
         return self._sample("points").get("")

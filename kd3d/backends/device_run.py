@@ -34,14 +34,12 @@ class DeviceTimes:
         device_ms: kernels, from the first to the end of the last.
         device_to_host_ms: copies of the outputs; 0 without copies.
         enqueue_ms: what the host spent to hand all of it to the GPU.
-        host_ms: by the host's clock, from the first call until the GPU had finished.
     """
 
     host_to_device_ms: float
     device_ms: float
     device_to_host_ms: float
     enqueue_ms: float
-    host_ms: float
 
 
 class DeviceRun:
@@ -175,7 +173,6 @@ class DeviceRun:
         self._mark(3)
         enqueued = time.perf_counter()
         self.synchronize()
-        end = time.perf_counter()
         events = self._events
         parts = [self._cuda.elapsed_ms(events[i], events[i + 1]) for i in range(3)]
         return DeviceTimes(
@@ -183,7 +180,6 @@ class DeviceRun:
             parts[1],
             parts[2] if copies else 0.0,
             (enqueued - start) * 1e3,
-            (end - start) * 1e3,
         )
 
     def outputs(self) -> dict[str, Array]:

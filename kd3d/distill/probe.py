@@ -14,14 +14,14 @@ from kd3d.distill.distiller import Distiller
 from kd3d.errors import UserError
 
 
-def training_batch(runner: Any, student: nn.Module, *, size: int = 2) -> dict[str, Any]:
-    """A preprocessed training batch, drawn without moving any generator or cache.
+def training_batch(runner: Any, student: nn.Module) -> dict[str, Any]:
+    """A preprocessed training batch of up to two frames, drawn without moving generator or cache.
+
+    They come from each part of a joined dataset in turn; a batch size of 1 of the loader holds.
 
     Args:
         runner: its train loop is built.
         student: its data preprocessor makes the network input.
-        size: frames at most, of each part of a joined dataset in turn; a smaller batch size of
-            the loader holds.
 
     Returns:
         ``{"inputs": (B, C, H, W), "data_samples": [...]}`` on the student's device.
@@ -35,7 +35,7 @@ def training_batch(runner: Any, student: nn.Module, *, size: int = 2) -> dict[st
         raise UserError("the training dataset is empty; check ann_file, filter_cfg and data_root")
     with random_state.preserved():
         dataset = copy.deepcopy(dataset, _shared_annotations(dataset))
-        count = min(size, frames_at_once(loader))
+        count = min(2, frames_at_once(loader))
         samples = [dataset[index] for index in _indices(dataset, count)]
         preprocessor: Any = copy.deepcopy(student.data_preprocessor)
         batch: dict[str, Any] = preprocessor(loader.collate_fn(samples), False)

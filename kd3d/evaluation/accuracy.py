@@ -113,7 +113,6 @@ def write_accuracy_record(
     role: str = "",
     name: str = "",
     seed: int | None = None,
-    twin: Mapping[str, str] | None = None,
     conditions: Mapping[str, str | float | int | bool] | None = None,
 ) -> Path:
     """Writes ``record-accuracy.json`` into ``work_dir`` after ``Runner.test()``; main process only.
@@ -127,7 +126,6 @@ def write_accuracy_record(
         role: "teacher", "baseline", "control", "distilled", or "" if unknown.
         name: of the run, such as "distilled/seed0"; the folder's name if empty.
         seed: the run was trained with.
-        twin: of a distilled run, the names of its baseline, control and teacher.
         conditions: to add to those found: images, input, schedule, boxes an image, evaluator.
 
     Raises:
@@ -151,7 +149,6 @@ def write_accuracy_record(
         dataset=_dataset(metric, dataset),
         # an exported file in the detector's place has none to count
         parameters=sum(parameter.numel() for parameter in model.parameters()) or None,
-        twin=dict(twin or {}),
         files=_files(metric),
         environment=environment(),
         conditions={**_conditions(runner.cfg, metric), **(conditions or {})},

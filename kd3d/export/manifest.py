@@ -11,7 +11,6 @@ from kd3d.errors import UserError
 from kd3d.export.detections.final_boxes import STEPS, PostProcessing
 from kd3d.files import write_json
 
-MODEL_FILE = "model.onnx"
 CONFIG_FILE = "config.py"
 WEIGHTS_FILE = "weights.pth"
 PROFILE_MOST_IMAGES = 8  # of an engine, where the file takes any number

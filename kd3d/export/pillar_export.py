@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kd3d.backends.base import Feeds
-from kd3d.backends.bundle import MODEL_FILES, Bundle, ModelFile
+from kd3d.backends.bundle import MODEL_FILES, ModelFile
 from kd3d.configs import type_name
 from kd3d.export.detections.final_boxes3d import post_processing3d
 from kd3d.export.folder import library_versions
@@ -101,13 +101,6 @@ def cloud_feeds(clouds: Sequence[Points], manifest: PillarManifest) -> list[Feed
         )
         for first in range(len(clouds))
     ]
-
-
-def sample_points(folder: str | Path) -> Points:
-    """(N, C) points of the frame in sample.npz."""
-    points = Bundle.read(folder).sample_points()
-    assert points is not None, "a sample of images"
-    return points
 
 
 def describe_points(cfg: Config) -> dict[str, Any]:

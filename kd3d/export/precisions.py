@@ -47,9 +47,8 @@ def prove_precisions(
     *,
     role: str = "",
     name: str = "",
-    say: Callable[[str], None] = print,
 ) -> Outcome:
-    """Makes, compares and records each precision; without a right fp32 there is no other.
+    """Makes, compares, records and prints each precision; without a right fp32 there is no other.
 
     Args:
         exported: the folder with its fp32 file.
@@ -57,7 +56,6 @@ def prove_precisions(
         add: makes a file, see ``Add``.
         role: "teacher", "baseline", "control", "distilled" or "", for the record.
         name: of the run, for the record.
-        say: told what was made and how far it is from PyTorch.
 
     Raises:
         UserError: a file cannot be made, and none failed before, which is to be looked into.
@@ -74,10 +72,10 @@ def prove_precisions(
                 (exported.folder / MODEL_FILES[precision]).unlink(missing_ok=True)
                 unmade[precision] = str(error)
                 continue
-            say(made)
+            print(made)
         result = export_parity(exported, precision)
         write_export_record(exported, result, precision, role=role, name=name)
-        say(parity_text(result, precision))
+        print(parity_text(result, precision))
         failed += [] if result.passed else [precision]
         if "fp32" in failed:
             break

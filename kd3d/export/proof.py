@@ -10,7 +10,7 @@ from kd3d.backends.bundle import Bundle
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
 from kd3d.backends.recorded import RecordedBackend, recorded
-from kd3d.backends.tolerances import TOLERANCES, Tolerances
+from kd3d.backends.tolerances import TOLERANCES
 from kd3d.export.gate.comparison import align_of, decoding_align_of, detect_of, split_of
 from kd3d.export.gate.inner_parity import inner_parity
 from kd3d.export.gate.parity_record import parity_record, parity_record_file
@@ -51,18 +51,14 @@ class Exported:
         return self.feeds if precision == "fp32" or not self.real else self.feeds[: self.real]
 
 
-def export_parity(
-    exported: Exported, precision: str = "fp32", *, tolerances: Tolerances | None = None
-) -> Parity:
+def export_parity(exported: Exported, precision: str = "fp32") -> Parity:
     """Compares a file in ONNX Runtime with the PyTorch module: tensors, final boxes, and inside.
 
     Args:
         exported: the folder and its detector.
         precision: of the file.
-        tolerances: what counts as equal; None is what ``TOLERANCES`` says of the precision.
     """
-    tolerances = tolerances or TOLERANCES[precision]
-    manifest = exported.manifest
+    manifest, tolerances = exported.manifest, TOLERANCES[precision]
     feeds = exported.feeds_of(precision)
     result = parity(
         exported.reference,

@@ -32,17 +32,15 @@ def pareto_picture(
     budget_ms: float,
     best: Point,
     title: str,
-    size_label: str = "multiply-adds (G)",
 ) -> Path:
     """Draws all points, their front, the budget and the best within it; PNG or SVG by suffix.
 
     Args:
-        points: (latency_ms, size) each.
+        points: (latency in ms, multiply-adds in G) each.
         path: of the picture.
         budget_ms: a vertical line.
         best: marked.
         title: above.
-        size_label: of the vertical axis.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")  # not pyplot's: it keeps figures
     axes = figure.subplots()
@@ -52,7 +50,7 @@ def pareto_picture(
         axes.plot(latencies, sizes, linestyle=style, marker="o", markersize=4, label=label)
     axes.axvline(budget_ms, color="#b00020", linestyle="--", label=f"budget {budget_ms:g} ms")
     axes.scatter([best[0]], [best[1]], marker="*", s=180, color="#d9822b", zorder=3, label="chosen")
-    axes.set(xlabel="predicted latency (ms)", ylabel=size_label, title=title)
+    axes.set(xlabel="predicted latency (ms)", ylabel="multiply-adds (G)", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

@@ -130,11 +130,6 @@ def find_records(folder: str | Path) -> dict[Path, Record]:
     return {path: Record.read(path) for path in sorted(folder.rglob("record-*.json"))}
 
 
-def read_records(folder: str | Path) -> list[Record]:
-    """The records of ``find_records`` without their paths."""
-    return list(find_records(folder).values())
-
-
 def schema() -> dict[str, Any]:  # Any: a JSON Schema nests freely
     """The format of a record file, as JSON Schema."""
     properties: dict[str, Any] = {

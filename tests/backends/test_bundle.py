@@ -49,7 +49,6 @@ def test_everything_reads_back(folder):
     assert bundle.verify("int8") == folder / "model-int8.onnx"
     assert bundle.sample_feeds()["images"].shape == (1, 3, 4, 6)
     assert set(bundle.expected_outputs()) == {"boxes", "scores"}
-    assert bundle.sample_boxes()[1].tolist() == [0.5]
     assert bundle.sample_points() is None
 
 
@@ -84,7 +83,7 @@ def test_a_sample_must_be_the_one_that_was_exported(folder, damage):
         sample.write_bytes(sample.read_bytes()[:-10])
     else:
         np.savez(sample, **{"input/images": np.zeros((1, 3, 4, 6), np.float32)})
-    for read in (Bundle.sample_feeds, Bundle.sample_boxes, Bundle.sample_points):
+    for read in (Bundle.sample_feeds, Bundle.expected_outputs, Bundle.sample_points):
         with pytest.raises(
             UserError, match=r"sample.npz: its SHA-256 is .*copy or export it again"
         ):

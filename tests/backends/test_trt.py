@@ -164,7 +164,7 @@ def test_prepared_run_is_timed_in_its_parts(version, graph, model, monkeypatch):
             assert times.host_to_device_ms == pytest.approx(0.5)
             assert times.device_ms == pytest.approx(1.0)
             assert times.device_to_host_ms == pytest.approx(0.5)
-            assert 0 < times.enqueue_ms <= times.host_ms
+            assert times.enqueue_ms > 0
             np.testing.assert_array_equal(run.outputs()["scores"], expected)
             without = run.timed(copies=False)
             assert (without.host_to_device_ms, without.device_to_host_ms) == (0.0, 0.0)

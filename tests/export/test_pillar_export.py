@@ -19,7 +19,7 @@ from kd3d.errors import UserError
 from kd3d.export.detections.backend_detector import backend_detector
 from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import open_backend
-from kd3d.export.pillar_export import cloud_feeds, export_pillars, sample_points
+from kd3d.export.pillar_export import cloud_feeds, export_pillars
 from kd3d.export.pillar_manifest import read_manifest
 from kd3d.export.point_clouds import synthetic_cloud
 from kd3d.export.proof import Exported, export_parity, write_export_record
@@ -93,9 +93,10 @@ def test_folder_holds_everything_and_reads_back(export):
     assert text["voxelization"]["grid"] == [32, 32, 1]
     for part in ("voxelization", "preprocessing", "postprocessing"):
         assert text[part]["steps"]
-    sample = len(voxelize(sample_points(folder), manifest.voxelization)[0])
+    bundle = Bundle.read(folder)
+    sample = len(voxelize(bundle.sample_points(), manifest.voxelization)[0])
     assert text["pillar_profile"] == {"min": 1, "opt": sample, "max": 4000}
-    profile = Bundle.read(folder).profiles["pillars"]
+    profile = bundle.profiles["pillars"]
     assert profile == {"min": (1, 8, 5), "opt": (sample, 8, 5), "max": (4000, 8, 5)}
 
 

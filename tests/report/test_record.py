@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kd3d.errors import UserError
-from kd3d.report.record import Record, find_records, read_records, schema
+from kd3d.report.record import Record, find_records, schema
 
 
 def record(**changes) -> Record:
@@ -76,10 +76,11 @@ def test_records_are_found_below_a_folder_in_the_order_of_their_paths(tmp_path):
     record(name="b").write(tmp_path / "b" / "record-accuracy.json")
     record(name="a").write(tmp_path / "a" / "seed0" / "record-latency-onnxruntime.json")
     (tmp_path / "records.json").write_text("[]")  # the report's own list is not a record
-    assert [found.name for found in read_records(tmp_path)] == ["a", "b"]
-    assert list(find_records(tmp_path)) == sorted(tmp_path.rglob("record-*.json"))
+    found = find_records(tmp_path)
+    assert [each.name for each in found.values()] == ["a", "b"]
+    assert list(found) == sorted(tmp_path.rglob("record-*.json"))
 
 
 def test_a_missing_folder_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="expected a folder"):
-        read_records(tmp_path / "absent")
+        find_records(tmp_path / "absent")

@@ -31,12 +31,10 @@ class Results:
         boxes: in the order in which the devkit would see them.
         matched_in: (N,) frame of the sample that each box names itself; -1 if it is not in the
             split. A sane file names the sample that the box is listed under.
-        meta: of the file.
     """
 
     boxes: Boxes
     matched_in: Ints
-    meta: Json
 
 
 def read_results(
@@ -52,7 +50,7 @@ def read_results(
             check is stricter than the devkit's: a velocity has to be two numbers (NaN included)
             even where the box is never matched.
     """
-    results, meta = _read(path)
+    results = _read(path)
     frame_of = {token: frame for frame, token in enumerate(truth.tokens)}
     _check_samples(path, results, frame_of, split)
     parts, own = [], []
@@ -70,10 +68,11 @@ def read_results(
             "evaluate; lower the detector's score threshold"
         )
     check_box_count(boxes.frame, truth.tokens, protocol.max_boxes)
-    return Results(boxes=boxes, matched_in=np.concatenate(own), meta=meta)
+    return Results(boxes=boxes, matched_in=np.concatenate(own))
 
 
-def _read(path: str | Path) -> tuple[dict[str, Any], Json]:  # Any: parsed JSON
+def _read(path: str | Path) -> dict[str, Any]:  # Any: parsed JSON
+    """Boxes by sample."""
     content = expected_json(path, "nuScenes results as JSON")
     keys = sorted(content) if isinstance(content, dict) else type(content).__name__
     if not isinstance(content, dict) or not {"results", "meta"} <= content.keys():
@@ -85,7 +84,8 @@ def _read(path: str | Path) -> tuple[dict[str, Any], Json]:  # Any: parsed JSON
             f"{path}: expected 'results' to be an object {{sample token: [boxes]}}, got "
             f"{type(content['results']).__name__}"
         )
-    return content["results"], content["meta"]
+    results: dict[str, Any] = content["results"]
+    return results
 
 
 def _check_samples(

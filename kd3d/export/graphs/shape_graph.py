@@ -28,7 +28,6 @@ def shape_graph(
     example: Mapping[str, Tensor],
     *,
     output_names: Sequence[str] = (),
-    opset: int = 17,
 ) -> onnx.ModelProto:
     """The graph of ``module(*example.values())`` with a shape for every tensor.
 
@@ -39,7 +38,6 @@ def shape_graph(
             do not matter.
         example: inputs by name, in the module's order.
         output_names: of the outputs, in order; numbered by default.
-        opset: of the graph.
 
     Returns:
         A model whose float initializers of more than ``KEPT_ELEMENTS`` have dims and no data.
@@ -53,7 +51,7 @@ def shape_graph(
             file,  # type: ignore[arg-type]  # the tracing exporter also takes a buffer
             input_names=list(example),
             output_names=list(output_names),
-            opset_version=opset,
+            opset_version=17,
             dynamo=False,
             autograd_inlining=False,  # else it traces into what stands for one node: NMS, RoIAlign
         )
