@@ -45,21 +45,18 @@ def count_boxes(reference: BoxArrays, candidate: BoxArrays, tolerances: Toleranc
     best = reference[1].max() if len(reference[1]) else 0.0
     least = tolerances.confident * best
     counted = [boxes[1] >= least for boxes in (reference, candidate)]
-    pairs = _pairs(reference, candidate, tolerances)
+    pairs = matching_boxes(reference, candidate, tolerances)
     matched = [sum(bool(mask[pair[side]]) for pair in pairs) for side, mask in enumerate(counted)]
     return BoxCounts(int(counted[0].sum()), int(counted[1].sum()), *matched)
 
 
-def matching_boxes(first: BoxArrays, second: BoxArrays, tolerances: Tolerances) -> int:
-    """Pairs of boxes with equal label, close scores, and the same place within tolerance.
+def matching_boxes(
+    first: BoxArrays, second: BoxArrays, tolerances: Tolerances
+) -> list[tuple[int, int]]:
+    """Rows of two boxes each with equal label, close scores, and the same place within tolerance.
 
     Each box is used once; boxes of ``first`` choose in order.
     """
-    return len(_pairs(first, second, tolerances))
-
-
-def _pairs(first: BoxArrays, second: BoxArrays, tolerances: Tolerances) -> list[tuple[int, int]]:
-    """Rows of ``first`` and ``second`` that are the same box."""
     if not len(first[1]) or not len(second[1]):
         return []
     boxes = first[0].astype(np.float64), second[0].astype(np.float64)

@@ -156,7 +156,7 @@ def test_detections_of_the_file_are_mmdets(name, tmp_path):
                 )
             ]
             expected_boxes += max(len(pair[0][1]), len(pair[1][1]))
-            matched += matching_boxes(*pair, tolerances)
+            matched += len(matching_boxes(*pair, tolerances))
             equal += int(np.array_equal(pair[0][2], pair[1][2]))
     print(
         f"\n{name:16} relative difference {worst:.1e}, mmdet's detections {expected_boxes}, "

@@ -60,7 +60,7 @@ def test_detections_equal_those_of_mmdet3d(case, monkeypatch):
         theirs = arrays(sample.pred_instances_3d)
         assert len(theirs[1]) > 5
         ours = (found.boxes, found.scores, found.labels)
-        pairs = matching_boxes(ours, theirs, Tolerances(box=1e-4, score=1e-5))
+        pairs = len(matching_boxes(ours, theirs, Tolerances(box=1e-4, score=1e-5)))
         assert pairs == len(ours[1]) == len(theirs[1])
 
 
