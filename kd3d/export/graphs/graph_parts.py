@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.errors import UserError
+from kd3d.files import write_bytes
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 FIRST_OPSET = 13
@@ -228,9 +229,7 @@ def save_model(model: Any, target: str | Path) -> Path:
     """Checks a model and writes it, whole or not at all."""
     import onnx
 
-    from kd3d.files import write_bytes
-
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(model, full_check=True)  # full: shapes are inferred strictly
     return write_bytes(target, model.SerializeToString())
 
 

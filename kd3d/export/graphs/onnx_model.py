@@ -1,24 +1,16 @@
-"""An ONNX file from a PyTorch module, in operators that TensorRT 8.5 to 11 take.
+"""An ONNX file from a PyTorch module, in operators that TensorRT 8.5 to 11 take."""
 
-Of torch's two exporters we use the tracing one: on the five detector families it is five to ten
-times faster than the dynamo one, folds batch norm, and keeps the opset that was asked for (the
-dynamo one fell back to 18 for RTMDet). Its leftovers (Identity, constant arithmetic) are folded.
-"""
-
-import logging
-import os
-import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
 from kd3d.export.graphs.constant_fills import fold_integer_fills
+from kd3d.export.graphs.graph_parts import save_model
 from kd3d.export.graphs.operators import operator_problems
+from kd3d.export.graphs.tracing import traced
 
 OPSETS = range(13, 18)
 # Opset 17 changes no operator of 16. It adds LayerNormalization, which TensorRT 8.5 lacks; traced
@@ -84,55 +76,24 @@ def onnx_from_inputs(
     Raises:
         UserError: for another opset, or an operator that TensorRT lacks.
     """
-    import onnx
     from onnxscript import optimizer
 
     if opset not in OPSETS:
         raise UserError(f"opset {opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        _trace(
+    model = optimizer.optimize(
+        traced(
             module,
-            tuple(example.values()),
-            temporary,
-            input_names=list(example),
-            output_names=list(output_names),
-            opset_version=min(opset, TRACED_OPSET),
+            example,
+            output_names=output_names,
+            opset=min(opset, TRACED_OPSET),
             dynamic_axes=dynamic_axes,
         )
-        model = optimizer.optimize(onnx.load(temporary))
-        if fold_integer_fills(model):
-            model = optimizer.optimize(model)
-        model.opset_import[0].version = opset
-        _check_operators(model, opset)
-        onnx.checker.check_model(model, full_check=True)  # full: shapes are inferred strictly
-        onnx.save(model, temporary)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _trace(module: nn.Module, example: tuple[Tensor, ...], target: str, **options: Any) -> None:
-    """Runs torch's tracing exporter without its talk about sizes that we mean to be constant."""
-    was_training = module.training
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        level = logging.getLogger("torch.onnx").level
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        try:
-            # not inlined: our autograd functions say themselves which operators they are
-            torch.onnx.export(
-                module.eval(), example, target, dynamo=False, autograd_inlining=False, **options
-            )
-        finally:
-            logging.getLogger("torch.onnx").setLevel(level)
-            module.train(was_training)
+    )
+    if fold_integer_fills(model):
+        model = optimizer.optimize(model)
+    model.opset_import[0].version = opset
+    _check_operators(model, opset)
+    return save_model(model, path)
 
 
 def _check_operators(model: Any, opset: int) -> None:

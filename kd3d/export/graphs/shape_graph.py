@@ -6,10 +6,7 @@ convolutions answer with zeros of the right shape while the network is traced, a
 lose their values but keep their shapes, so such a file cannot be run.
 """
 
-import io
-import logging
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,6 +16,8 @@ import torch
 from onnxscript import optimizer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from kd3d.export.graphs.tracing import traced
 
 KEPT_ELEMENTS = 1024  # shapes, indices and anchors of a level are smaller, weights larger
 
@@ -42,20 +41,8 @@ def shape_graph(
     Returns:
         A model whose float initializers of more than ``KEPT_ELEMENTS`` have dims and no data.
     """
-    file = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad(), _quiet(), without_arithmetic(module):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            tuple(example.values()),
-            file,  # type: ignore[arg-type]  # the tracing exporter also takes a buffer
-            input_names=list(example),
-            output_names=list(output_names),
-            opset_version=17,
-            dynamo=False,
-            autograd_inlining=False,  # else it traces into what stands for one node: NMS, RoIAlign
-        )
-    model = onnx.load_from_string(file.getvalue())
+    with without_arithmetic(module):
+        model = traced(module, example, output_names=output_names, opset=17)
     strip_weights(model)
     model = optimizer.optimize(onnx.shape_inference.infer_shapes(model, data_prop=True))
     strip_weights(model)  # of those that the optimizer made, of transposed convolutions
@@ -180,14 +167,3 @@ def _transposed_shape(layer: Any, size: int, axis: int) -> int:  # Any: a convol
     reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
     start = (size - 1) * layer.stride[axis] - 2 * layer.padding[axis]
     return int(start + reach + layer.output_padding[axis])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
