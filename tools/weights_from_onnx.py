@@ -8,6 +8,7 @@ input.
 """
 
 import argparse
+import io
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from kd3d.export.graphs.onnx_weights import (
     weights_from_onnx,
 )
 from kd3d.export.preprocessing import input_channels, input_size
-from kd3d.files import free_path
+from kd3d.files import free_path, write_bytes
 
 LIMIT = 1e-3  # of the largest absolute value of a convolution's output
 
@@ -68,14 +69,10 @@ def main() -> None:
 
 def save_checkpoint(path: Path, weights: dict[str, torch.Tensor], classes: list[str]) -> None:
     """Writes a checkpoint as MMEngine does, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    content = io.BytesIO()
     meta = {"dataset_meta": {"classes": classes}}
-    try:
-        torch.save({"state_dict": weights, "meta": meta}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    torch.save({"state_dict": weights, "meta": meta}, content)
+    write_bytes(path, content.getvalue())
 
 
 if __name__ == "__main__":

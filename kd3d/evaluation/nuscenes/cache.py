@@ -9,9 +9,8 @@ every ego position in them moves boxes into or out of range.
 
 import dataclasses
 import hashlib
+import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from kd3d.errors import UserError
 from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
 from kd3d.evaluation.nuscenes.splits import scenes_of_split
 from kd3d.evaluation.nuscenes.tables import TABLES, ground_truth_from_tables
-from kd3d.files import sha256_of, user_cache
+from kd3d.files import sha256_of, user_cache, write_bytes
 
 _FORMAT = "kd3d nuScenes ground truth 1"  # change it with what the file holds
 _FOLDER = ".kd3d"
@@ -111,19 +110,10 @@ def _write(path: Path, truth: GroundTruth) -> bool:
     arrays = {f"boxes_{name}": getattr(truth.boxes, name) for name in _BOXES}
     arrays |= {name: getattr(truth, name) for name in _PARTS}
     arrays["tokens"] = np.array(truth.tokens, dtype=np.str_)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        write_bytes(path, content.getvalue())
     except OSError:
         return False
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **arrays)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        return False
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
     return True
