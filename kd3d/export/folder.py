@@ -91,14 +91,14 @@ def trace_images(
     module: Deployable, path: Path, *, shape: tuple[int, int, int], batch: int | None, opset: int
 ) -> Path:
     """The ONNX file of a detector of images (C, H, W), whole or absent; the rest as above."""
+    free = () if batch is not None else (INPUT_NAME, *module.output_names)
     return onnx_from_model(
         module,
-        torch.zeros(batch or 2, *shape),  # 2: a batch of 1 may become a constant
+        {INPUT_NAME: torch.zeros(batch or 2, *shape)},  # 2: a batch of 1 may become a constant
         path,
-        input_name=INPUT_NAME,
         output_names=module.output_names,
         opset=opset,
-        dynamic_batch=batch is None,
+        dynamic_axes={name: {0: "batch"} for name in free},
     )
 
 

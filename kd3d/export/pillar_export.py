@@ -14,7 +14,7 @@ from kd3d.backends.bundle import MODEL_FILES, ModelFile
 from kd3d.configs import type_name
 from kd3d.export.detections.final_boxes3d import post_processing3d
 from kd3d.export.folder import library_versions
-from kd3d.export.graphs.onnx_model import onnx_from_inputs
+from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.manifest import CONFIG_FILE, WEIGHTS_FILE
 from kd3d.export.networks.pillar_deployable import INPUT_NAMES, PillarDeployable, pillar_deployable
 from kd3d.export.open_backend import backend_from_module
@@ -82,7 +82,7 @@ def export_pillars(
 
 def trace_pillars(module: PillarDeployable, path: Path, *, opset: int) -> Path:
     """The ONNX file of a pillar detector, whole or absent."""
-    return onnx_from_inputs(
+    return onnx_from_model(
         module,
         dict(zip(INPUT_NAMES, module.example(7), strict=True)),
         path,

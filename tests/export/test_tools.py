@@ -208,10 +208,9 @@ def test_weights_from_onnx(call, build, checkpoint, tmp_path):
     config, _ = checkpoint("yolox")
     source = onnx_from_model(
         deployable(detector),
-        torch.zeros(1, 3, 64, 96),
+        {"images": torch.zeros(1, 3, 64, 96)},
         tmp_path / "m.onnx",
         output_names=["boxes", "scores"],
-        dynamic_batch=False,
     )
     out = tmp_path / "found.pth"
     code, text, _ = call("weights_from_onnx.py", config, source, "--out", out)
@@ -236,10 +235,9 @@ def test_weights_from_onnx_of_a_detector_of_grey_images(call, tmp_path):
     cfg.dump(tmp_path / "config.py")
     source = onnx_from_model(
         deployable(tiny_detector(cfg)),
-        torch.zeros(1, 1, 64, 96),
+        {"images": torch.zeros(1, 1, 64, 96)},
         tmp_path / "m.onnx",
         output_names=["boxes", "scores"],
-        dynamic_batch=False,
     )
     out = tmp_path / "found.pth"
     code, text, _ = call("weights_from_onnx.py", tmp_path / "config.py", source, "--out", out)

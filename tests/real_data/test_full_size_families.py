@@ -119,10 +119,9 @@ def test_detections_of_the_file_are_mmdets(name, tmp_path):
     module = deployable(detector, image_size=IMAGE)
     path = onnx_from_model(
         module,
-        images[:1],
+        {"images": images[:1]},
         tmp_path / "m.onnx",
         output_names=module.output_names,
-        dynamic_batch=False,
     )
     tolerances = Tolerances()
     worst, expected_boxes, matched, equal = 0.0, 0, 0, 0

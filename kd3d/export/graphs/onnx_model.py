@@ -20,41 +20,6 @@ TRACED_OPSET = 16
 
 def onnx_from_model(
     module: nn.Module,
-    example: Tensor,
-    path: str | Path,
-    *,
-    input_name: str = "images",
-    output_names: Sequence[str],
-    opset: int = 17,
-    dynamic_batch: bool = True,
-) -> Path:
-    """Exports ``module(example)``; the file is whole and checked, or absent.
-
-    Args:
-        module: one tensor in, a tuple of tensors out; exported in eval mode.
-        example: (B, ...) input; all sizes but B are fixed in the file.
-        path: of the file to write.
-        input_name: name of the input in the file.
-        output_names: names of the outputs in the file, in order.
-        opset: 13 to 17, what TensorRT 8.5 to 11 read.
-        dynamic_batch: B is free in the file; otherwise it is the example's.
-
-    Raises:
-        UserError: for another opset, or an operator that TensorRT lacks.
-    """
-    names = (input_name, *output_names)
-    return onnx_from_inputs(
-        module,
-        {input_name: example},
-        path,
-        output_names=output_names,
-        opset=opset,
-        dynamic_axes={name: {0: "batch"} for name in names} if dynamic_batch else None,
-    )
-
-
-def onnx_from_inputs(
-    module: nn.Module,
     example: Mapping[str, Tensor],
     path: str | Path,
     *,

@@ -19,13 +19,13 @@ def run(path, images):
 @pytest.mark.parametrize(("dynamic", "batches"), [(True, (1, 3)), (False, (2,))])
 def test_every_family_equals_pytorch(family, build, tmp_path, dynamic, batches):
     module = deployable(build(family)[0])
-    example = torch.zeros(2, 3, 64, 96)
+    free = ("images", *module.output_names) if dynamic and not module.fixed_batch else ()
     path = onnx_from_model(
         module,
-        example,
+        {"images": torch.zeros(2, 3, 64, 96)},
         tmp_path / "model.onnx",
         output_names=module.output_names,
-        dynamic_batch=dynamic and not module.fixed_batch,
+        dynamic_axes={name: {0: "batch"} for name in free},
     )
     model = onnx.load(path)
     assert check_operators(path) == []
@@ -42,18 +42,18 @@ def test_every_family_equals_pytorch(family, build, tmp_path, dynamic, batches):
 
 @pytest.mark.parametrize("opset", [13, 17])
 def test_opsets(build, tmp_path, opset):
-    module = deployable(build("retinanet")[0])
+    module, example = deployable(build("retinanet")[0]), {"images": torch.zeros(1, 3, 64, 96)}
     path = onnx_from_model(
-        module, torch.zeros(1, 3, 64, 96), tmp_path / "m.onnx", output_names=["a", "b"], opset=opset
+        module, example, tmp_path / "m.onnx", output_names=["a", "b"], opset=opset
     )
     assert onnx.load(path).opset_import[0].version == opset
 
 
 def test_two_stage_detectors_need_the_roi_align_of_opset_16(build, tmp_path):
-    module, images = deployable(build("faster_rcnn")[0]), torch.zeros(1, 3, 64, 96)
-    settings = {"output_names": module.output_names, "dynamic_batch": False}
+    module, example = deployable(build("faster_rcnn")[0]), {"images": torch.zeros(1, 3, 64, 96)}
+    names = module.output_names
     with pytest.raises(UserError, match="opset 13: a two-stage detector needs 16 or 17"):
-        onnx_from_model(module, images, tmp_path / "m.onnx", opset=13, **settings)
+        onnx_from_model(module, example, tmp_path / "m.onnx", opset=13, output_names=names)
     assert not list(tmp_path.iterdir())
 
 
@@ -66,19 +66,22 @@ def test_unsupported_operator_leaves_nothing(tmp_path):
     with pytest.raises(
         UserError, match=r"Det: no such operator \(TensorRT 8\.5, 8\.6, 10\.3, 11\)"
     ):
-        onnx_from_model(Unsupported(), torch.ones(2, 3, 3), tmp_path / "m.onnx", output_names=["y"])
+        onnx_from_model(
+            Unsupported(), {"x": torch.ones(2, 3, 3)}, tmp_path / "m.onnx", output_names=["y"]
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_opset_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="expected 13 to 17"):
         onnx_from_model(
-            nn.ReLU(), torch.ones(1, 3), tmp_path / "m.onnx", output_names=["y"], opset=18
+            nn.ReLU(), {"x": torch.ones(1, 3)}, tmp_path / "m.onnx", output_names=["y"], opset=18
         )
 
 
 def test_training_mode_is_kept(tmp_path):
     module = nn.Sequential(nn.Dropout(0.5), nn.ReLU()).train()
-    path = onnx_from_model(module, torch.ones(2, 3), tmp_path / "m.onnx", output_names=["y"])
+    example = {"images": torch.ones(2, 3)}
+    path = onnx_from_model(module, example, tmp_path / "m.onnx", output_names=["y"])
     assert module.training
-    np.testing.assert_array_equal(run(path, torch.ones(4, 3))["y"], np.ones((4, 3)))
+    np.testing.assert_array_equal(run(path, example["images"])["y"], np.ones((2, 3)))

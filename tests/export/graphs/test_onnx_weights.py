@@ -36,7 +36,9 @@ def folded(build, tmp_path):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 1.5)
     names = ["boxes", "scores"]
-    path = onnx_from_model(deployable(detector), IMAGES, tmp_path / "m.onnx", output_names=names)
+    path = onnx_from_model(
+        deployable(detector), {"images": IMAGES}, tmp_path / "m.onnx", output_names=names
+    )
     return detector, cfg, onnx.load(path)
 
 

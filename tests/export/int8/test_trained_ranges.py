@@ -50,7 +50,8 @@ def images():
 
 @pytest.fixture
 def file(student, images, tmp_path):
-    return onnx_from_model(student, images, tmp_path / "model.onnx", output_names=["scores"])
+    path = tmp_path / "model.onnx"
+    return onnx_from_model(student, {"images": images}, path, output_names=["scores"])
 
 
 def trained(student, images, keep_float=()):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kd3d.export.graphs.onnx_model import onnx_from_inputs
+from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.networks.nms_mask import STEPS, kept_by_nms
 
 
@@ -77,7 +77,7 @@ def apart():
 @pytest.mark.parametrize("case", [crowd, apart])
 def test_the_file_answers_the_same(case, tmp_path):
     boxes, scores = case()
-    path = onnx_from_inputs(
+    path = onnx_from_model(
         Mask(), {"boxes": boxes, "scores": scores}, tmp_path / "m.onnx", output_names=["kept"]
     )
     session = onnxruntime.InferenceSession(str(path))

@@ -11,7 +11,7 @@ from kd3d.backends.parity import Tolerances
 from kd3d.errors import UserError
 from kd3d.export.detections.final_boxes3d import post_processing3d
 from kd3d.export.gate.row_order import in_reference_order
-from kd3d.export.graphs.onnx_model import onnx_from_inputs
+from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.graphs.operators import check_operators
 from kd3d.export.networks.pillar_deployable import INPUT_NAMES, pillar_deployable
 from kd3d.export.voxelization import network_feeds, pad_feeds
@@ -22,7 +22,7 @@ def case(request, tmp_path_factory):
     """(module of two frames a run, its file), made once for each model."""
     module = pillar_deployable(pillar_detector(pillar_config(request.param)), batch=2)
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    onnx_from_inputs(
+    onnx_from_model(
         module,
         dict(zip(INPUT_NAMES, module.example(7), strict=True)),
         path,

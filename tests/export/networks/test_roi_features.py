@@ -4,7 +4,7 @@ import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import nn
 
-from kd3d.export.graphs.onnx_model import onnx_from_inputs
+from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.networks.roi_features import roi_features
 
 SIZES = [(16, 24), (8, 12), (4, 6)]
@@ -60,7 +60,7 @@ class Pooled(nn.Module):
 def test_the_file_answers_the_same(settings, tmp_path):
     module, maps, boxes = extractor(**settings), pyramid(), boxes_px()
     feeds = dict(zip(["p2", "p3", "p4", "boxes"], [*maps, boxes], strict=True))
-    path = onnx_from_inputs(Pooled(module), feeds, tmp_path / "m.onnx", output_names=["pooled"])
+    path = onnx_from_model(Pooled(module), feeds, tmp_path / "m.onnx", output_names=["pooled"])
     session = onnxruntime.InferenceSession(str(path))
     (found,) = session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})
     expected = as_mmdet(module, maps, boxes)
