@@ -17,12 +17,8 @@ from kd3d.checkpoints import load_weights
 from kd3d.configs import Options, load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.export.detector import build_detector, class_names
-from kd3d.export.graphs.onnx_weights import (
-    fixed_size,
-    largest_difference,
-    load_onnx,
-    weights_from_onnx,
-)
+from kd3d.export.graphs.graph_parts import load_onnx
+from kd3d.export.graphs.onnx_weights import fixed_size, largest_difference, weights_from_onnx
 from kd3d.export.preprocessing import input_channels, input_size
 from kd3d.files import free_path, write_bytes
 

@@ -11,7 +11,8 @@ from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.checkpoints import load_weights
 from kd3d.configs import load_config
 from kd3d.export.detector import build_detector
-from kd3d.export.graphs.onnx_weights import largest_difference, load_onnx, weights_from_onnx
+from kd3d.export.graphs.graph_parts import load_onnx
+from kd3d.export.graphs.onnx_weights import largest_difference, weights_from_onnx
 from kd3d.export.networks.deployable import deployable
 from kd3d.export.preprocessing import image_input
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from kd3d.export.graphs.graph_parts import constant_tensors
+
 MOST_VALUES = 1024
 
 
@@ -25,10 +27,7 @@ def fold_integer_fills(model: Any) -> int:
     """
     from onnx import helper, numpy_helper
 
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+    constants = constant_tensors(model.graph)
     folded = 0
     for index, node in enumerate(model.graph.node):
         known = node.op_type == "ConstantOfShape" and node.input[0] in constants

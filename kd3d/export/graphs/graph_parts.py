@@ -154,6 +154,25 @@ class Graph:
         return found
 
 
+def load_onnx(source: str | Path) -> Any:  # Any: onnx.ModelProto
+    """Reads an ONNX file.
+
+    Raises:
+        UserError: if there is none or it is damaged.
+    """
+    import onnx
+
+    if not Path(source).is_file():
+        raise UserError(f"no ONNX file at {source}")
+    try:
+        model = onnx.load(source)
+    except Exception as error:  # protobuf and onnx raise types of their own
+        raise UserError(f"{source}: not an ONNX file: {error}") from error
+    if not model.opset_import:  # an empty file parses
+        raise UserError(f"{source}: not an ONNX file: it holds no model")
+    return model
+
+
 def read_graph(source: str | Path) -> Graph:
     """Reads a float32 ONNX file.
 
@@ -165,13 +184,7 @@ def read_graph(source: str | Path) -> Graph:
     """
     import onnx
 
-    source = Path(source)
-    if not source.is_file():
-        raise UserError(f"no ONNX file at {source}; export it first (tools/export.py)")
-    try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(source))
-    except Exception as error:  # protobuf and onnx raise types of their own
-        raise UserError(f"{source}: not an ONNX file: {error}") from error
+    model = onnx.shape_inference.infer_shapes(load_onnx(source))
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < FIRST_OPSET:
         raise UserError(f"{source}: opset {opset}, expected at least {FIRST_OPSET}; export it anew")
@@ -181,7 +194,7 @@ def read_graph(source: str | Path) -> Graph:
     return Graph(model)
 
 
-def _refuse_other_precision(model: Any, source: Path) -> None:
+def _refuse_other_precision(model: Any, source: str | Path) -> None:
     from onnx import TensorProto
 
     for node in model.graph.node:
@@ -211,6 +224,15 @@ def _name_nodes(model: Any) -> None:
         if not node.name or node.name in taken:
             node.name = f"{node.name or node.op_type}_{index}"
         taken.add(node.name)
+
+
+def constant_tensors(graph: Any) -> dict[str, Any]:  # Any: onnx.GraphProto, TensorProto
+    """Initializers, and what Constant nodes hold, by name."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return found
 
 
 def _float_tensors(model: Any) -> set[str]:

@@ -9,7 +9,6 @@ and carries the folded bias.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,24 +31,6 @@ class Convolution:
     name: str
     shape: tuple[int, ...]
     inputs: set[int] = field(default_factory=set)
-
-
-def load_onnx(path: str | Path) -> Any:  # Any: onnx is untyped
-    """Reads an ONNX file.
-
-    Raises:
-        UserError: if there is none or it is damaged.
-    """
-    import onnx
-
-    if not Path(path).is_file():
-        raise UserError(f"no ONNX file at {path}")
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf and onnx raise their own unrelated types
-        raise UserError(f"{path} is no valid ONNX file: {str(error).splitlines()[0]}") from error
-    return model
 
 
 def fixed_size(model: Any) -> tuple[int, int] | None:

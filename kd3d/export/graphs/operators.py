@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kd3d.errors import UserError
+from kd3d.export.graphs.graph_parts import constant_tensors, load_onnx
 
 MATRICES = Path(__file__).with_name("tensorrt_operators.json")
 
@@ -62,13 +63,7 @@ def check_operators(onnx_path: str | Path) -> list[str]:
     Raises:
         UserError: if the file cannot be read.
     """
-    import onnx
-
-    try:
-        model = onnx.load(str(onnx_path))
-    except Exception as error:  # protobuf's own unrelated types
-        raise UserError(f"{onnx_path}: cannot be read as ONNX: {error}") from error
-    return operator_problems(model)
+    return operator_problems(load_onnx(onnx_path))
 
 
 def require_operators(onnx_path: str | Path) -> None:
@@ -131,10 +126,7 @@ class _Graph:
         inferred = onnx.shape_inference.infer_shapes(model).graph
         self.nodes = list(model.graph.node)
         self.opset = max(entry.version for entry in model.opset_import if not entry.domain)
-        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        for node in self.nodes:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                self.constants[node.output[0]] = node.attribute[0].t
+        self.constants = constant_tensors(model.graph)
         name_of = onnx.TensorProto.DataType.Name
         values = [*inferred.value_info, *inferred.input, *inferred.output]
         self.types = {value.name: name_of(value.type.tensor_type.elem_type) for value in values}

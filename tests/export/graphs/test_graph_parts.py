@@ -99,6 +99,7 @@ def test_nodes_without_a_name_get_one(tmp_path):
     [
         (lambda path: path.unlink(), "no ONNX file"),
         (lambda path: path.write_bytes(b"no model"), "not an ONNX file"),
+        (lambda path: path.write_bytes(b""), "not an ONNX file"),
         (lambda path: detector_of_opset(path, 12), "opset 12"),
         (lambda path: quantized(path), "quantised already"),
     ],

@@ -14,7 +14,6 @@ from kd3d.export.graphs.onnx_weights import (
     Convolution,
     fixed_size,
     largest_difference,
-    load_onnx,
     match_convolutions,
     weights_from_onnx,
 )
@@ -130,11 +129,3 @@ def test_twins_are_ambiguous():
 def test_other_shape_is_named():
     with pytest.raises(UserError, match=r"place of 'c0' \(1,\)"):
         match_convolutions(chain((1,), (2,)), chain((1,), (3,)))
-
-
-def test_absent_and_broken_files(tmp_path):
-    with pytest.raises(UserError, match="no ONNX file"):
-        load_onnx(tmp_path / "absent.onnx")
-    (tmp_path / "broken.onnx").write_bytes(b"\x00nonsense")
-    with pytest.raises(UserError, match="no valid ONNX file"):
-        load_onnx(tmp_path / "broken.onnx")
