@@ -152,6 +152,11 @@ def custom_hooks(config: Config, *, without: str = "") -> list[Any]:  # Any: con
     return [hook for hook in given if not without or type_name(hook) != without]
 
 
+def distill_hooks(config: Config) -> list[Any]:  # Any: config values
+    """The dicts of a config's DistillHooks, in their order."""
+    return [hook for hook in custom_hooks(config) if type_name(hook) == "DistillHook"]
+
+
 def size_pair(size: Any, *, where: str) -> tuple[int, int]:  # Any: config values
     """(W, H) px of a config's ``scale`` or ``size``, where one number stands for both.
 

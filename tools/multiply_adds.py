@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from kd3d.configs import load_config, type_name
+from kd3d.configs import distill_hooks, load_config
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.errors import UserError, user_errors
 from kd3d.profiling.costs.multiply_adds import multiply_adds
@@ -46,9 +46,8 @@ def read_cloud(path: Path, features: int) -> torch.Tensor:
 def detectors(config: Config) -> Iterator[tuple[str, Config]]:
     """The student, then its teachers."""
     yield "student", config
-    for hook in config.get("custom_hooks") or []:
-        if type_name(hook) == "DistillHook":
-            yield "teacher", load_config(hook["teacher"]["config"])
+    for hook in distill_hooks(config):
+        yield "teacher", load_config(hook["teacher"]["config"])
 
 
 def build(config: Config) -> Any:  # Any: a detector of mmdet3d

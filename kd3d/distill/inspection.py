@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from kd3d.configs import custom_hooks, type_name
+from kd3d.configs import custom_hooks, distill_hooks
 from kd3d.distill.hook import DistillHook
 from kd3d.distill.hook_config import checked_teacher, hook_label
 from kd3d.distill.preflight import PairReport, table
@@ -109,7 +109,7 @@ def inspect_modules(config: Config) -> dict[str, list[ModuleOutput]]:
     """
     found: dict[str, list[ModuleOutput]] = {}
     config = Config(config._cfg_dict.copy())
-    distilling = [hook for hook in custom_hooks(config) if type_name(hook) == "DistillHook"]
+    distilling = distill_hooks(config)
     config.custom_hooks = custom_hooks(config, without="DistillHook")
 
     def look(runner: Any) -> None:

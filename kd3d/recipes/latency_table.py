@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from kd3d.configs import load_config, type_name
+from kd3d.configs import distill_hooks, load_config
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
@@ -114,8 +114,8 @@ def _detectors(paths: Sequence[Path]) -> list[tuple[tuple[str, ...], Config]]:
         config = load_config(path)
         teachers = [
             (Path(hook["teacher"]["config"].rpartition("::")[2]).stem, hook["teacher"]["config"])
-            for hook in config.get("custom_hooks") or []
-            if type_name(hook) == "DistillHook" and "config" in (hook.get("teacher") or {})
+            for hook in distill_hooks(config)
+            if "config" in (hook.get("teacher") or {})
         ]
         for name, source in [(path.stem, None), *teachers]:
             detector = load_config(source) if source else config

@@ -6,12 +6,11 @@ from typing import Any
 import kd3d.datasets.made_up_frames  # (registers it)
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.checkpoints import use_safe_loading
-from kd3d.configs import load_config
+from kd3d.configs import distill_hooks, load_config
 from kd3d.distill.inspection import Inspection, inspect_pairs
 from kd3d.distill.preflight import check_custom_hooks
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.export.preprocessing import input_channels
-from kd3d.recipes.twins import distill_hooks
 
 
 def check_student(path: Path) -> list[Inspection]:

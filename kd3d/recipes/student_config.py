@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kd3d.configs import load_config, type_name
+from kd3d.configs import distill_hooks, load_config
 from kd3d.errors import UserError
 from kd3d.files import write_text
 
@@ -20,8 +20,8 @@ def with_matched_pairs(config: Config) -> Config:
     Args:
         config: of a student that is not the one its pairs were written for; changed in place.
     """
-    for hook in config.get("custom_hooks") or []:
-        for pair in hook.get("pairs", []) if type_name(hook) == "DistillHook" else []:
+    for hook in distill_hooks(config):
+        for pair in hook.get("pairs", []):
             connector = pair.get("connector")
             if isinstance(connector, Mapping) and "in_channels" in connector:
                 pair.connector = "auto"

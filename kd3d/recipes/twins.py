@@ -9,7 +9,14 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from kd3d.configs import class_names, has_unlabelled, merge_options, type_name
+from kd3d.configs import (
+    class_names,
+    custom_hooks,
+    distill_hooks,
+    has_unlabelled,
+    merge_options,
+    type_name,
+)
 from kd3d.errors import UserError
 
 # What evaluation needs of a student's config; the rest belongs to its training.
@@ -19,12 +26,7 @@ _TRAINING = (
 )
 
 
-def distill_hooks(config: Config) -> list[ConfigDict]:
-    """The DistillHooks of a config, in their order."""
-    return [hook for hook in config.get("custom_hooks") or [] if _is_distill_hook(hook)]
-
-
-def teacher_hook(config: Config, name: str = "") -> ConfigDict:
+def teacher_hook(config: Config, name: str = "") -> Any:  # Any: config values
     """The DistillHook whose teacher the gap is measured to.
 
     Args:
@@ -61,8 +63,7 @@ def baseline_config(distilled: Config) -> Config:
         UserError: the training set has no labels at all.
     """
     teacher_free = copy.deepcopy(distilled)
-    hooks = teacher_free.get("custom_hooks") or []
-    teacher_free.custom_hooks = [hook for hook in hooks if not _is_distill_hook(hook)]
+    teacher_free.custom_hooks = custom_hooks(teacher_free, without="DistillHook")
     loader = teacher_free.get("train_dataloader")
     if loader and has_unlabelled(loader.get("dataset")):
         dataset = _labelled(loader.dataset)
@@ -124,7 +125,7 @@ def variant_config(
         for hook in distill_hooks(varied):
             hook.pairs = [pair for pair in hook.pairs if pair.get("name") in pairs]
         varied.custom_hooks = [
-            hook for hook in varied.custom_hooks if not _is_distill_hook(hook) or hook.pairs
+            hook for hook in varied.custom_hooks if type_name(hook) != "DistillHook" or hook.pairs
         ]
     merge_options(varied, changes, str(distilled.filename), where=f"{where}.changes")
     return varied
@@ -171,10 +172,6 @@ def with_teacher_checkpoint(distilled: Config, name: str, checkpoint: str) -> Co
     changed = copy.deepcopy(distilled)
     teacher_hook(changed, name).teacher.checkpoint = checkpoint
     return changed
-
-
-def _is_distill_hook(hook: Mapping[str, Any]) -> bool:  # Any: config values
-    return type_name(hook) == "DistillHook"
 
 
 def _labelled(dataset: Any) -> Any:  # Any: config values

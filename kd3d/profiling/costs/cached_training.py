@@ -14,7 +14,7 @@ from mmengine.dist import get_world_size
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
-from kd3d.configs import type_name
+from kd3d.configs import distill_hooks, type_name
 from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.cache_setup import DETERMINISTIC
 from kd3d.distill.distiller import Distiller
@@ -124,7 +124,7 @@ def measure_cached_training(
 
 def _arm(config: Config, cache: Mapping[str, Any] | None) -> Config:
     arm = copy.deepcopy(config)
-    hooks = [hook for hook in arm.get("custom_hooks") or [] if type_name(hook) == "DistillHook"]
+    hooks = distill_hooks(arm)
     if len(hooks) != 1:
         raise UserError(
             f"{config.filename}: has {len(hooks)} DistillHooks, expected one; a cache is measured "
