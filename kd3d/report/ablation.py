@@ -50,5 +50,5 @@ def _above(group: Group, reference: str, summary: Summary) -> str:
 
 
 def _mean_of(group: Group, metric: str, form: str) -> str:
-    values = [r.metrics[metric] for r in group.training.values() if metric in r.metrics]
-    return format(mean(values), form) if values else ABSENT
+    value = group.training_mean(metric)
+    return ABSENT if value is None else format(value, form)

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd3d.errors import UserError
-from kd3d.report.summary import Group, Summary
+from kd3d.report.summary import PICTURED_ROLES, Summary
 
 if TYPE_CHECKING:
     from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
 
 MAX_FRAMES = 4
 MIN_SCORE = 0.3
-_SHOWN_ROLES = ("teacher", "baseline", "distilled")
 _POINT_FLOATS = 5  # of a .pcd.bin file: x y z intensity ring
 _LIDAR = "LIDAR_TOP"
 
@@ -72,8 +71,9 @@ def bev_frames(summary: Summary) -> tuple[list[BevFrame], str]:
     Returns:
         (frames, "") or ([], what is missing).
     """
-    groups = [summary.groups[role] for role in _SHOWN_ROLES if role in summary.groups]
-    files = {group.role: path for group in groups if (path := _predictions(group)) is not None}
+    groups = [summary.groups[role] for role in PICTURED_ROLES if role in summary.groups]
+    found = {group.role: group.first_file("predictions") for group in groups}
+    files = {role: path for role, path in found.items() if path is not None}
     if not files:
         return [], (
             "No predictions lie beside the accuracy records; tools/test.py CONFIG CHECKPOINT "
@@ -104,13 +104,6 @@ def match(objects: BevBoxes, boxes: BevBoxes, limit_m: float = 2.0) -> NDArray[n
             taken[number] = int(distance_m.argmin())
             free[taken[number]] = False
     return taken
-
-
-def _predictions(group: Group) -> Path | None:
-    """The results file of the group's first seed."""
-    seed, record = next(iter(group.runs.items()))
-    path = group.folders[seed] / record.files.get("predictions", "")
-    return path if path.is_file() else None
 
 
 def _read(dataset: Mapping[str, str], files: Mapping[str, Path]) -> list[BevFrame]:

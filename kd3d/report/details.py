@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from statistics import mean
 
 from kd3d.report.record import Record
-from kd3d.report.summary import Group, Summary
-from kd3d.report.table import ABSENT, Row, Table
+from kd3d.report.summary import Summary
+from kd3d.report.table import ABSENT, NO_LATENCY, Row, Table
 
 _LATENCY = {
     "p50_ms": "p50, ms",
@@ -49,9 +48,7 @@ def training_table(summary: Summary) -> str:
         if key.startswith(_SHARE)
     )
     columns = [*_TRAINING, *shares]
-    rows = [
-        [group.label, *(_number(_training_mean(group, c)) for c in columns)] for group in groups
-    ]
+    rows = [[group.label, *(_number(group.training_mean(c)) for c in columns)] for group in groups]
     names = [f"gradient share of {key.removeprefix(_SHARE)}" for key in shares]
     return table(["", *_TRAINING.values(), *names], rows)
 
@@ -82,10 +79,7 @@ def latency_table(summary: Summary) -> str:
         for backend, record in group.latency.items()
     ]
     if not rows:
-        return missing(
-            "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
-            "tools/benchmark.py DIR --backend onnxruntime measure it."
-        )
+        return missing(NO_LATENCY)
     return table(["", *_LATENCY.values(), "conditions"], rows, "latency")
 
 
@@ -154,11 +148,6 @@ def record_list(records: Mapping[Path, Record]) -> str:
     ]
     columns = ["run", "kind", "seed", "config, hash", "checkpoint, hash", "created (UTC)", "file"]
     return table(columns, rows, "records")
-
-
-def _training_mean(group: Group, metric: str) -> float | None:
-    values = [r.metrics[metric] for r in group.training.values() if metric in r.metrics]
-    return mean(values) if values else None
 
 
 def _number(value: float | None) -> str:

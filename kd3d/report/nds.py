@@ -8,10 +8,9 @@ from statistics import mean
 from kd3d.report.charts import Series, bar_plot, line_plot
 from kd3d.report.details import missing
 from kd3d.report.details import table as plain_table
-from kd3d.report.summary import Group, Summary
+from kd3d.report.summary import MAIN_ROLES, Group, Summary
 
 DISTANCE = "2"  # m, at which nuScenes measures the errors of what was found
-_ROLES = ("teacher", "baseline", "control", "distilled")
 _ERRORS = {  # of the mean: unit
     "mATE": "m",
     "mASE": "1 - IoU",
@@ -25,7 +24,7 @@ _CLASS_ERRORS = ("ATE", "ASE", "AOE", "AVE", "AAE")
 
 def main_groups(summary: Summary) -> list[Group]:
     """Teacher, baseline, control and distilled student, as far as they are there."""
-    return [summary.groups[role] for role in _ROLES if role in summary.groups]
+    return [summary.groups[role] for role in MAIN_ROLES if role in summary.groups]
 
 
 def parts_chart(summary: Summary) -> str:

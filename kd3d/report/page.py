@@ -33,12 +33,11 @@ from kd3d.report.nds import (
 from kd3d.report.page_style import STYLE
 from kd3d.report.record import Record
 from kd3d.report.samples import MIN_IOU, MIN_SCORE, sample_pictures
-from kd3d.report.summary import Summary
+from kd3d.report.summary import MAIN_ROLES, STUDENTS, Summary
 from kd3d.report.table import Table, summary_table
 
 MAX_CLASSES = 12
 GENERATOR = '<meta name="generator" content="kd3d report">'
-_ROLES = ("teacher", "baseline", "control", "distilled")
 
 
 def page(summary: Summary, records: Mapping[Path, Record], *, command: str, title: str = "") -> str:
@@ -106,7 +105,7 @@ def _time(records: Mapping[Path, Record]) -> str:
 
 
 def _color(role: str) -> str:
-    return f"role-{role if role in _ROLES else 'other'}"
+    return f"role-{role if role in MAIN_ROLES else 'other'}"
 
 
 def table_html(table: Table) -> str:
@@ -156,7 +155,7 @@ def _dots(summary: Summary) -> str:
 
 def _losses(summary: Summary) -> str:
     pairs, task = loss_charts(summary)
-    roles = [role for role in _ROLES[1:] if role in summary.groups]
+    roles = [role for role in STUDENTS if role in summary.groups]
     pair_part = (
         f'<div class="charts">{"".join(pairs)}</div>'
         if pairs
@@ -181,7 +180,7 @@ def _bars(summary: Summary) -> str:
     groups = {
         group.role: values
         for group in summary.groups.values()
-        if group.role in _ROLES and group.is_main and (values := group.class_ap())
+        if group.role in MAIN_ROLES and group.is_main and (values := group.class_ap())
     }
     if not groups:
         return missing("No record has values per class; tools/test.py CONFIG CHECKPOINT does.")

@@ -11,13 +11,12 @@ from typing import Any
 
 from PIL import Image
 
-from kd3d.report.summary import Group, Summary
+from kd3d.report.summary import PICTURED_ROLES, Group, Summary
 
 MAX_IMAGES = 6
 IMAGE_WIDTH_PX = 640
 MIN_SCORE = 0.3
 MIN_IOU = 0.5
-_SHOWN_ROLES = ("teacher", "baseline", "distilled")
 
 Json = Mapping[str, Any]  # Any: parsed COCO JSON
 
@@ -37,7 +36,7 @@ def sample_pictures(summary: Summary) -> tuple[list[str], str]:
     Returns:
         (pictures as HTML, "") or ([], what is missing).
     """
-    groups = [summary.groups[role] for role in _SHOWN_ROLES if role in summary.groups]
+    groups = [summary.groups[role] for role in PICTURED_ROLES if role in summary.groups]
     read = {group.role: _predictions(group) for group in groups}
     found = {role: boxes for role, boxes in read.items() if boxes is not None}
     if not found:
@@ -99,9 +98,8 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _predictions(group: Group) -> list[Json] | None:
     """COCO results of the group's first seed, without the uncertain ones."""
-    seed, record = next(iter(group.runs.items()))
-    path = group.folders[seed] / record.files.get("predictions", "")
-    if not path.is_file():
+    path = group.first_file("predictions")
+    if path is None:
         return None
     boxes = json.loads(path.read_text(encoding="utf-8"))
     return [box for box in boxes if box["score"] >= MIN_SCORE]

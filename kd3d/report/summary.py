@@ -17,6 +17,8 @@ WALL_CLOCK = "-wall-clock"  # suffix of a twin trained for as long as the distil
 VARIANT = "variant-"  # prefix of a distilled run with other pairs, for an ablation
 NO_SEED = -1
 STUDENTS = ("baseline", "control", "distilled")
+MAIN_ROLES = ("teacher", *STUDENTS)
+PICTURED_ROLES = ("teacher", "baseline", "distilled")
 _ROLE_ORDER = tuple(key for role in ROLES for key in (role, f"{role}{WALL_CLOCK}"))
 _BACKEND_ORDER = ("tensorrt", "onnxruntime", "pytorch")
 
@@ -79,6 +81,18 @@ class Group:
     def statistic(self, metric: str) -> Statistic | None:
         """Mean and deviation over seeds; None where no run has the metric."""
         return _statistic(list(self.values(metric).values()))
+
+    def training_mean(self, metric: str) -> float | None:
+        """Of what the training records hold, over seeds; None where none has the metric."""
+        records = self.training.values()
+        found = _statistic([r.metrics[metric] for r in records if metric in r.metrics])
+        return None if found is None else found.mean
+
+    def first_file(self, name: str) -> Path | None:
+        """A file beside the first seed's record, such as "predictions"; None if it is not there."""
+        seed, record = next(iter(self.runs.items()))
+        path = self.folders[seed] / record.files.get(name, "")
+        return path if path.is_file() else None
 
     def class_ap(self) -> dict[str, float]:
         """Class -> AP in percent, mean over seeds."""
@@ -235,7 +249,7 @@ def _refusal(groups: Mapping[str, Group]) -> str:
     if missing:
         return f"no gain shown: {' and '.join(missing)} missing"
     variants = [key for key in groups if key.startswith(VARIANT)]
-    compared = {key: groups[key] for key in ("teacher", *STUDENTS, *variants)}
+    compared = {key: groups[key] for key in (*MAIN_ROLES, *variants)}
     metric = _metric(groups.values())
     without = [key for key, group in compared.items() if not group.values(metric)]
     if without:

@@ -9,6 +9,10 @@ from kd3d.report.summary import STUDENTS, VARIANT, WALL_CLOCK, Group, Statistic,
 ABSENT = "-"
 _SECOND = {"NDS": "mAP", "AP": "AP50"}  # shown beside the metric that ranks
 PLUS_MINUS = "\u00b1"
+NO_LATENCY = (
+    "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
+    "tools/benchmark.py DIR --backend onnxruntime measure it."
+)
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,7 @@ def _notes(summary: Summary, rows: list[Row]) -> list[str]:
     if summary.metric == "NDS" and not summary.refusal:
         notes += _kept(summary)
     if not summary.latency_backend:
-        notes.append(
-            "No latency was measured; tools/export.py CONFIG CHECKPOINT --out DIR and then "
-            "tools/benchmark.py DIR --backend onnxruntime measure it."
-        )
+        notes.append(NO_LATENCY)
     return notes
 
 
