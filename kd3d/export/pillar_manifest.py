@@ -117,10 +117,7 @@ class PillarManifest:
         content = fields_from_shared(content)
         for name in ("kind", "output_text"):
             del content[name]
-        grid = {k: v for k, v in content["voxelization"].items() if k not in ("grid", "steps")}
-        for name in ("voxel_size_m", "range_m"):
-            grid[name] = tuple(float(value) for value in grid[name])
-        content["voxelization"] = Voxelization(**grid)
+        content["voxelization"] = Voxelization.from_json(content["voxelization"])
         content["postprocessing"] = settings_from_json(content["postprocessing"])
         content["groups"] = tuple(content["groups"])
         return cls(**content)

@@ -4,8 +4,10 @@ The result equals mmdet3d's hard voxelisation on a CPU (``VoxelizationByGridShap
 pillar and point by point; ``STEPS`` says it in words for a program in another language.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Dict, Sequence, Tuple  # noqa: UP035  (the vehicle runs Python 3.8)
+from typing import Any, Mapping, Sequence  # noqa: UP035  (the vehicle runs Python 3.8)
 
 import numpy as np
 
@@ -35,19 +37,29 @@ class Voxelization:
         max_pillars: pillars a frame.
     """
 
-    voxel_size_m: Tuple[float, ...]  # noqa: UP006
-    range_m: Tuple[float, ...]  # noqa: UP006
+    voxel_size_m: tuple[float, ...]
+    range_m: tuple[float, ...]
     max_num_points: int
     max_pillars: int
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Voxelization:  # Any: JSON
+        """Of the entry in export.json."""
+        return cls(
+            voxel_size_m=tuple(float(size) for size in content["voxel_size_m"]),
+            range_m=tuple(float(value) for value in content["range_m"]),
+            max_num_points=int(content["max_num_points"]),
+            max_pillars=int(content["max_pillars"]),
+        )
+
     @property
-    def grid(self) -> Tuple[int, ...]:  # noqa: UP006
+    def grid(self) -> tuple[int, ...]:
         """Cells along x, y, z."""
         low, high, size = _float32(self.range_m[:3], self.range_m[3:], self.voxel_size_m)
         return tuple(int(cells) for cells in np.round((high - low) / size))
 
 
-def voxelize(points: Any, settings: Voxelization) -> Tuple[Any, Any, Any]:  # noqa: UP006
+def voxelize(points: Any, settings: Voxelization) -> tuple[Any, Any, Any]:
     """Pillars of one frame.
 
     Args:
@@ -73,7 +85,7 @@ def voxelize(points: Any, settings: Voxelization) -> Tuple[Any, Any, Any]:  # no
     return pillars, counts, np.stack(_unravel(cells[first_points], settings), axis=1)
 
 
-def network_feeds(frames: Sequence[Any], settings: Voxelization) -> Dict[str, Any]:  # noqa: UP006
+def network_feeds(frames: Sequence[Any], settings: Voxelization) -> dict[str, Any]:
     """Inputs of the exported network for a batch of frames.
 
     Args:
@@ -91,34 +103,16 @@ def network_feeds(frames: Sequence[Any], settings: Voxelization) -> Dict[str, An
         "num_points": counts,
         "coordinates": np.concatenate([numbers[:, None], cells], axis=1),
     }
-    return feeds if len(counts) else pad_feeds(feeds, 1)
-
-
-def pad_feeds(feeds: Dict[str, Any], count: int) -> Dict[str, Any]:  # noqa: UP006
-    """Adds pillars that the network ignores until there are ``count``.
-
-    For a TensorRT engine of a fixed number of pillars, and for frames without a point.
-
-    Raises:
-        ValueError: if there are more already.
-    """
-    missing = count - len(feeds["num_points"])
-    if missing < 0:
-        raise ValueError(
-            "expected at most {} pillars, got {}; lower max_pillars or the batch".format(
-                count, len(feeds["num_points"])
-            )
-        )
-    fill = {"pillars": 0, "num_points": 0, "coordinates": -1}
+    if len(counts):
+        return feeds
+    ignored = {"pillars": 0, "num_points": 0, "coordinates": -1}  # the file takes no empty input
     return {
-        name: np.concatenate(
-            [feeds[name], np.full((missing, *feeds[name].shape[1:]), value, feeds[name].dtype)]
-        )
-        for name, value in fill.items()
+        name: np.full((1, *feeds[name].shape[1:]), value, feeds[name].dtype)
+        for name, value in ignored.items()
     }
 
 
-def _cells(points: Any, settings: Voxelization) -> Tuple[Any, Any]:  # noqa: UP006
+def _cells(points: Any, settings: Voxelization) -> tuple[Any, Any]:
     """Rows of the points inside, and the cell of each as one number (z is the slowest)."""
     low, size = _float32(settings.range_m[:3], settings.voxel_size_m)
     with np.errstate(invalid="ignore"):
@@ -131,7 +125,7 @@ def _cells(points: Any, settings: Voxelization) -> Tuple[Any, Any]:  # noqa: UP0
     return inside, (z * rows + y) * columns + x
 
 
-def _number_pillars(cells: Any, settings: Voxelization) -> Tuple[Any, Any]:  # noqa: UP006
+def _number_pillars(cells: Any, settings: Voxelization) -> tuple[Any, Any]:
     """Of each point its pillar (-1: none is left for it), and the first point of each pillar."""
     order = np.arange(len(cells))
     first = np.empty(int(np.prod(settings.grid)), dtype=np.int64)
@@ -155,12 +149,12 @@ def _place_in_pillar(owners: Any, pillars: int) -> Any:
     return place
 
 
-def _unravel(cells: Any, settings: Voxelization) -> Tuple[Any, Any, Any]:  # noqa: UP006
+def _unravel(cells: Any, settings: Voxelization) -> tuple[Any, Any, Any]:
     columns, rows, _ = settings.grid
     z, rest = np.divmod(cells, rows * columns)
     y, x = np.divmod(rest, columns)
     return z.astype(np.int32), y.astype(np.int32), x.astype(np.int32)
 
 
-def _float32(*values: Sequence[float]) -> Tuple[Any, ...]:  # noqa: UP006
+def _float32(*values: Sequence[float]) -> tuple[Any, ...]:
     return tuple(np.asarray(value, dtype=np.float32) for value in values)

@@ -6,7 +6,6 @@ Runs on the vehicle too: Python 3.8, NumPy and the standard library.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 
@@ -107,7 +106,7 @@ def measure_voxelization(
     if points is None or settings is None:
         return {}
     frames = [points] * int(bundle.manifest["batch"])
-    grid = _voxelization(settings)
+    grid = Voxelization.from_json(settings)
     found = measure_latency(lambda: network_feeds(frames, grid), batch=len(frames), clock=clock)
     mean_ms = float(np.mean(found.times_ms))
     return {**spread(found.times_ms, "voxelization_"), "voxelization_mean_ms": mean_ms}
@@ -126,12 +125,3 @@ def _inputs(bundle: Bundle, batch: int | None) -> tuple[Feeds, int]:
 def _points(bundle: Bundle, frames: int) -> int:
     points = bundle.sample_points()
     return 0 if points is None else len(points) * frames
-
-
-def _voxelization(settings: Any) -> Voxelization:  # Any: JSON
-    return Voxelization(
-        voxel_size_m=tuple(settings["voxel_size_m"]),
-        range_m=tuple(settings["range_m"]),
-        max_num_points=int(settings["max_num_points"]),
-        max_pillars=int(settings["max_pillars"]),
-    )

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmdet3d.models.data_preprocessors.voxelize import VoxelizationByGridShape
 
-from kd3d.export.voxelization import Voxelization, network_feeds, pad_feeds, voxelize
+from kd3d.export.voxelization import Voxelization, network_feeds, voxelize
 
 RANGE = (-4.0, -2.0, -5.0, 4.0, 2.0, 3.0)
 SETTINGS = Voxelization((0.5, 0.5, 8.0), RANGE, max_num_points=3, max_pillars=6)
@@ -95,12 +95,3 @@ def test_no_point_at_all_is_one_padding_pillar():
     assert feeds["pillars"].shape == (1, 3, 4)
     assert feeds["num_points"].tolist() == [0]
     assert feeds["coordinates"].tolist() == [[-1] * 4]
-
-
-def test_padding():
-    feeds = network_feeds([np.zeros((1, 4), dtype=np.float32)], SETTINGS)
-    padded = pad_feeds(feeds, 3)
-    assert padded["num_points"].tolist() == [1, 0, 0]
-    assert padded["coordinates"][1:].tolist() == [[-1] * 4] * 2
-    with pytest.raises(ValueError, match="at most 2 pillars, got 3"):
-        pad_feeds(padded, 2)

@@ -14,7 +14,7 @@ from kd3d.export.gate.row_order import in_reference_order
 from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.graphs.operators import check_operators
 from kd3d.export.networks.pillar_deployable import INPUT_NAMES, pillar_deployable
-from kd3d.export.voxelization import network_feeds, pad_feeds
+from kd3d.export.voxelization import network_feeds
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -78,7 +78,8 @@ def test_padding_and_what_is_outside_the_grid_change_nothing(case):
     module, path = case
     feeds = network_feeds(frames(2), module.voxelization)
     count = len(feeds["num_points"])
-    padded = pad_feeds(feeds, count + 8)
+    padded = {name: np.concatenate([a, np.zeros_like(a[:8])]) for name, a in feeds.items()}
+    padded["coordinates"][count:] = -1
     outside = ([0, 0, 0, 32], [0, 0, 32, 0], [2, 0, 0, 0], [-1, 0, 3, 3], [0, 0, -1, 3])
     padded["coordinates"][count : count + 5] = outside
     padded["pillars"][count:] = 3.0
