@@ -7,7 +7,7 @@ python tools/eval_nuscenes.py results.json --dataroot D --version V --split S --
 import argparse
 from pathlib import Path
 
-from kd3d.errors import UserError, user_errors
+from kd3d.errors import user_errors
 from kd3d.evaluation.nuscenes import (
     evaluate,
     load_ground_truth,
@@ -18,6 +18,7 @@ from kd3d.evaluation.nuscenes import (
 from kd3d.evaluation.nuscenes.official import comparison_table, official_comparison
 from kd3d.evaluation.nuscenes.origin import origin_of
 from kd3d.evaluation.nuscenes.record import RECORD, write_results_record
+from kd3d.files import free_path
 from kd3d.report.record import ROLES
 
 
@@ -43,8 +44,8 @@ def main() -> None:
     """Evaluates, prints the table and where the record lies; exits with 1 if the devkit differs."""
     args = parse_args()
     with user_errors():
-        if args.out and (Path(args.out) / RECORD).exists() and not args.force:
-            raise UserError(f"--out {args.out}: {RECORD} is there already; add --force")
+        if args.out:
+            free_path(Path(args.out) / RECORD, force=args.force)
         protocol = protocol_of(args.config)
         truth = load_ground_truth(args.dataroot, args.version, args.split)
         found = read_results(args.results, truth, split=args.split, protocol=protocol)

@@ -13,7 +13,7 @@ from kd3d.configs import load_config
 from kd3d.distill.inspection import Inspection
 from kd3d.errors import UserError
 from kd3d.evaluation.accuracy import config_hash
-from kd3d.files import write_json
+from kd3d.files import free_path, write_json
 from kd3d.profiling.devices import Device, load_device
 from kd3d.profiling.prediction.predictor_hash import predictor_hash
 from kd3d.recipes.student_check import check_student
@@ -69,15 +69,13 @@ def fit_student(
         Path of student.py.
 
     Raises:
-        UserError: see ``search_student``; a student.py is there; the student's pairs do not pass
-            the preflight.
+        UserError: see ``search_student``; the student's pairs do not pass the preflight.
+        FileExistsError: a student.py is there.
     """
     base = load_config(source)
     family = family_of(base).with_fixed(settings.fixed)
     device = load_device(settings.device)
-    path = folder / STUDENT_FILE
-    if path.exists() and not force:
-        raise UserError(f"{path} is there; give --force to replace it, or another --out")
+    path = free_path(folder / STUDENT_FILE, force=force)
     result = search_student(
         base,
         family,

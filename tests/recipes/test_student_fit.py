@@ -134,7 +134,7 @@ def test_an_earlier_student_is_not_replaced(tmp_path):
     source = distilled(tmp_path)
     path = fit(tmp_path, source, trials=2)
     first = path.read_text()
-    with pytest.raises(UserError, match="--force"):
+    with pytest.raises(FileExistsError, match="--force"):
         fit(tmp_path, source, trials=2)
     assert fit(tmp_path, source, trials=2, force=True).read_text() == first
 

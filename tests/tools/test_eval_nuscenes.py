@@ -50,7 +50,7 @@ def test_table_and_record(run, results, flags, tmp_path):
     assert set(json.loads((out / "curves.json").read_text())) == set(nuscenes_tables.CLASSES)
     again = run("eval_nuscenes.py", results, *flags, "--out", out)
     assert again.returncode == 2
-    assert "add --force" in again.stderr
+    assert "replace it with --force" in again.stderr
     assert run("eval_nuscenes.py", results, *flags, "--out", out, "--force").returncode == 0
 
 
