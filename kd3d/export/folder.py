@@ -76,12 +76,9 @@ def write_export(
         classes=list(classes),
         opset=opset,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        config=source["config"],
-        config_hash=source["config_hash"],
-        checkpoint=source["checkpoint"],
-        checkpoint_hash=source["checkpoint_hash"],
         versions=library_versions(),
         models={"fp32": ModelFile.of(model)},
+        **source,
     )
     manifest.write(folder)
     return manifest

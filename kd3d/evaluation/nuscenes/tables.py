@@ -47,18 +47,12 @@ def ground_truth_from_tables(folder: Path, scenes: Sequence[str]) -> GroundTruth
     """Reads the ground truth of the scenes of that name.
 
     Args:
-        folder: with the tables, such as ``nuscenes/v1.0-trainval``.
+        folder: with all ``TABLES``, such as ``nuscenes/v1.0-trainval``.
         scenes: names; those that the scene table does not have are ignored.
 
     Raises:
-        UserError: if tables or fields are missing, or tables contradict each other.
+        UserError: if fields are missing, or tables contradict each other.
     """
-    missing = [name for name in TABLES if not (folder / f"{name}.json").is_file()]
-    if missing:
-        raise UserError(
-            f"{folder}: expected the tables of nuScenes, but {missing} are missing; "
-            "check --dataroot and --version"
-        )
     try:
         return _read(folder, set(scenes))
     except KeyError as error:

@@ -255,6 +255,13 @@ def save_model(model: Any, target: str | Path) -> Path:
     return write_bytes(target, model.SerializeToString())
 
 
+def rename(names: Any, before: str, after: str) -> None:  # Any: a node's inputs or outputs
+    """Another name for a tensor, in place."""
+    for index, name in enumerate(names):
+        if name == before:
+            names[index] = after
+
+
 def largest(array: NDArray[Any]) -> float:
     """Largest absolute value; 0 for an empty array."""
     return float(np.abs(array).max()) if array.size else 0.0

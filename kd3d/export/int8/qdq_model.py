@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kd3d.export.graphs.graph_parts import Graph
+from kd3d.export.graphs.graph_parts import Graph, rename
 from kd3d.export.int8.quantization_units import QUANTIZED, quantized_inputs, weight_axis
 
 # tells the quantiser that shapes are inferred, so that it does not warn on the root logger
@@ -93,7 +93,7 @@ def _place(model: Any, graph: Graph, nodes: set[str]) -> None:
             plain = quantizer.input[0]
             pair.output[0] = f"{tensor}_int8"
             for node in model.graph.node:
-                _rename(node.output, plain, tensor)
+                rename(node.output, plain, tensor)
             quantizer.input[0] = tensor
         read_as[quantizer.input[0]] = pair.output[0]
     for node in model.graph.node:
@@ -112,9 +112,3 @@ def _place(model: Any, graph: Graph, nodes: set[str]) -> None:
     used = {name for node in model.graph.node for name in node.input}
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
         model.graph.initializer.remove(tensor)  # their scales
-
-
-def _rename(names: Any, before: str, after: str) -> None:
-    for index, name in enumerate(names):
-        if name == before:
-            names[index] = after

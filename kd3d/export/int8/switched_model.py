@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kd3d.backends.base import Array, Feeds
-from kd3d.export.graphs.graph_parts import Graph
+from kd3d.export.graphs.graph_parts import Graph, rename
 
 # (node, one of its tensors, whether it reads it) -> name of a switch, and the nodes whose last
 # output is the rounded tensor; None: leave it
@@ -91,7 +91,7 @@ def _switched(graph: Graph, rounding: Rounding) -> tuple[Any, list[str]]:
                 switches[switch] = None
                 plain = node.output[place] = added[-1].output[0]
                 for step in added:
-                    _rename(step.input, name, plain)
+                    rename(step.input, name, plain)
                 added[-1].output[0] = name
                 after += added
         nodes += [node, *after]
@@ -148,12 +148,6 @@ def _choice(rounding: Rounding, node: Any, tensor: str, place: int) -> tuple[str
     chosen = [_SWITCH + switch, added[-1].output[0], tensor]
     where = helper.make_node("Where", chosen, [mark + "chosen"], name=mark + "Where")
     return switch, [*added, where]
-
-
-def _rename(names: Any, before: str, after: str) -> None:
-    for index, name in enumerate(names):
-        if name == before:
-            names[index] = after
 
 
 def _session(model: Any) -> Any:

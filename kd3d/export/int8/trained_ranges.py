@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kd3d.errors import UserError
 from kd3d.export.graphs.graph_parts import WEIGHTED, read_graph
-from kd3d.export.int8.quantization_units import quantizable
+from kd3d.export.int8.quantization_units import quantizable, weight_axis
 
 STATE = "quantization"  # as kd3d.distill.quantization_aware writes it
 _TOLERANCE = 1e-4  # of a weight, relative to the largest of its output channel
@@ -93,8 +93,7 @@ def _nodes(path: Path) -> list[_Node]:
         if node.name not in possible or node.op_type not in WEIGHTED:
             continue
         weight = graph.constants[node.input[1]]
-        flags = {attribute.name: attribute.i for attribute in node.attribute}
-        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not flags.get("transB")):
+        if node.op_type in ("Gemm", "MatMul") and weight_axis(node, weight.ndim):
             weight = weight.T
         nodes.append(_Node(node.name, node.op_type == "ConvTranspose", weight))
     return nodes
