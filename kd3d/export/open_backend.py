@@ -1,7 +1,7 @@
 """Opens an export folder in one of the backends, by name."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from kd3d.backends.bundle import Bundle
 from kd3d.backends.open_bundle import BUNDLE_BACKENDS, open_bundle
 from kd3d.backends.pytorch import PytorchBackend
 from kd3d.backends.remote import RemoteBackend
-from kd3d.backends.ssh import Host
+from kd3d.backends.ssh import Host, Say
 from kd3d.checkpoints import load_checkpoint, load_weights
 from kd3d.configs import load_config
 from kd3d.errors import UserError
@@ -36,7 +36,7 @@ def open_backend(
     device: str | None = None,
     exact: bool = True,
     host: Host | None = None,
-    say: Callable[[str], object] = print,
+    say: Say = print,
 ) -> Backend:
     """The exported network as a Backend.
 

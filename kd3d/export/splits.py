@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from numpy.typing import NDArray
 
 from kd3d.building import building
+from kd3d.export.point_clouds import Points
 from kd3d.export.preprocessing import pipeline_steps
-
-Points = NDArray[np.float32]
 
 
 def split_images(cfg: Config, split: str, count: int) -> list[Path]:

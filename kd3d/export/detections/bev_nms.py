@@ -1,11 +1,8 @@
 """Non-maximum suppression seen from above, with mmdet3d's rules. Arrays in, indices out."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]  # Any: float32 from the network
+from kd3d.backends.base import Array
 
 
 def circle_nms(centers: Array, scores: Array, limit_m2: float, most: int | None) -> Array:

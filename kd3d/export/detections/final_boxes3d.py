@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kd3d.backends.base import Array
 from kd3d.errors import UserError
 from kd3d.export.detections.bev_nms import circle_nms, overlap_nms
-
-Array = NDArray[Any]  # Any: float32 from the network
 
 
 @dataclass(frozen=True)

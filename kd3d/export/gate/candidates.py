@@ -10,7 +10,7 @@ from kd3d.backends.open_bundle import engine_cache, open_bundle
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.part_bundle import part_bundle
 from kd3d.backends.remote import RemoteBackend
-from kd3d.backends.ssh import Host
+from kd3d.backends.ssh import Host, Say
 from kd3d.export.open_backend import open_backend
 
 
@@ -26,7 +26,7 @@ class Candidates:
 
     bundle: Bundle
     host: Host | None
-    say: Callable[[str], object]
+    say: Say
 
     def file(self, backend: str, precision: str) -> Backend:
         """The file of a precision."""

@@ -1,7 +1,7 @@
 """The gate before the vehicle: is each file in each backend what PyTorch is, on three levels?"""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from kd3d.backends.bundle import MODEL_FILES, Bundle
 from kd3d.backends.first_departure import Departure, first_departure
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.parity import Parity, parity
-from kd3d.backends.ssh import Host
+from kd3d.backends.ssh import Host, Say
 from kd3d.backends.subgraph import InnerTensors
 from kd3d.backends.tolerances import Tolerances, tolerances_of
 from kd3d.export.folder import trace_images
@@ -22,14 +22,13 @@ from kd3d.export.gate.gate_inputs import GateInputs, gate_inputs
 from kd3d.export.gate.inner_parity import decoding_departure, inner_parity
 from kd3d.export.gate.metric_parity import MetricChange, SampleMetric
 from kd3d.export.gate.parity_record import parity_record
-from kd3d.export.manifest import Manifest
+from kd3d.export.manifest import WEIGHTS_FILE, Manifest
 from kd3d.export.networks.pillar_deployable import PillarDeployable
 from kd3d.export.pillar_export import trace_pillars
 from kd3d.report.record import Record
 
 CANDIDATES = ("onnxruntime", "tensorrt")
 REFERENCE = ("onnxruntime", "fp32")  # backend and precision that others are compared with inside
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def parity_gate(
             backend that was asked for and cannot run.
     """
     folder, bundle = Path(folder), Bundle.read(folder)
-    say(f"PyTorch on {folder}" if (folder / "weights.pth").is_file() else "the recorded sample")
+    say(f"PyTorch on {folder}" if (folder / WEIGHTS_FILE).is_file() else "the recorded sample")
     inputs = gate_inputs(folder, frames=frames)
     metric = SampleMetric(folder, metric_samples) if metric_samples and inputs.module else None
     left_out: list[str] = []

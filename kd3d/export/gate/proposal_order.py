@@ -5,12 +5,11 @@ or an overlap meets the threshold, the last digit decides, and a row moves or is
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]  # Any: float32 from the networks
+from kd3d.backends.base import Array
+
 CLOSE = 1e-4  # rows that differ by less, as a share of the largest box and score, do not move
 
 

@@ -5,12 +5,11 @@ outputs then differ by whole boxes although both hold the same ones.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]  # Any: float32 or int32 from the networks
+from kd3d.backends.base import Array
+
 CLOSE = 1e-3  # if no value differs by more, no row has moved
 TIED = 1e-4  # scores that differ by less tie, in single precision
 
