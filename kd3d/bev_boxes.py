@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from kd3d.on_device import on_device
+
 # Of a box, in halves of its length and width: corners, midpoints of the edges, centre.
 _NINE_POINTS = (
     (1, 1), (1, -1), (-1, -1), (-1, 1),
@@ -21,7 +23,8 @@ def box_points(boxes: Tensor) -> Tensor:
     Returns:
         (N, 9, 2) x and y.
     """
-    along = boxes.new_tensor(_NINE_POINTS) / 2 * boxes[:, None, 3:5]
+    points = on_device(_NINE_POINTS, boxes.device, boxes.dtype)
+    along = points / 2 * boxes[:, None, 3:5]
     cos, sin = boxes[:, None, 6].cos(), boxes[:, None, 6].sin()
     x_m = boxes[:, None, 0] + along[..., 0] * cos - along[..., 1] * sin
     y_m = boxes[:, None, 1] + along[..., 0] * sin + along[..., 1] * cos

@@ -89,9 +89,8 @@ class BevGrid:
 
     def contains(self, xy_m: Tensor) -> Tensor:
         """Whether the grid covers each position; (..., 2) x and y in metres to (...) bool."""
-        cell = self.cell_of(xy_m)
-        end = cell.new_tensor([self.rows, self.columns])
-        return ((cell >= 0) & (cell < end)).all(-1)
+        row, column = self.cell_of(xy_m).unbind(-1)
+        return (row >= 0) & (row < self.rows) & (column >= 0) & (column < self.columns)
 
     def sampling_points(self, xy_m: Tensor) -> Tensor:
         """Positions as ``F.grid_sample`` with ``align_corners=False`` takes them: edges at -1, 1.
@@ -102,6 +101,5 @@ class BevGrid:
         Returns:
             (..., 2) along columns and rows.
         """
-        cell = self.cell_of(xy_m)
-        end = cell.new_tensor([self.rows, self.columns])
-        return (2 * cell / end - 1).flip(-1)
+        row, column = self.cell_of(xy_m).unbind(-1)
+        return torch.stack([2 * column / self.columns - 1, 2 * row / self.rows - 1], dim=-1)

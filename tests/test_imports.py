@@ -19,6 +19,7 @@ LAYERS = [
         "bev_grid",
         "bev_boxes",
         "bev_sampling",
+        "on_device",
         "signals",
     },
     {"losses", "connectors", "heads", "backends"},

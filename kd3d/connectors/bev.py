@@ -1,5 +1,6 @@
 """The connector of BEV maps that differ in range, cell size or stride: joined by metres."""
 
+import torch
 from torch import Tensor, nn
 
 from kd3d.bev_grid import BevGrid
@@ -36,6 +37,8 @@ class BevAlign(nn.Module):
         return resample(student, student_grid, teacher_grid)
 
     @staticmethod
-    def inside(student_grid: BevGrid, teacher_grid: BevGrid) -> Tensor:
+    def inside(
+        student_grid: BevGrid, teacher_grid: BevGrid, device: torch.device | None = None
+    ) -> Tensor:
         """(1, 1, H', W') of the teacher's grid: 1 where the student's range holds the centre."""
-        return covered(student_grid, teacher_grid)
+        return covered(student_grid, teacher_grid, device)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kd3d.distill.labelled_frames import selected_frames
 from kd3d.distill.recorder import tensors_in
 from kd3d.distill.truth import Truth
+from kd3d.on_device import on_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class KnownFrames:
         truth = self.truth
         if truth is None or not truth.unknown or self.none:
             return value
-        index = torch.tensor(truth.known, device=tensors_in(value)[0].device)
+        index = on_device(truth.known, tensors_in(value)[0].device)
         return selected_frames(value, index, len(truth.boxes), self.where)
 
     def named(self, truth: Truth) -> dict[str, list[Tensor] | Tensor]:

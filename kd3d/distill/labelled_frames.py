@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from kd3d.distill.truth import is_labelled
 from kd3d.errors import UserError
+from kd3d.on_device import on_device
 
 _HEADS = ("bbox_head", "pts_bbox_head", "rpn_head")
 # Detectors whose task loss is that of a dense head's own output, and of regions of interest.
@@ -89,7 +90,7 @@ class LabelledFrames:
         self._none_labelled, self._frames = not places, len(samples)
         places = places or [0]  # without objects; its losses are multiplied by 0
         device = next(self._student.parameters()).device
-        self._index = torch.tensor(places, device=device)
+        self._index = on_device(places, device)
         self._hook_heads()
         return [samples[place] for place in places]
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from torch import Tensor
 
 from kd3d.errors import UserError
+from kd3d.on_device import on_device
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,4 @@ def renormalizer_between(student: Any, teacher: Any) -> Renormalizer:  # Any: un
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+    return on_device(values, like.device, like.dtype).view(1, -1, 1, 1)

@@ -94,10 +94,15 @@ class Pair:
         """Whether places that the student does not see have no say in the loss."""
         return self.takes_mask or "student_range" in self._wanted
 
-    def inside(self, level: int, named: Mapping[str, BevGrid]) -> Tensor | None:
+    def inside(
+        self, level: int, named: Mapping[str, BevGrid], device: torch.device | None = None
+    ) -> Tensor | None:
         """(1, 1, H, W): 1 where the student's map reaches; None where no grid is aligned."""
         connector: Any = self.connectors[level] if len(self.connectors) else None
-        return connector.inside(**named) if named and hasattr(connector, "inside") else None
+        if not named or not hasattr(connector, "inside"):
+            return None
+        covered: Tensor = connector.inside(**named, device=device)
+        return covered
 
     @property
     def needs_truth(self) -> bool:
@@ -205,7 +210,7 @@ class Pair:
         losses = []
         for level, (s, t) in enumerate(zip(students, teachers, strict=True)):
             named = grids(s, t, scene)
-            inside = self.inside(level, named) if self.takes_mask else None
+            inside = self.inside(level, named, s.device) if self.takes_mask else None
             seen = named.get("student_grid")
             if connectors and not isinstance(self.connectors[level], nn.Identity):
                 own = self.connectors[level]
@@ -256,7 +261,7 @@ class Pair:
             named = {**named, **frames.named(scene.truth)}
         # a loss that knows the range chooses its places itself, where no mask says which
         if inside is not None and (mask is not None or "student_range" not in self._wanted):
-            inside = inside.to(student.device).expand(len(student), -1, -1, -1)
+            inside = inside.expand(len(student), -1, -1, -1)
             mask = inside if mask is None else mask * inside
         if mask is not None:
             named = {**named, "mask": mask}

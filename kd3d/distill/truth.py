@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd3d.on_device import on_device
+
 NAMES = {"boxes", "labels", "labelled"}
 
 
@@ -64,7 +66,7 @@ class Truth:
             labels.append(found[1].to(device).long())
         flags = [is_labelled(sample) for sample in samples]
         unknown = tuple(place for place, sample in enumerate(read) if not is_labelled(sample))
-        return cls(boxes, labels, torch.tensor(flags, device=device), unknown)
+        return cls(boxes, labels, on_device(flags, device), unknown)
 
     @property
     def known(self) -> list[int]:
@@ -81,7 +83,7 @@ class Truth:
         return Truth(
             [self.boxes[place] for place in known],
             [self.labels[place] for place in known],
-            self.labelled[known],
+            self.labelled[on_device(known, self.labelled.device)],
         )
 
 

@@ -76,7 +76,7 @@ class Anchor3DPrediction:
         """
         delta, anchor = self.deltas[frames, places], self.anchors[places]
         size = anchor[:, 3:6]
-        middle = anchor[:, :3] + size * size.new_tensor([0.0, 0.0, 0.5])
+        middle = torch.cat([anchor[:, :2], anchor[:, 2:3] + size[:, 2:] / 2], dim=1)
         diagonal = size[:, :2].square().sum(1, keepdim=True).sqrt()
         step = torch.cat([diagonal, diagonal, size[:, 2:]], dim=1)
         yaw = anchor[:, 6:7] + delta[:, 6:7]

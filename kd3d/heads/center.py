@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kd3d.bev_grid import BevGrid
 from kd3d.bev_sampling import covered, resample, same_grid
 from kd3d.errors import UserError
+from kd3d.on_device import on_device
 
 _SMALLEST_SIZE_M = 1e-3  # below it a size that the head predicts as such has no logarithm
 
@@ -72,7 +73,7 @@ class CenterPrediction:
             (P, 10): x y z of the middle in metres, logarithm of the sizes along x y z in metres,
             sine and cosine of yaw as predicted, velocity x y in m/s (0 if the head has none).
         """
-        task = torch.tensor(self.tasks, device=classes.device)[classes]
+        task = on_device(self.tasks, classes.device)[classes]
         raw = self.regression[frames, task, :, rows, columns]
         grid = self.grid
         x_m = (columns + raw[:, 0]) * grid.cell_x_m + grid.x_min_m

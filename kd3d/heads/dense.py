@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kd3d.errors import UserError
 from kd3d.heads.prediction import DensePrediction
+from kd3d.on_device import on_device
 
 Levels = Sequence[Tensor]
 
@@ -81,7 +82,8 @@ def boxes_from_deltas(owner: Any, boxes: Tensor, deltas: Tensor) -> Tensor:
         )
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     extent = boxes[..., 2:] - boxes[..., :2]
-    deltas = deltas * deltas.new_tensor(coder.stds) + deltas.new_tensor(coder.means)
+    stds, means = (on_device(v, deltas.device, deltas.dtype) for v in (coder.stds, coder.means))
+    deltas = deltas * stds + means
     middle = centre + extent * deltas[..., :2]
     half = extent * deltas[..., 2:].clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() / 2
     return torch.cat([middle - half, middle + half], dim=-1)

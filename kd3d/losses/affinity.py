@@ -61,13 +61,13 @@ def heaviest_cells(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return places, weights > 0
 
 
-def spread_cells(rows: int, columns: int, count: int) -> Tensor:
+def spread_cells(rows: int, columns: int, count: int, device: torch.device | None = None) -> Tensor:
     """At most ``count`` cells on a lattice over the whole map, (P,) index of the flattened cell."""
     step = 1
     while -(-rows // step) * -(-columns // step) > count:
         step += 1
-    row = torch.arange((rows - 1) % step // 2, rows, step)
-    column = torch.arange((columns - 1) % step // 2, columns, step)
+    row = torch.arange((rows - 1) % step // 2, rows, step, device=device)
+    column = torch.arange((columns - 1) % step // 2, columns, step, device=device)
     return (row[:, None] * columns + column).flatten()
 
 
@@ -151,7 +151,7 @@ class Affinity(nn.Module):
         if mask is not None:
             return heaviest_cells(expect_mask(mask, teacher[:, :1]), self.positions)
         rows, columns = teacher.shape[-2:]
-        places = spread_cells(rows, columns, self.positions).to(teacher.device)
+        places = spread_cells(rows, columns, self.positions, teacher.device)
         places = places.expand(len(teacher), -1)
         return places, torch.ones_like(places, dtype=torch.bool)
 

@@ -9,6 +9,7 @@ from kd3d.losses.arguments import expect_gamma, expect_temperature
 from kd3d.losses.logits import bernoulli_kl, softmax_kl
 from kd3d.losses.precision import in_float32
 from kd3d.losses.response import BACKGROUND_SCORE
+from kd3d.on_device import on_device
 from kd3d.registry import LOSSES
 
 _VELOCITY_WEIGHT = 0.2  # as mmdet3d weighs velocities in the regression of its anchor heads
@@ -138,11 +139,11 @@ def _nearest(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows, columns, templates = teacher.shape[:3]
     first, last = teacher[0, 0], teacher[-1, -1]
-    steps = first.new_tensor([max(columns - 1, 1), max(rows - 1, 1)])
+    steps = on_device([max(columns - 1, 1), max(rows - 1, 1)], first.device, first.dtype)
     step = (last - first) / steps
     step = torch.where(step > 0, step, torch.inf)  # a single row or column holds everything
     cell = ((student - first) / step).round().long()  # ties and rounding decide between equals
-    end = cell.new_tensor([columns, rows])
+    end = on_device([columns, rows], cell.device)
     near = ((cell >= 0) & (cell < end)).all(-1)
     column, row = cell[..., 0].clamp(0, columns - 1), cell[..., 1].clamp(0, rows - 1)
     template = torch.arange(templates, device=cell.device)

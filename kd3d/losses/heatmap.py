@@ -1,6 +1,5 @@
 """The response of a CenterHead: its class heatmaps, and the boxes at the teacher's peaks."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,6 +12,7 @@ from kd3d.heads.center import CenterPrediction, Peaks
 from kd3d.losses.arguments import expect_gamma, expect_temperature
 from kd3d.losses.logits import bernoulli_kl
 from kd3d.losses.precision import in_float32
+from kd3d.on_device import on_device
 from kd3d.registry import LOSSES
 
 PEAK_SCORE = 0.1  # CenterPoint's usual score threshold: below it the detector reports nothing
@@ -75,14 +75,14 @@ def heatmap_response(
     """
     expect_temperature(temperature)
     expect_gamma(gamma)
-    order = _teacher_classes(student, teacher)
+    order = on_device(_teacher_classes(student, teacher), teacher.logits.device)
     teacher = replace(
         teacher, logits=teacher.logits.detach(), regression=teacher.regression.detach()
     )
     found = teacher.peaks(peaks)
     found = Peaks(found.scores[:, order], found.rows[:, order], found.columns[:, order])
     codes, frames, classes, cells = _peak_boxes(teacher, found, order, student.grid)
-    held = _held(cells, student.grid) & (found.scores.flatten() > PEAK_SCORE)
+    held = student.grid.contains(codes[:, :2]) & (found.scores.flatten() > PEAK_SCORE)
     weight = torch.where(held, found.scores.flatten(), 0.0)
     target = teacher.logits[:, order]
     if not same_grid(student.grid, teacher.grid):
@@ -95,7 +95,7 @@ def heatmap_response(
         seen = seen * _highest(scores, pivotal)
     divergence = _divergence(student.logits, target, gamma, temperature) * seen
     answer = student.codes_at(frames, classes, *_within(cells, student.grid))
-    code_weights = codes.new_tensor(CODE_WEIGHTS) * _compared(student, teacher, codes)
+    code_weights = on_device(_code_weights(student, teacher), codes.device)
     apart = ((answer - codes).abs() * code_weights).sum(1) * weight
     boxes = _by_frame(apart, student) / _by_frame(weight, student).clamp(min=1)
     return (cls_weight * divergence.flatten(1).sum(1) / heat + box_weight * boxes).mean()
@@ -119,18 +119,12 @@ def _teacher_classes(student: CenterPrediction, teacher: CenterPrediction) -> li
 
 
 def _peak_boxes(
-    teacher: CenterPrediction, found: Peaks, order: Sequence[int], grid: BevGrid
+    teacher: CenterPrediction, found: Peaks, order: Tensor, grid: BevGrid
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes (P, 10), frame, student's class, and cell (P, 2) of ``grid`` of every peak."""
     frames, classes, rows, columns = found.places()
-    own_classes = torch.tensor(order, device=classes.device)[classes]
-    codes = teacher.codes_at(frames, own_classes, rows, columns)
+    codes = teacher.codes_at(frames, order[classes], rows, columns)
     return codes, frames, classes, grid.cell_of(codes[:, :2]).floor().long()
-
-
-def _held(cells: Tensor, grid: BevGrid) -> Tensor:
-    end = cells.new_tensor([grid.rows, grid.columns])
-    return ((cells >= 0) & (cells < end)).all(-1)
 
 
 def _within(cells: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
@@ -164,10 +158,10 @@ def _divergence(student: Tensor, teacher: Tensor, gamma: float, temperature: flo
     return bernoulli_kl(s, t) * focus * temperature**2
 
 
-def _compared(student: CenterPrediction, teacher: CenterPrediction, codes: Tensor) -> Tensor:
-    """(10,): 1 for what both heads predict."""
-    velocity = float(student.has_velocity and teacher.has_velocity)
-    return codes.new_tensor([1.0] * 8 + [velocity] * 2)
+def _code_weights(student: CenterPrediction, teacher: CenterPrediction) -> tuple[float, ...]:
+    """Of the codes that both heads predict, 0 of the others."""
+    both = student.has_velocity and teacher.has_velocity
+    return CODE_WEIGHTS if both else (*CODE_WEIGHTS[:8], 0.0, 0.0)
 
 
 def _by_frame(value: Tensor, student: CenterPrediction) -> Tensor:

@@ -10,6 +10,7 @@ from kd3d.bev_grid import BevGrid
 from kd3d.errors import UserError
 from kd3d.heads.anchor3d import Anchor3DPrediction
 from kd3d.heads.center import CenterPrediction
+from kd3d.on_device import on_device
 from kd3d.registry import MASKS
 
 
@@ -58,7 +59,8 @@ def gaussian_foreground(
     Returns:
         (rows, columns) in [0, 1].
     """
-    sizes = boxes[:, 3:5].float() / boxes.new_tensor([grid.cell_x_m, grid.cell_y_m]).float()
+    cell_m = on_device([grid.cell_x_m, grid.cell_y_m], boxes.device, torch.float32)
+    sizes = boxes[:, 3:5].float() / cell_m
     radius = gaussian_radii(sizes, overlap).floor().clamp(min=min_radius)[:, None]
     cell = grid.cell_of(boxes[:, :2].float()).floor()
     drawn = grid.contains(boxes[:, :2].float()) & (sizes > 0).all(1)

@@ -50,9 +50,9 @@ def test_affinity_looks_at_the_whole_map_behind_a_connector(monkeypatch):
     student, teacher = random_maps()
     chosen = []
 
-    def noting(rows, columns, count):
+    def noting(rows, columns, count, device):
         chosen.append((rows, columns, count))
-        return spread_cells(rows, columns, count)
+        return spread_cells(rows, columns, count, device)
 
     monkeypatch.setattr(kd3d.losses.affinity, "spread_cells", noting)
     loss = {"type": "Affinity", "positions": 64}
