@@ -45,7 +45,8 @@ def fake_quantized_weight(weight: Tensor, axis: int) -> Tensor:
     others = [dim for dim in range(weight.ndim) if dim != axis]
     limit = weight.detach().float().abs().amax(others)
     scale = (limit / HIGHEST).clamp_min(_SMALLEST_SCALE)
-    zero_points = torch.zeros_like(scale, dtype=torch.int32)
+    # as floats: of integers torch reads the largest and the smallest, which waits for a GPU
+    zero_points = torch.zeros_like(scale)
     return torch.fake_quantize_per_channel_affine(
         weight.float(), scale, zero_points, axis, LOWEST, HIGHEST
     ).to(weight.dtype)
