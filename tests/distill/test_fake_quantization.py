@@ -110,3 +110,12 @@ def test_equals_the_operators_of_the_file(limit):
     # we multiply by 1 / scale where ONNX divides: a quotient of nearly a half may go either way
     assert steps.max() < 1.01
     assert (steps > 0.01).mean() < 1e-3
+
+
+def test_no_weight_is_read_on_the_host():
+    """Each value that is read waits for a GPU."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        fake_quantized_weight(torch.randn(4, 3, 3, 3), 0)
+    calls = {event.key for event in profile.key_averages()}
+    assert "aten::fake_quantize_per_channel_affine" in calls
+    assert "aten::item" not in calls
