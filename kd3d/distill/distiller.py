@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -52,6 +53,7 @@ class Distiller:
         self.labels = labels
         self.progress = 0.0
         self.measure_next = False
+        self.loss_scale = 1.0  # that keeps gradients of half precision from vanishing
         self.has_strangers = True  # not known before a batch has been looked at
         self.measured: dict[str, Tensor] = {}
         self._recorder = FeatureRecorder(
@@ -111,7 +113,7 @@ class Distiller:
         added = self.pair_losses(self._recorder.finish(), teacher_values, truth)
         if self.measure_next:
             self.measured = self._measure(losses, added)
-            self.measure_next = not self.measured  # again where no frame had a label
+            self.measure_next = not _main_process_has(self.measured)
         if self.labels is not None:  # for the log; of all hooks together
             here = torch.tensor(self._added_boxes)
             added[ADDED_BOXES] = here + losses.get(ADDED_BOXES, torch.tensor(0.0))
@@ -214,23 +216,32 @@ class Distiller:
         )
 
     def _measure(self, losses: Losses, added: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Gradient norms on this rank: each pair against the task, and the growth of their sum."""
+        """Gradient norms on this rank: each pair against the task, and the growth of their sum.
+
+        Empty where no frame had a label, or half precision overflowed. All processes go through
+        as many backward passes, whatever they find: SyncBatchNorm has them wait for each other.
+        """
         parameters = trainable(self.student)
-        task = gradients(total_loss(losses), parameters)
+        task = gradients(self.loss_scale * total_loss(losses), parameters)
         if task is None:
             return {}
-        size = norm(task)
-        if not size > 0:
-            return {}
-        both = task
+        both, size = task, norm(task)
         measured = {}
         for name, loss in added.items():
-            gradient = gradients(loss, parameters)
+            gradient = gradients(self.loss_scale * loss, parameters)
             if gradient is not None:
                 measured[f"gradient_share/{name.removeprefix('loss_')}"] = norm(gradient) / size
                 both = [a + b for a, b in zip(both, gradient, strict=True)]
         measured["gradient_scale"] = norm(both) / size
-        return measured
+        found = bool(torch.stack(list(measured.values())).isfinite().all())
+        return measured if found else {}
+
+
+def _main_process_has(measured: Mapping[str, Tensor]) -> bool:
+    """The same answer on all processes, so that they measure at the same iterations."""
+    told = torch.tensor(int(bool(measured)))
+    broadcast(told)
+    return bool(told)
 
 
 def check_names(pairs: Sequence[Pair], task_losses: Mapping[str, Any]) -> None:

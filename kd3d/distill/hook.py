@@ -213,6 +213,8 @@ class DistillHook(Hook):
         interval = max(runner.max_iters // max(self.gradient_points, 1), 1)
         if self.gradient_points and runner.iter % interval == interval // 2:
             distiller.measure_next = True
+        if distiller.measure_next:
+            distiller.loss_scale = _loss_scale(runner.optim_wrapper)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -320,6 +322,12 @@ class DistillHook(Hook):
 
 def _bare(model: nn.Module) -> nn.Module:
     return model.get_submodule("module") if is_model_wrapper(model) else model
+
+
+def _loss_scale(wrapper: Any) -> float:  # Any: an OptimWrapper, or several
+    """By which an AmpOptimWrapper multiplies the losses; 1 of others."""
+    scaler = getattr(wrapper, "loss_scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())
 
 
 def _class_names(runner: Any) -> list[str]:
