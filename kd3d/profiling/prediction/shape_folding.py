@@ -251,8 +251,13 @@ def _write_back(graph: Any, found: Shapes) -> bool:
     kept = [node for node in graph.node if not set(node.output) & fresh]
     del graph.node[:]
     graph.node.extend(kept)
+    noted = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     for name in sorted(fresh):
-        graph.initializer.append(numpy_helper.from_array(found.values[name], name))
+        tensor = numpy_helper.from_array(found.values[name], name)
+        if noted.get(name, tensor.data_type) != tensor.data_type:  # a Cast that a conversion forgot
+            kind = helper.tensor_dtype_to_np_dtype(noted[name])
+            tensor = numpy_helper.from_array(found.values[name].astype(kind), name)
+        graph.initializer.append(tensor)
     return True
 
 

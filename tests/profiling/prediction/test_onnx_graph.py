@@ -165,6 +165,24 @@ def test_a_noted_shape_counts_where_nothing_else_tells_it():
     assert graph_from_onnx(model, batch=4).tensors["m"].shape == (500, 4)
 
 
+def test_a_constant_is_of_the_type_that_the_file_notes():
+    """A conversion to half leaves the Cast of a scale at float32, and notes what it means."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Cast", ["s"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "f"], ["m"]),
+        helper.make_node("Concat", ["m", "m"], ["y"], axis=0),
+    ]
+    given, scale, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT16, shape)
+        for name, shape in (("x", [2, 2]), ("f", [2]), ("y", None))
+    )
+    graph = helper.make_graph(nodes, "g", [given], [result], value_info=[scale])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    read = graph_from_onnx(model)
+    assert (read.tensors["y"].shape, read.warnings) == ((4, 2), ())
+
+
 def test_a_failed_inference_is_told(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no opset\nfor it")
