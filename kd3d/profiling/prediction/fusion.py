@@ -12,6 +12,7 @@ most of them, but not in all: such a layer is marked, and its cost is a fitted p
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kd3d.profiling.prediction.equal_forms import in_one_form
 from kd3d.profiling.prediction.fused_layer import FusedLayer
 from kd3d.profiling.prediction.norm_fusion import join_norms
 from kd3d.profiling.prediction.onnx_graph import GraphNode, GraphTensor, OnnxGraph
@@ -80,7 +81,7 @@ class FusedGraph:
 
 def fuse(graph: OnnxGraph) -> FusedGraph:
     """Groups the nodes into kernels."""
-    graph = join_norms(graph)
+    graph = in_one_form(join_norms(graph), POINTWISE)
     sources, quantized, plain = _follow_views(graph)
     working = [node for node in graph.nodes if not _is_view(graph, node)]
     layers = _cluster(graph, working, sources)

@@ -30,7 +30,8 @@ class LayerWork:
         epilogue: a pointwise layer right behind a product.
         apart_bytes: of a product, what it writes more when its epilogue is a kernel apart: the
             intermediate tensor lies in float even in int8.
-        launches: kernels that it takes: one for each input of a concatenation that is copied.
+        launches: kernels that it takes: one for each input of a concatenation that is copied, and
+            for each part of a split, which TensorRT's parser makes a slice.
         strided: holds a softmax over an axis that is not the last.
     """
 

@@ -163,6 +163,7 @@ def _work(fused: FusedGraph, layer: FusedLayer, math: str, conversions: Conversi
         elements=float(sum(tensor.elements for tensor in outputs)),
         row_bytes=_row_bytes(outputs[0], storage.get(layer.outputs[0], math)),
         epilogue=layer.epilogue,
+        launches=len(layer.outputs) if layer.kind == "slice" else 1,
         strided=any(_strides(fused, node) for node in layer.nodes),
     )
     if layer.kind == "product":

@@ -10,8 +10,8 @@ from kd3d.profiling.roofline import fitted
 
 _FOLDER = Path(__file__).parents[1]
 _PREDICTION = (
-    *("control_flow", "exported_sizes", "fused_layer", "fusion", "input_sizes", "kernel_time"),
-    *("kernel_work", "layer_work", "linked_kernels", "norm_fusion", "onnx_graph"),
+    *("control_flow", "equal_forms", "exported_sizes", "fused_layer", "fusion", "input_sizes"),
+    *("kernel_time", "kernel_work", "layer_work", "linked_kernels", "norm_fusion", "onnx_graph"),
     *("parallel_fusion", "product_size", "quantizers", "reformats", "region_fusion"),
     *("shape_folding", "unknown_operators"),
 )
