@@ -4,6 +4,7 @@ Precision "fp32" means TF32 in tensor cores, as TensorRT does by default on Orin
 is taken *as if* it were converted to fp16 or int8; types and Q/DQ that the file states are kept.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kd3d.profiling.prediction.fused_layer import FusedLayer
@@ -69,17 +70,41 @@ def _storage(fused: FusedGraph, precision: str, float_type: str) -> dict[str, st
     for layer in fused.layers:
         for name in layer.inputs:
             readers.setdefault(name, []).append(layer)
+    takers = set() if explicit or precision != "int8" else _int8_takers(fused, readers)
     for layer in fused.layers:
         for name in layer.outputs:
             storage[name] = "fp16" if stated_type(fused.tensor(name)) == "fp16" else plain
             if explicit and name in fused.quantized and name not in fused.float_readers:
                 storage[name] = "int8"
-            elif not explicit and precision == "int8" and _can_int8(fused, layer):
+            elif id(layer) in takers:
                 users = readers.get(name, [])
                 apart = layer.kind == "product" and any(user.epilogue for user in users)
-                if users and not apart and any(_can_int8(fused, user) for user in users):
+                if not apart and _wanted_in_int8(fused, users, takers):
                     storage[name] = "int8"
     return storage
+
+
+def _int8_takers(fused: FusedGraph, readers: Mapping[str, Sequence[FusedLayer]]) -> set[int]:
+    """Layers, by id, that an as-if conversion to int8 would give int8.
+
+    Beside products with weights, those that lead to one: nobody quantises what is converted back.
+    """
+    takers: set[int] = set()
+    for layer in reversed(fused.layers):
+        behind = [user for name in layer.outputs for user in readers.get(name, [])]
+        if _can_int8(fused, layer) and (
+            layer.kind == "product" or _wanted_in_int8(fused, behind, takers)
+        ):
+            takers.add(id(layer))
+    return takers
+
+
+def _wanted_in_int8(fused: FusedGraph, users: Sequence[FusedLayer], takers: set[int]) -> bool:
+    """Whether one of those who read a tensor takes int8, and none multiplies it in float."""
+    products = [user for user in users if user.kind == "product"]
+    return any(id(user) in takers for user in users) and all(
+        _weight_of(fused, user.nodes[0]) is not None for user in products
+    )
 
 
 def _can_int8(fused: FusedGraph, layer: FusedLayer) -> bool:

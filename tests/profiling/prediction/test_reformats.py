@@ -91,6 +91,35 @@ def test_as_if_int8_a_norm_writes_what_its_products_read():
     assert next(layer for layer in work if layer.kind == "pointwise").write_bytes == 2048
 
 
+def test_as_if_int8_what_is_multiplied_in_float_is_not_quantised():
+    """A split and a sigmoid between two products; the last has a weight, or it has none."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Split", ["a"], ["b", "c"], axis=1),
+        helper.make_node("Sigmoid", ["b"], ["d"]),
+        helper.make_node("Reshape", ["c", "shape"], ["e"]),
+    ]
+    weights = {"w": np.zeros((64, 64), np.float32), "shape": np.array([1, 64, 16])}
+    for factor, columns, math in (("e", 16, "fp16"), ("w", 64, "int8")):
+        last = helper.make_node("MatMul", ["d", factor], ["y"])
+        work = _work([*nodes, last], {"x": TOKENS}, {"y": _float(1, 16, columns)}, weights)
+        assert _reformats(work) == ["x (to int8)", "y (output)"]
+        between = [layer.math for layer in work if layer.kind in ("slice", "pointwise")]
+        assert between == [math, math]
+
+
+def test_as_if_int8_what_leads_to_no_product_is_not_quantised():
+    """A last sigmoid reads what the product writes in float."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Sigmoid", ["a"], ["y"]),
+    ]
+    work = _work(nodes, {"x": TOKENS}, {"y": TOKENS}, {"w": np.zeros((64, 64), np.float32)})
+    assert _reformats(work) == ["x (to int8)", "y (output)"]
+    product = next(layer for layer in work if layer.kind == "product")
+    assert (product.math, product.write_bytes) == ("int8", 2048 * 2)
+
+
 def test_a_softmax_alone_is_followed_by_a_reformat():
     nodes = [
         helper.make_node("Softmax", ["x"], ["n"]),
