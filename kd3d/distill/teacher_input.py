@@ -1,5 +1,6 @@
 """The student's batch as the teacher's own preprocessor would have made it."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,16 +27,16 @@ class TeacherInput:
         teacher: data preprocessor of the teacher, in eval mode.
 
     Raises:
-        UserError: the teacher reads points and the student does not, or their normalisations of
-            images cannot be joined.
+        UserError: the teacher reads points and the student's batches hold none, or their
+            normalisations of images cannot be joined.
     """
 
     def __init__(self, student: Any, teacher: Any) -> None:  # Any: untyped modules
         self._student, self._teacher = student, teacher
-        if _reads_points(teacher) and not _reads_points(student):
+        if _reads_points(teacher) and not _is_mmdet3d(student):
             raise UserError(
-                f"the teacher reads points, the student's {type(student).__name__} makes no "
-                "voxels of any; give a teacher that reads images"
+                f"the teacher reads points, the student's {type(student).__name__} has none; "
+                "give a teacher that reads images"
             )
         self._same_voxels = same_voxel_settings(student, teacher)
         # where both read points there may be no images, and no normalisation that matters
@@ -52,11 +53,19 @@ class TeacherInput:
             samples: B data samples.
 
         Raises:
-            UserError: the teacher reads points and the batch has none, or the normalisations of
-                images cannot be joined.
+            UserError: the teacher reads points or images and the batch has none, or the
+                normalisations of images cannot be joined.
         """
         if isinstance(inputs, Tensor):
-            return self._images(inputs, samples)
+            images = self._images(inputs, samples)
+            return {"imgs": images} if _is_mmdet3d(self._teacher) else images
+        if "imgs" not in inputs and _reads_images(self._teacher):
+            raise UserError(
+                f"the teacher reads images, the student's batch has {sorted(inputs)}; load images "
+                "in the student's pipeline and add 'img' to the keys of its Pack3DDetInputs"
+            )
+        if not _is_mmdet3d(self._teacher):
+            return self._images(inputs["imgs"], samples)
         made: dict[str, Any] = {}
         if "points" in inputs:
             made["points"] = inputs["points"]
@@ -85,6 +94,8 @@ class TeacherInput:
         if own is not None and self._same_voxels and self._all_kept(own):
             # some encoders (PillarFeatureNet with legacy=True) write into them
             return {key: value.clone() for key, value in own.items()}
+        if self._teacher.voxel_type not in ("hard", "dynamic"):
+            samples = copy.deepcopy(list(samples))  # in which others note labels of their voxels
         voxels: dict[str, Tensor] = self._teacher.voxelize(inputs["points"], samples)
         return voxels
 
@@ -107,8 +118,18 @@ def same_voxel_settings(student: Any, teacher: Any) -> bool:
     return one == other
 
 
+def _is_mmdet3d(preprocessor: Any) -> bool:
+    """Whether it makes a dict of inputs, for detectors of mmdet3d, or a tensor."""
+    return hasattr(preprocessor, "voxel")
+
+
 def _reads_points(preprocessor: Any) -> bool:
     return bool(getattr(preprocessor, "voxel", False))
+
+
+def _reads_images(preprocessor: Any) -> bool:
+    """Of points alone, nothing is normalised."""
+    return not _is_mmdet3d(preprocessor) or bool(preprocessor._enable_normalize)
 
 
 def _plain(value: Any) -> Any:

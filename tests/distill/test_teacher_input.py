@@ -2,6 +2,7 @@ import pytest
 import torch
 import toys
 import toys3d
+from mmengine.registry import MODELS, DefaultScope
 
 from kd3d.distill.recorder import Tap
 from kd3d.distill.teacher import Teacher
@@ -100,6 +101,59 @@ def test_images_beside_points_are_renormalised():
     maker = TeacherInput(student.data_preprocessor, teacher.data_preprocessor)
     made = maker({"points": toys3d.points(1), "imgs": images}, [sample])
     assert torch.equal(made["imgs"], torch.full_like(images, (10.0 - 4.0) / 2.0))
+
+
+def preprocessor(kind="Det3DDataPreprocessor", **settings):
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        return MODELS.build({"type": kind, **settings})
+
+
+IMAGES = {"mean": [10.0] * 3, "std": [2.0] * 3}
+
+
+def test_a_student_of_points_needs_no_voxels_of_its_own():
+    teacher = toys3d.built(toys3d.centerpoint()).eval().data_preprocessor
+    clouds = toys3d.points()
+    made = TeacherInput(preprocessor(), teacher)({"points": clouds}, [])
+    assert torch.equal(made["voxels"]["coors"], teacher.voxelize(clouds, [])["coors"])
+
+
+def test_a_lidar_teacher_of_a_camera_student_wants_points_in_the_batch():
+    teacher = toys3d.built(toys3d.centerpoint()).data_preprocessor
+    maker = TeacherInput(preprocessor(**IMAGES), teacher)
+    with pytest.raises(UserError, match=r"student's batch has \['imgs'\]; keep 'points'"):
+        maker({"imgs": torch.zeros(1, 3, 4, 4)}, [])
+
+
+def test_a_teacher_of_images_is_not_run_without_them():
+    """MVXNet leaves its image branch out then, and answers."""
+    lidar = toys3d.built(toys3d.centerpoint()).data_preprocessor
+    for teacher in (preprocessor(**IMAGES), preprocessor("mmdet.DetDataPreprocessor", **IMAGES)):
+        with pytest.raises(UserError, match=r"student's batch has \['points'\]; load images"):
+            TeacherInput(lidar, teacher)({"points": toys3d.points()}, [])
+
+
+def test_detectors_of_mmdet_and_mmdet3d_teach_each_other():
+    in_3d, in_2d = preprocessor(**IMAGES), preprocessor("mmdet.DetDataPreprocessor", **IMAGES)
+    images = torch.zeros(1, 3, 4, 4)
+    assert torch.equal(TeacherInput(in_3d, in_2d)({"imgs": images}, []), images)
+    assert TeacherInput(in_2d, in_3d)(images, []).keys() == {"imgs"}
+
+
+def test_what_a_teacher_notes_of_its_voxels_is_not_read_by_the_student(monkeypatch):
+    """Here the voxel of each point; MinkUNet's preprocessor notes the labels of its voxels, too."""
+    from mmdet3d.models.data_preprocessors import data_preprocessor
+    from mmdet3d.structures import Det3DDataSample
+
+    # mmcv compiles the operator for GPUs alone
+    monkeypatch.setattr(data_preprocessor, "dynamic_scatter_3d", lambda *_: (None, None, "noted"))
+    layer = {"grid_shape": [4, 4, 4], "point_cloud_range": [0, -3.2, -4, 9, 3.2, 2]}
+    layer.update(max_num_points=-1, max_voxels=-1)
+    teacher = preprocessor(voxel=True, voxel_type="cylindrical", voxel_layer=layer).eval()
+    samples = [Det3DDataSample(), Det3DDataSample()]
+    made = TeacherInput(preprocessor(), teacher)({"points": toys3d.points()}, samples)
+    assert len(made["voxels"]["coors"]) > 0
+    assert [sample.keys() for sample in samples] == [[], []]
 
 
 def test_a_lidar_teacher_of_an_image_student_is_refused():
