@@ -119,6 +119,9 @@ def frame_name(results: Mapping[str, Any]) -> str:
     """
     points = results.get("lidar_points") or {}
     found = results.get("lidar_path") or points.get("lidar_path") or results.get("img_path")
+    cameras = list((results.get("images") or {}).values())
+    if not found and len(cameras) == 1:  # where mmdet3d takes each camera's image for a frame
+        found = cameras[0].get("img_path")
     if not found:
         raise UserError(
             f"ReplayedAugmentation: a frame without lidar_path and img_path (it has "

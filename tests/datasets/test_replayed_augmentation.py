@@ -168,6 +168,14 @@ def test_what_cannot_be_replayed_is_refused():
         frame_name({"token": "1"})
 
 
+def test_an_image_of_one_camera_is_named_by_its_file():
+    """NuScenesDataset takes each camera's image for a frame, and says so nowhere else."""
+    camera = {"img_path": "samples/CAM_BACK/1.jpg", "cam2img": [[1.0]]}
+    assert frame_name({"images": {"CAM_BACK": camera}}) == "samples/CAM_BACK/1.jpg"
+    with pytest.raises(UserError, match="without lidar_path and img_path"):
+        frame_name({"images": {"CAM_BACK": camera, "CAM_FRONT": camera}})
+
+
 def test_seeded_gives_the_generators_back_after_an_error():
     before = np.random.get_state()[1].tolist()
     with contextlib.suppress(ZeroDivisionError), seeded(3):
