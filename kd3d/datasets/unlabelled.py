@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from kd3d.errors import UserError
 from kd3d.registry import DATASETS
 
@@ -157,4 +159,6 @@ def without_labels(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _emptied(value: Any) -> Any:  # Any: arrays, lists and boxes, each by object
+    if isinstance(value, np.ndarray):
+        value = np.atleast_1d(value)  # mmdet3d has a plain 0 for the labels of no object
     return value[:0] if hasattr(value, "__len__") and not isinstance(value, Mapping) else value

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import toys
 import toys3d
 from mmengine.registry import DATASETS, DefaultScope
 
-import kd3d.datasets.unlabelled  # noqa: F401  (registers it)
+from kd3d.datasets.unlabelled import without_labels
 from kd3d.errors import UserError
 
 
@@ -126,6 +127,14 @@ def test_points_packed_without_their_annotations_are_refused(tmp_path, left_out,
     text = str(refused.value)
     assert text.startswith("Unlabelled: its pipeline packs no bboxes_3d and labels_3d")
     assert "add LoadAnnotations3D, and gt_bboxes_3d and gt_labels_3d to the keys of Pack" in text
+
+
+def test_an_image_without_objects_in_3d_keeps_the_shapes_of_empty_labels():
+    """NuScenesDataset gives a number without an axis in the place of an empty list."""
+    none = {"gt_bboxes_labels": np.array(0, dtype=np.int64), "gt_bboxes": np.zeros((0, 4))}
+    kept = without_labels({"ann_info": none})["ann_info"]
+    assert kept["gt_bboxes_labels"].shape == (0,)
+    assert kept["gt_bboxes"].shape == (0, 4)
 
 
 def test_pasted_objects_are_refused(tmp_path):
