@@ -307,7 +307,9 @@ def _type(hook: Any) -> str:  # Any: a dict or a built hook
 
 
 def _num_classes(model: nn.Module) -> int | None:
-    for name in ("bbox_head", "roi_head.bbox_head", "pts_bbox_head"):
+    """Of its heads, the most: mmdet's proposals are of one class, PointRCNN's regions, too."""
+    found = []
+    for name in ("bbox_head", "rpn_head", "roi_head.bbox_head", "pts_bbox_head"):
         head: Any = model
         for part in name.split("."):
             head = getattr(head, part, None)
@@ -315,5 +317,5 @@ def _num_classes(model: nn.Module) -> int | None:
             head = head[-1]
         if head is not None and hasattr(head, "num_classes"):
             classes = head.num_classes  # a list: CenterHead counts them by task
-            return sum(classes) if isinstance(classes, list | tuple) else int(classes)
-    return None
+            found.append(sum(classes) if isinstance(classes, list | tuple) else int(classes))
+    return max(found, default=None)

@@ -201,6 +201,21 @@ def test_other_classes_and_another_order_are_refused():
     check_classes(student, toys3d.built(toys3d.centerpoint()), None)
 
 
+def test_of_two_stages_the_one_that_tells_more_classes_counts():
+    """Proposals are of one class in mmdet, regions in PointRCNN."""
+
+    def two_stages(proposals, regions):
+        model = nn.Module()
+        model.rpn_head, model.roi_head = nn.Module(), nn.Module()
+        model.roi_head.bbox_head = nn.Module()
+        model.rpn_head.num_classes, model.roi_head.bbox_head.num_classes = proposals, regions
+        return model
+
+    check_classes(two_stages(3, 1), two_stages(1, 3), None)
+    with pytest.raises(UserError, match="student tells 3 classes apart, the teacher 2"):
+        check_classes(two_stages(3, 1), two_stages(1, 2), None)
+
+
 def test_tasks_in_another_order_teach_where_nothing_is_matched_by_number(tmp_path):
     tasks = (("pedestrian",), ("car", "truck"))
     path = toys3d.teacher_config(tmp_path / "order.py", toys3d.centerpoint(8, tasks=tasks))
