@@ -72,6 +72,62 @@ def _sample(data: DataSet, info: dict[str, Any], random: np.random.Generator) ->
     return sample
 
 
+_MOUNTS_RAD = {"CAM_FRONT": 0.0, "CAM_FRONT_RIGHT": -1.0, "CAM_FRONT_LEFT": 1.0}
+_MOUNTS_RAD.update(CAM_BACK=np.pi, CAM_BACK_LEFT=2.0, CAM_BACK_RIGHT=-2.0)
+
+
+def add_cameras(infos: list[dict[str, Any]]) -> None:
+    """Six cameras at the middle of the vehicle: z ahead, x to the right, y down."""
+    ahead = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    for info in infos:
+        info["images"] = {}
+        for camera, turn in _MOUNTS_RAD.items():
+            cam2ego = Quaternion(axis=[0, 0, 1], radians=turn).transformation_matrix
+            cam2ego[:3, :3] = cam2ego[:3, :3] @ ahead
+            cam2ego[2, 3] = 1.5
+            info["images"][camera] = {"cam2ego": cam2ego.tolist()}
+
+
+def camera_detections(data: DataSet, infos: list[dict[str, Any]], seed: int) -> list[Any]:
+    """A ``Det3DDataSample`` for each image: boxes near the annotations within 50 degrees."""
+    random = np.random.default_rng(seed)
+    return [
+        _camera_sample(data, info, 6 * info["sample_idx"] + place, camera["cam2ego"], random)
+        for info in infos
+        for place, camera in enumerate(info["images"].values())
+    ]
+
+
+def _camera_sample(
+    data: DataSet, info: dict[str, Any], number: int, cam2ego: Any, random: np.random.Generator
+) -> Any:
+    from mmdet3d.structures import CameraInstance3DBoxes, Det3DDataSample
+
+    camera_from_global = np.linalg.inv(np.array(info["ego2global"]) @ np.array(cam2ego))
+    boxes, labels = [], []
+    for category, row in data.annotations(info["token"]):
+        center_m = (camera_from_global @ [*row["translation"], 1])[:3]
+        seen = center_m[2] > 0 and abs(np.arctan2(center_m[0], center_m[2])) < np.radians(50)
+        if category not in CLASS_OF_CATEGORY or not seen:
+            continue
+        width, length, height = row["size"]
+        turned = camera_from_global[:3, :3] @ Quaternion(row["rotation"]).rotation_matrix
+        yaw = -np.arctan2(turned[2, 0], turned[0, 0])
+        center_m[1] += height / 2
+        boxes.append([*center_m, length, height, width, yaw, *random.normal(size=2)])
+        labels.append(CLASSES.index(CLASS_OF_CATEGORY[category]))
+    tensor = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 9)
+    sample = Det3DDataSample(metainfo={"sample_idx": number})
+    sample.pred_instances = InstanceData()
+    sample.pred_instances_3d = InstanceData(
+        bboxes_3d=CameraInstance3DBoxes(tensor, box_dim=9),
+        scores_3d=torch.tensor(random.random(len(labels)), dtype=torch.float32),
+        labels_3d=torch.tensor(labels, dtype=torch.long),
+        attr_labels=torch.tensor(random.integers(0, 9, len(labels))),
+    )
+    return sample
+
+
 def _matrix(row: dict[str, Any]) -> np.ndarray:
     matrix = Quaternion(row["rotation"]).transformation_matrix
     matrix[:3, 3] = row["translation"]

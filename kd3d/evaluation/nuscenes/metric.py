@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from kd3d.errors import UserError
 from kd3d.evaluation.nuscenes.boxes import Boxes, GroundTruth
 from kd3d.evaluation.nuscenes.cache import evaluated_scenes, load_ground_truth
+from kd3d.evaluation.nuscenes.camera_boxes import joined_boxes
 from kd3d.evaluation.nuscenes.evaluate import evaluate
 from kd3d.evaluation.nuscenes.lidar_boxes import LidarFrame, global_boxes
 from kd3d.evaluation.nuscenes.origin import origin_of
@@ -23,12 +24,14 @@ from kd3d.registry import METRICS
 
 # What mmdet3d's NuScenesMetric evaluates on, whatever its ann_file holds.
 _SPLIT_OF_VERSION = {"v1.0-mini": "mini_val", "v1.0-trainval": "val"}
+_CAMERAS = 6  # of a frame
 
 
 @METRICS.register_module()
 class NuScenesFastMetric(BaseMetric):
-    """Evaluates LiDAR boxes as mmdet3d's ``NuScenesMetric`` does, without database or JSON file.
+    """Evaluates boxes as mmdet3d's ``NuScenesMetric`` does, without database or JSON file.
 
+    They are in the LiDAR's frame, or each in its camera's (those of a frame are joined).
     A config of mmdet3d needs no more than another ``type``. The values are the devkit's to the
     last bit; ``NuScenes/NDS`` and its kin are fractions, as mmdet3d logs them. All samples of
     the split have to be tested.
@@ -93,6 +96,7 @@ class NuScenesFastMetric(BaseMetric):
         self.tested: dict[str, str] = {}
         self._modality = dict(modality or {"use_camera": False, "use_lidar": True})
         self._backend_args = backend_args
+        self._infos: list[dict[str, Any]] = []
         self._poses: list[LidarFrame] = []
         self._truth: GroundTruth | None = None
 
@@ -129,10 +133,14 @@ class NuScenesFastMetric(BaseMetric):
         for sample in data_samples:
             found = sample["pred_instances_3d"]
             boxes = found["bboxes_3d"]
+            if type(boxes).__name__ == "CameraInstance3DBoxes":
+                camera = {key: found[key].to("cpu") for key in found}
+                self.results.append({"sample_idx": int(sample["sample_idx"]), "camera": camera})
+                continue
             if type(boxes).__name__ != "LiDARInstance3DBoxes":
                 raise UserError(
-                    f"NuScenesFastMetric: expected LiDARInstance3DBoxes, got {type(boxes)}; "
-                    "use mmdet3d's NuScenesMetric for boxes in camera frames"
+                    "NuScenesFastMetric: expected boxes in the LiDAR's frame or a camera's, got "
+                    f"{type(boxes).__name__}; set box_type_3d='LiDAR' or 'Camera' in the dataset"
                 )
             self.results.append(
                 {
@@ -153,6 +161,7 @@ class NuScenesFastMetric(BaseMetric):
         if self._truth is None:
             self._truth = load_ground_truth(self.data_root, version, split)
             self._poses = self._read_poses()
+        results = _of_frames(results)
         truth = self._truth_of(results)
         boxes = self._global_boxes(results, classes, truth, split)
         if self.predictions is not None:
@@ -200,7 +209,8 @@ class NuScenesFastMetric(BaseMetric):
         path = self._info_file()
         infos = load(path, backend_args=self._backend_args)
         try:
-            return [LidarFrame.of(info) for info in infos["data_list"]]
+            self._infos = infos["data_list"]
+            return [LidarFrame.of(info) for info in self._infos]
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: expected an info file as mmdet3d 1.1 or later writes it for nuScenes, "
@@ -239,8 +249,28 @@ class NuScenesFastMetric(BaseMetric):
             )
         # The devkit reads its own splits in the order of the file, others in that of the tables.
         order = by_token if is_predefined(split) else frame_of
-        parts = [
-            global_boxes(*by_token[token], frame_of[token], classes, self.protocol)
-            for token in order
-        ]
-        return Boxes.concatenate(parts)
+        return Boxes.concatenate(
+            [self._frames_boxes(*by_token[token], frame_of[token], classes) for token in order]
+        )
+
+    def _frames_boxes(
+        self, found: Mapping[str, Any], pose: LidarFrame, frame: int, classes: Sequence[str]
+    ) -> Boxes:
+        if "cameras" not in found:
+            return global_boxes(found, pose, frame, classes, self.protocol)
+        info = self._infos[found["sample_idx"]]
+        return joined_boxes(found["cameras"], info, frame, classes, self.protocol)
+
+
+def _of_frames(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry a frame; mmdet3d numbers the images of a frame's cameras in a row."""
+    frames = [found for found in results if "camera" not in found]
+    cameras: dict[int, dict[int, Any]] = {}
+    for found in results:
+        if "camera" in found:
+            number, place = divmod(found["sample_idx"], _CAMERAS)
+            cameras.setdefault(number, {})[place] = found["camera"]
+    return frames + [
+        {"sample_idx": number, "file_name": "", "cameras": found}
+        for number, found in cameras.items()
+    ]

@@ -84,6 +84,43 @@ def test_equal_to_mmdet3d_and_writes_the_same_file(dataroot, samples, tmp_path):
     assert sum(map(len, written[0]["results"].values())) > 50
 
 
+def test_boxes_of_cameras_are_joined_as_mmdet3d_does(dataroot, infos, data, tmp_path, monkeypatch):
+    import mmdet3d.evaluation  # noqa: F401  (registers its metric)
+
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda self: self)  # upstream's joining asks for it
+    nuscenes_detections.add_cameras(infos)
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", infos)
+    seen = nuscenes_detections.camera_detections(data, infos, seed=2)
+    assert len(seen) == 6 * len(infos)
+    theirs = run(
+        evaluator("NuScenesMetric", dataroot, jsonfile_prefix=str(tmp_path / "mmdet3d")), seen
+    )
+    ours = run(
+        evaluator("NuScenesFastMetric", dataroot, predictions=str(tmp_path / "ours.json")), seen
+    )
+    for name in ("NDS", "mAP"):
+        before = "NuScenes metric/pred_instances_3d_NuScenes/"
+        assert ours[f"NuScenes/{name}"] == theirs[before + name]
+    path = tmp_path / "mmdet3d" / "pred_instances_3d" / "results_nusc.json"
+    written = [json.loads(p.read_text())["results"] for p in (path, tmp_path / "ours.json")]
+    assert written[0] == written[1]
+    found = [box for frame in written[0].values() for box in frame]
+    given = sum(len(sample.pred_instances_3d.labels_3d) for sample in seen)
+    assert 20 < len(found) < given  # boxes that two cameras see are one
+    assert len({box["attribute_name"] for box in found}) > 4
+
+
+def test_boxes_of_cameras_have_to_be_whole(dataroot, infos, data):
+    nuscenes_detections.add_cameras(infos)
+    nuscenes_detections.write_infos(dataroot / "infos.pkl", infos)
+    seen = nuscenes_detections.camera_detections(data, infos, seed=2)
+    with pytest.raises(UserError, match="CAM_BACK_RIGHT was not tested; test all cameras"):
+        run(evaluator("NuScenesFastMetric", dataroot), seen[:-1])
+    del seen[0].pred_instances_3d.attr_labels
+    with pytest.raises(UserError, match="expected boxes with velocity and attribute"):
+        run(evaluator("NuScenesFastMetric", dataroot), seen)
+
+
 def test_tables_are_read_once_and_the_file_is_cached(dataroot, infos, samples):
     built = evaluator("NuScenesFastMetric", dataroot)
     first = run(built, samples)
@@ -137,11 +174,11 @@ def test_boxes_without_velocity_or_with_nan_are_refused(dataroot, samples):
 
 
 def test_what_it_cannot_evaluate_is_refused(dataroot):
-    from mmdet3d.structures import CameraInstance3DBoxes
+    from mmdet3d.structures import DepthInstance3DBoxes
 
     metric = NuScenesFastMetric(str(dataroot), "infos.pkl")
-    boxes = {"bboxes_3d": CameraInstance3DBoxes(torch.zeros(0, 7))}
-    with pytest.raises(UserError, match="expected LiDARInstance3DBoxes"):
+    boxes = {"bboxes_3d": DepthInstance3DBoxes(torch.zeros(0, 7))}
+    with pytest.raises(UserError, match="camera's, got DepthInstance3DBoxes"):
         metric.process(None, [{"pred_instances_3d": boxes}])
     with pytest.raises(UserError, match="expected metric='bbox', got 'track'"):
         NuScenesFastMetric(str(dataroot), "infos.pkl", metric="track")
