@@ -132,7 +132,8 @@ class FeatureRecorder:
             if not outputs[tap.module]:
                 raise UserError(
                     f"{self.owner} tap {tap.text!r} was never reached: module {tap.module!r} "
-                    "exists but does not run in a training forward; tap the module that calls it "
+                    "exists but is not called in a training forward (mmdet3d's decode heads run "
+                    "by their forward alone); tap the module that calls it, or one within it "
                     "(list: tools/check.py CONFIG --modules)"
                 )
         for name, tensors in versions.items():

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -84,8 +85,7 @@ class TeacherInput:
         if self._renormalizer is None:
             self._renormalizer = renormalizer_between(self._student, self._teacher)
         if images.ndim == 5:
-            views = images.shape[1]
-            each = [sample for sample in samples for _ in range(views)]
+            each = [view for sample in samples for view in _views(sample, images.shape[1])]
             return self._renormalizer(images.flatten(0, 1), each).view_as(images)
         return self._renormalizer(images, samples)
 
@@ -116,6 +116,14 @@ def same_voxel_settings(student: Any, teacher: Any) -> bool:
         return False
     one, other = ([_plain(getattr(layer, key)) for key in _VOXEL_SETTINGS] for layer in layers)
     return one == other
+
+
+def _views(sample: Any, count: int) -> list[Any]:
+    """A sample for each view; mmdet3d's MultiViewWrapper notes a list of shapes."""
+    shapes = sample.img_shape
+    if not isinstance(shapes[0], Sequence):
+        return [sample] * count
+    return [SimpleNamespace(img_shape=shape) for shape in shapes]
 
 
 def _is_mmdet3d(preprocessor: Any) -> bool:

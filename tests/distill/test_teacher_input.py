@@ -108,6 +108,17 @@ def preprocessor(kind="Det3DDataPreprocessor", **settings):
         return MODELS.build({"type": kind, **settings})
 
 
+def test_each_view_may_have_a_padding_of_its_own():
+    """mmdet3d's MultiViewWrapper notes the shape of each."""
+    other = preprocessor(mean=[4.0] * 3, std=[2.0] * 3)
+    images = torch.zeros(1, 2, 3, 4, 4)  # every pixel is 10
+    sample = type("Sample", (), {"img_shape": [(4, 4), (3, 4)]})
+    made = TeacherInput(preprocessor(**IMAGES), other)({"imgs": images}, [sample])
+    expected = torch.full_like(images, (10.0 - 4.0) / 2.0)
+    expected[0, 1, :, 3] = 0.0
+    assert torch.equal(made["imgs"], expected)
+
+
 IMAGES = {"mean": [10.0] * 3, "std": [2.0] * 3}
 
 
