@@ -253,6 +253,7 @@ class Pair:
     ) -> Tensor:
         """One level, with what the loss asks for; ``like`` has the shape a mask covers."""
         mask = None
+        named = {"student_grid": None, "teacher_grid": None, **named}  # of images: they say so
         if scene.truth is not None:
             named = {**named, **scene.truth.named()}
         if self.mask is not None:  # of all frames, as the guide is

@@ -256,6 +256,22 @@ def test_images_keep_the_same_rule_on_every_level():
     torch.testing.assert_close(received, torch.stack(expected).mean())
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"loss": {"type": "BevFeature"}, "mask": {"type": "GaussianForeground"}},
+        {"loss": {"type": "BoxPoints"}},
+    ],
+    ids=["mask", "loss"],
+)
+def test_what_reads_metres_is_refused_for_images(parts):
+    pair = pair_from_config({"name": "image", "student": "neck", "teacher": "neck", **parts})
+    student, teacher = torch.zeros(1, 4, 8, 8, requires_grad=True), torch.zeros(1, 4, 8, 8)
+    scene = Scene(truth_of(box(0.0, 0.0)))
+    with pytest.raises(UserError, match="no point_cloud_range; use it with 3D detectors on BEV"):
+        pair(student, teacher, heads=(None, None), progress=0.0, scene=scene)
+
+
 def test_maps_that_are_not_by_frame_cannot_leave_frames_out():
     config = {"name": "fpn", "student": "neck", "teacher": "neck", "loss": {"type": "NeedsBoxes"}}
     views = torch.randn(6, 2, 4, 4)  # two of each frame
