@@ -15,9 +15,11 @@ from kd3d.errors import UserError
 
 
 def training_batch(runner: Any, student: nn.Module) -> dict[str, Any]:
-    """A preprocessed training batch of up to two frames, drawn without moving generator or cache.
+    """Up to two frames preprocessed as in training, drawn without moving any generator or cache.
 
     They come from each part of a joined dataset in turn; a batch size of 1 of the loader holds.
+    What MMEngine tells of the training from its first iteration on is known from here on: some
+    losses (TOOD, BoxInst) and batch augmentations read it.
 
     Args:
         runner: its train loop is built.
@@ -33,12 +35,14 @@ def training_batch(runner: Any, student: nn.Module) -> dict[str, Any]:
     dataset = loader.dataset
     if len(dataset) == 0:
         raise UserError("the training dataset is empty; check ann_file, filter_cfg and data_root")
+    for name in ("epoch", "iter"):
+        runner.message_hub.update_info(name, getattr(runner, name))
     with random_state.preserved():
         dataset = copy.deepcopy(dataset, _shared_annotations(dataset))
         count = min(2, frames_at_once(loader))
         samples = [dataset[index] for index in _indices(dataset, count)]
         preprocessor: Any = copy.deepcopy(student.data_preprocessor)
-        batch: dict[str, Any] = preprocessor(loader.collate_fn(samples), False)
+        batch: dict[str, Any] = preprocessor(loader.collate_fn(samples), True)
     return batch
 
 
@@ -54,7 +58,8 @@ def recorded_copy(distiller: Distiller) -> Iterator[Distiller]:
 
     Batch statistics, caches and generators of the real student stay as they are.
     """
-    student = copy.deepcopy(distiller.student).train()
+    student = copy.deepcopy(distiller.student)
+    student.train()  # a statement: mmdet's LD returns nothing from it
     with random_state.preserved():
         yield Distiller(student, distiller.teacher, distiller.pairs, distiller.labels)
 

@@ -46,6 +46,19 @@ def test_no_more_frames_are_looked_at_than_a_step_has(tmp_path, batch):
     assert len(training_batch(runner, runner.model)["data_samples"]) == min(batch, 2)
 
 
+def test_a_batch_is_looked_at_as_training_will_see_it(tmp_path):
+    padding = [{"type": "BatchFixedSizePad", "size": (96, 128), "pad_mask": False}]
+    resizing = [{"type": "BatchSyncRandomResize", "random_size_range": (64, 64), "interval": 1}]
+    student = toys.retinanet()  # the second reads from MMEngine how many iterations are done
+    student["data_preprocessor"] = toys.preprocessor(batch_augments=padding + resizing)
+    teacher = toys.teacher_config(tmp_path / "teacher.py", toys.retinanet())
+    hooks = [toys.distill_hook(teacher, [toys.neck_pair()])]
+    runner = Runner.from_cfg(toys.training(tmp_path, student, hooks=hooks, iterations=1))
+    runner.train()
+    (report,) = toys.distilling(runner).reports
+    assert report.student == "neck [tensor (2, 8, 12, 16), tensor (2, 8, 6, 8)]"  # strides 8 and 16
+
+
 def test_a_cache_counts_every_frame_of_a_step(tmp_path, monkeypatch):
     drawn = []
     open_cache = hook.cached_teacher
