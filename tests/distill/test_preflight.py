@@ -218,6 +218,44 @@ def test_shapes_that_no_connector_can_join(tmp_path, teacher):
     assert "(2, 4, 8, 8)" in text
 
 
+@pytest.fixture
+def _several_an_image(monkeypatch):
+    """A RetinaNet with rows of regions and of decoder layers beside it."""
+    from mmdet.models import RetinaNet
+
+    class Several(RetinaNet):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            width = self.neck.out_channels
+            self.roi_head = nn.ModuleDict({"bbox_head": nn.Linear(width, 8)})
+            self.decoder = nn.Linear(width, width)
+
+        def extract_feat(self, images):
+            levels = super().extract_feat(images)
+            cells = levels[0].flatten(2).transpose(1, 2)  # (B, H * W, C)
+            self.roi_head["bbox_head"](cells[:, :5].flatten(0, 1))  # 5 regions an image
+            self.decoder(torch.stack([cells] * 3))  # 3 layers
+            return levels
+
+    monkeypatch.setitem(MODELS.module_dict, "Several", Several)
+
+
+@pytest.mark.usefixtures("_several_an_image")
+@pytest.mark.parametrize(
+    ("tap", "says"),
+    [
+        ("roi_head.bbox_head", "gives tensor (10, 8) of 2 images, a row for each region of"),
+        ("decoder", "gives tensor (3, 2, 64, 8) of 2 images, layers first, which Resize()"),
+    ],
+)
+def test_what_is_not_by_image_is_refused_though_it_has_shapes_that_fit(tmp_path, tap, says):
+    teacher = toys.teacher_config(tmp_path / "t.py", {**toys.retinanet(8, 16), "type": "Several"})
+    pair = toys.neck_pair(name="rows", student=tap, teacher=tap)
+    hook = toys.distill_hook(teacher, [pair])
+    text = refusal(tmp_path, hook, student={**toys.retinanet(), "type": "Several"})
+    assert text.startswith(f"pair 'rows': tap {tap!r} {says}")
+
+
 def test_levels_that_differ_in_number(tmp_path, teacher):
     text = refusal(tmp_path, toys.distill_hook(teacher, [toys.neck_pair(student="neck[0]")]))
     assert "has 1 levels" in text
