@@ -1,6 +1,7 @@
 """A config looked at through its own Runner, up to the first iteration and no further."""
 
 import contextlib
+import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -129,19 +130,23 @@ def inspect_modules(config: Config) -> dict[str, list[ModuleOutput]]:
             student: Any = runner.model  # Any: data_preprocessor of an untyped library
             prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
             inputs = prepare(batch["inputs"], batch["data_samples"])
-            found[f"teacher of {name}"] = module_outputs(model.eval(), {**batch, "inputs": inputs})
+            own = {**batch, "inputs": inputs}
+            found[f"teacher of {name}"] = module_outputs(model, own, may_end_early=True)
 
     _run_until_training(config, look)
     return found
 
 
 @torch.no_grad()
-def module_outputs(model: nn.Module, batch: dict[str, Any]) -> list[ModuleOutput]:
+def module_outputs(
+    model: nn.Module, batch: dict[str, Any], *, may_end_early: bool = False
+) -> list[ModuleOutput]:
     """Runs one forward in "loss" mode and describes each module's output.
 
     Args:
         model: a detector.
-        batch: ``inputs`` and ``data_samples``.
+        batch: ``inputs`` and ``data_samples``, which are not changed.
+        may_end_early: describe what ran where the forward fails, as losses of a teacher may.
     """
     seen: dict[str, ModuleOutput] = {}
     handles = []
@@ -153,8 +158,11 @@ def module_outputs(model: nn.Module, batch: dict[str, Any]) -> list[ModuleOutput
 
         if name:
             handles.append(module.register_forward_hook(note))
-    try:
-        model(**batch, mode="loss")
+    try:  # losses may change the samples
+        model(batch["inputs"], copy.deepcopy(batch["data_samples"]), mode="loss")
+    except Exception:
+        if not (may_end_early and seen):
+            raise
     finally:
         for handle in handles:
             handle.remove()

@@ -490,6 +490,22 @@ def test_inspect_modules_lists_what_a_tap_can_name(tmp_path, teacher):
     assert outputs["bbox_head.retina_cls"].calls == 2
 
 
+def test_modules_of_a_teacher_whose_loss_fails_are_listed(tmp_path, monkeypatch):
+    from mmdet.models import RetinaNet
+
+    class LossOfTraining(RetinaNet):
+        def loss(self, images, samples):
+            self.extract_feat(images)
+            raise TypeError("missing 1 required positional argument: 'dn_meta'")
+
+    monkeypatch.setitem(MODELS.module_dict, "LossOfTraining", LossOfTraining)
+    model = {**toys.retinanet(), "type": "LossOfTraining"}
+    teacher = toys.teacher_config(tmp_path / "teacher.py", model)
+    hook = toys.distill_hook(teacher, [toys.neck_pair()])
+    found = inspect_modules(toys.training(tmp_path, toys.retinanet(), hooks=[hook]))
+    assert "neck" in {out.name for out in found["teacher of distill"]}
+
+
 def test_inspecting_a_config_without_the_hook_says_so(tmp_path):
     with pytest.raises(UserError, match="no DistillHook"):
         inspect_pairs(toys.training(tmp_path, toys.retinanet()))
