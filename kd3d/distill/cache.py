@@ -209,7 +209,7 @@ def fingerprint(
     """What decides a teacher's features of a frame, but for the frame itself.
 
     Args:
-        model: the teacher; its weights and buffers count.
+        model: the teacher; its weights, buffers and which modules answer as in training count.
         model_config: with its preprocessing and layers.
         taps: what is read.
         settings: the rounding counts.
@@ -220,6 +220,7 @@ def fingerprint(
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     described = [model_config, [tap.text for tap in taps], settings.dtype, inputs]
+    described += [name for name, module in model.named_modules() if module.training]
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 

@@ -26,7 +26,7 @@ class Teacher:
     the student's checkpoint, optimizer, EMA copy and DDP buckets.
 
     Args:
-        model: a detector; it is put into eval mode and frozen here.
+        model: a detector; it is frozen here, see :func:`freeze`.
         taps: what to read from it.
         prepare: maps the student's batch to the teacher's input; None passes it on.
     """
@@ -34,7 +34,8 @@ class Teacher:
     def __init__(
         self, model: nn.Module, taps: Sequence[Tap], *, prepare: TeacherInput | None = None
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
+        freeze(model)
         self.prepare = prepare
         self._recorder = FeatureRecorder(model, taps, owner="teacher")
         self._knows_last_tap = False
@@ -73,6 +74,25 @@ class Teacher:
         return self._recorder.finish()
 
 
+def freeze(model: nn.Module) -> None:
+    """Puts a detector into eval mode, but for what its heads answer, and takes its gradients away.
+
+    What mmdet's heads return can depend on their own mode: in eval mode FCOS gives pixels in place
+    of strides, VFNet and RepPoints boxes in place of two sets of offsets, SOLO probabilities of
+    another size, and guided anchors look only where the first image has something. So that a tap
+    reads the same thing in both models, heads keep the mode they train in; all that normalises or
+    drops lies in modules inside them.
+    """
+    model.eval()  # a statement: mmdet's LD returns nothing from it
+    for head in model.modules():
+        if any(base.__name__ in _HEADS for base in type(head).__mro__):
+            head.training = True
+    model.requires_grad_(False)
+
+
+_HEADS = {"BaseDenseHead", "BaseMaskHead", "BaseMono3DDenseHead"}
+
+
 def teacher_config(source: str | Config) -> Config:
     """Reads a teacher's config: a path, or ``mmdet::retinanet/...py`` from an installed package.
 
@@ -105,11 +125,13 @@ def build_teacher_model(config: Config, checkpoint: str, *, device: torch.device
         model: Any = MODELS.build(settings)  # Any: init_weights is MMEngine's
     if checkpoint == RANDOM:
         initialize(model)
-        return _frozen(model, device)
-    state = unwrapped(load_checkpoint(checkpoint)["state_dict"])
-    load_weights(model, state, where=f"teacher checkpoint {checkpoint}")
-    check_trained(model, where=checkpoint)
-    return _frozen(model, device)
+    else:
+        state = unwrapped(load_checkpoint(checkpoint)["state_dict"])
+        load_weights(model, state, where=f"teacher checkpoint {checkpoint}")
+        check_trained(model, where=checkpoint)
+    freeze(model)
+    moved: nn.Module = model.to(device)
+    return moved
 
 
 def check_trained(model: nn.Module, *, where: str) -> None:
@@ -151,7 +173,3 @@ def drop_pretrained(settings: Any) -> None:  # Any: nested config values
     elif isinstance(settings, list | tuple):
         for value in settings:
             drop_pretrained(value)
-
-
-def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
-    return model.eval().requires_grad_(False).to(device)

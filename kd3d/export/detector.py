@@ -23,7 +23,8 @@ def build_detector(cfg: Config) -> nn.Module:
     with building(cfg.filename or "config"):
         # a copy: mmdet writes into it (DETR a tensor, which no config file can hold)
         detector: nn.Module = MODELS.build(copy.deepcopy(cfg.model))
-    return detector.eval()
+    detector.eval()  # a statement: mmdet's LD returns nothing from it
+    return detector
 
 
 def class_names(cfg: Config, checkpoint: Mapping[str, object], detector: nn.Module) -> list[str]:

@@ -54,7 +54,7 @@ def detector_latencies(
     boards = [load_device(name) for name in devices]
     for names, config in _detectors(paths):
         drop_pretrained(config.model)
-        detector = uninitialised(lambda config=config: build_detector(config)).eval()  # type: ignore[misc]
+        detector = uninitialised(lambda config=config: build_detector(config))  # type: ignore[misc]
         parameters_m = sum(parameter.numel() for parameter in detector.parameters()) / 1e6
         try:
             graph, given = student_graph(detector, config)

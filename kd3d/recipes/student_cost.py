@@ -76,7 +76,7 @@ def student_cost(config: Config, device: Device, *, precision: str, protocol: st
     """
     config = copy.deepcopy(config)
     drop_pretrained(config.model)
-    detector = uninitialised(lambda: build_detector(config)).eval()
+    detector = uninitialised(lambda: build_detector(config))
     graph, given = student_graph(detector, config)
     prediction = predict_latency(graph, device, precision=precision, protocol=protocol)
     return StudentCost(

@@ -6,11 +6,13 @@ import mmdet3d.models  # noqa: F401  (here, because it takes seconds)
 import pytest
 import torch
 import toys3d
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import PretrainedInit
 from torch import nn
 
-from kd3d.distill.teacher import build_teacher_model, drop_pretrained
+from kd3d.distill.recorder import Tap
+from kd3d.distill.teacher import Teacher, build_teacher_model, drop_pretrained
 from kd3d.errors import UserError
 
 
@@ -68,3 +70,56 @@ def test_pretrained_weights_are_dropped_however_they_are_named(kind):
     settings = {"backbone": {"init_cfg": {"type": kind, "checkpoint": "torchvision://resnet18"}}}
     drop_pretrained(settings)
     assert settings == {"backbone": {"init_cfg": None}}
+
+
+class OneHead(nn.Module):
+    """A detector of a head alone, whose loss wants what only training gives it."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.bbox_head = MODELS.build(head)
+        self.dropout = nn.Dropout()
+
+    def forward(self, inputs, samples, mode):
+        levels = (inputs, self.dropout(inputs)[..., ::2, ::2])
+        return self.loss(*self.bbox_head(levels))
+
+    def loss(self, scores, boxes, *, enc_outputs_coord=None):
+        return enc_outputs_coord["of training"]
+
+
+FCOS = {
+    "type": "FCOSHead",
+    "num_classes": 1,
+    "in_channels": 4,
+    "feat_channels": 4,
+    "stacked_convs": 1,
+    "strides": [8, 16],
+    "regress_ranges": ((-1, 64), (64, 1e8)),
+    "norm_on_bbox": True,
+    "norm_cfg": None,
+}
+
+
+def test_a_teachers_head_answers_as_it_does_in_training():
+    torch.manual_seed(0)
+    model, images = OneHead(FCOS), torch.rand(1, 4, 8, 8)
+    levels = (images, images[..., ::2, ::2])
+    in_training = model.bbox_head.train()(levels)[1]
+    in_eval_mode = model.bbox_head.eval()(levels)[1]
+    assert torch.allclose(in_eval_mode[0], 8 * in_training[0])  # pixels, not strides
+    tap = Tap.parse("bbox_head[1]")
+    read = Teacher(model, [tap]).features(images, [])[tap]
+    assert all(torch.equal(a, b) for a, b in zip(read, in_training, strict=True))
+    assert [name for name, module in model.named_modules() if module.training] == ["bbox_head"]
+
+
+def test_a_detector_whose_eval_returns_nothing_can_teach(tmp_path):
+    """As mmdet's LD and LAD, which hide a teacher of their own from train()."""
+
+    class ReturnsNothing(OneHead):
+        def train(self, mode=True):
+            super().train(mode)
+
+    teacher = Teacher(ReturnsNothing(FCOS), [Tap.parse("bbox_head")])
+    assert not teacher.model.training
