@@ -153,9 +153,9 @@ class FeatureRecorder:
             handle.remove()
         self._handles, self._outputs, self._versions = [], {}, {}
 
-    def reached_all(self) -> bool:
-        """Whether each tapped module has run at least once since :meth:`start`."""
-        return all(self._outputs.get(name) for name in self._modules)
+    def unreached(self) -> list[Tap]:
+        """Taps whose module has not run since :meth:`start`."""
+        return [tap for tap in self.taps if not self._outputs.get(tap.module)]
 
     def _hook(self, name: str, calls: dict[str, int] | None) -> Any:  # Any: torch's hook type
         # A closure over plain containers: copies of a module share it instead of copying us.

@@ -64,14 +64,28 @@ class Teacher:
             self.model(inputs, list(samples), mode="loss")
         except LastTapReached:
             pass
-        except Exception:
+        except Exception as error:
             # The first forward goes on past the last tap, into code that is never run again and
             # may fail there for reasons that do not matter (losses over other classes).
-            if self._knows_last_tap or not self._recorder.reached_all():
+            lacking = self._recorder.unreached()
+            if self._knows_last_tap or lacking:
                 self._recorder.abandon()
+                if isinstance(error, _OF_OTHER_CODE) and lacking:
+                    raise UserError(self._ended(lacking[0], error)) from None
                 raise
         self._knows_last_tap = True
         return self._recorder.finish()
+
+    def _ended(self, tap: Tap, error: Exception) -> str:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return (
+            f"teacher tap {tap.text!r} was never reached: the frozen {type(self.model).__name__} "
+            f"ended before it ({text}); tap a module that comes earlier, such as 'neck'"
+        )
+
+
+# What a detector raises that lacks something of a batch, or of training, as the losses of DETRs do
+_OF_OTHER_CODE = (TypeError, AttributeError, LookupError, ValueError, AssertionError)
 
 
 def freeze(model: nn.Module) -> None:

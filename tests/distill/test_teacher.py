@@ -114,6 +114,20 @@ def test_a_teachers_head_answers_as_it_does_in_training():
     assert [name for name, module in model.named_modules() if module.training] == ["bbox_head"]
 
 
+def test_a_forward_that_ends_before_a_tap_says_with_what():
+    class EndsEarly(OneHead):
+        def forward(self, inputs, samples, mode):
+            self.loss(inputs, inputs)
+
+    teacher = Teacher(EndsEarly(FCOS), [Tap.parse("bbox_head[1]")])
+    with pytest.raises(UserError) as refused:
+        teacher.features(torch.rand(1, 4, 8, 8), [])
+    assert str(refused.value).startswith(
+        "teacher tap 'bbox_head[1]' was never reached: the frozen EndsEarly ended before it "
+        "(TypeError: 'NoneType' object is not subscriptable); tap a module"
+    )
+
+
 def test_a_detector_whose_eval_returns_nothing_can_teach(tmp_path):
     """As mmdet's LD and LAD, which hide a teacher of their own from train()."""
 
