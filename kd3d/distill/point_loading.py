@@ -76,9 +76,12 @@ def pipelines(node: Any) -> Iterator[Sequence[Step]]:  # Any: nested config valu
             yield from pipelines(value)
 
 
-def flat_steps(steps: Sequence[Step]) -> Iterator[Step]:
+def flat_steps(steps: Sequence[Step | Sequence[Step]]) -> Iterator[Step]:
     """The transforms of a pipeline, those inside of wrappers included."""
     for step in steps:
+        if not isinstance(step, Mapping):  # one of the pipelines that RandomChoice chooses from
+            yield from flat_steps(step)
+            continue
         yield step
         if isinstance(step.get("transforms"), list | tuple):
             yield from flat_steps(step["transforms"])

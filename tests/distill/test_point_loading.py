@@ -53,6 +53,8 @@ def test_a_filter_narrower_than_the_teachers_range_is_noted():
 def test_a_filter_inside_a_wrapper_is_found():
     wrapped = {"type": "ReplayedAugmentation", "transforms": [NARROW]}
     assert len(check(config(FIVE, wrapped), config(FIVE))) == 1
+    one_of_two = {"type": "RandomChoice", "transforms": [[], [NARROW]]}  # as DETR's resizing
+    assert len(check(config(FIVE, one_of_two), config(FIVE))) == 1
 
 
 def test_another_number_of_sweeps_is_noted():
