@@ -55,6 +55,11 @@ def dense_prediction(head: nn.Module, outputs: Sequence[Levels]) -> DensePredict
     return DensePrediction(logits, boxes, objectness, softmax)
 
 
+def is_decodable(head: nn.Module) -> bool:
+    """Whether ``dense_prediction`` knows the head's decoding."""
+    return mmdet_family(head) in _DECODERS
+
+
 def mmdet_family(module: nn.Module) -> str:
     """Name of the nearest class that mmdet itself defines: users subclass, mmdet redefines."""
     for base in type(module).__mro__:

@@ -10,7 +10,7 @@ from kd3d.export.detections.final_boxes import PostProcessing
 from kd3d.export.networks.dense_network import DenseNetwork
 from kd3d.export.networks.transformer_network import TransformerNetwork
 from kd3d.export.networks.two_stage_network import TwoStageNetwork
-from kd3d.heads.dense import mmdet_family
+from kd3d.heads.dense import is_decodable, mmdet_family
 
 INPUT_NAME = "images"
 SUPPORTED = (
@@ -109,13 +109,15 @@ def deployable(detector: nn.Module, *, image_size: tuple[int, int] | None = None
 def _network(detector: nn.Module, image_size: tuple[int, int] | None) -> Network:
     from mmdet.models import SingleStageDetector, TwoStageDetector
 
-    if isinstance(detector, SingleStageDetector) and hasattr(detector, "bbox_head"):
+    head = getattr(detector, "bbox_head", None)
+    if isinstance(detector, SingleStageDetector) and head is not None and is_decodable(head):
         return DenseNetwork(detector)
     if isinstance(detector, TwoStageDetector) and hasattr(detector, "roi_head"):
         return TwoStageNetwork(detector, image_size)
     if mmdet_family(detector) == "DETR":
         return TransformerNetwork(detector, image_size)
+    with_head = "" if head is None else f" with a {type(head).__name__}"
     raise UserError(
-        f"cannot export {type(detector).__name__}; supported are {SUPPORTED}. "
+        f"cannot export {type(detector).__name__}{with_head}; supported are {SUPPORTED}. "
         "Others work with everything else: training, test, report"
     )

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmdet.models import DABDETR, CascadeRCNN
+from mmdet.models import DABDETR, TOOD, CascadeRCNN, TOODHead
 from torch import nn
 
 from kd3d.errors import UserError
@@ -51,4 +51,15 @@ def test_other_detectors_are_refused_with_what_is_supported(kind):
     detector = kind.__new__(kind)
     nn.Module.__init__(detector)
     with pytest.raises(UserError, match=r"cannot export .*supported are .*RetinaHead.*DETR"):
+        deployable(detector)
+
+
+def test_a_head_that_cannot_be_decoded_is_refused_before_anything_runs():
+    detector, head = TOOD.__new__(TOOD), TOODHead.__new__(TOODHead)
+    nn.Module.__init__(detector)
+    nn.Module.__init__(head)
+    detector.bbox_head = head
+    with pytest.raises(
+        UserError, match="cannot export TOOD with a TOODHead; supported are single-"
+    ):
         deployable(detector)
