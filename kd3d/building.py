@@ -37,7 +37,7 @@ def building(source: str | Path) -> Iterator[None]:
             raise
         raise UserError(f"config {source}: {lacking}") from None
     except (ImportError, OSError, RuntimeError) as error:
-        lacking = _without_weights(error) or _without_file(error)
+        lacking = _without_weights(error) or _without_file(error) or _without_package(error)
         if lacking is None:
             raise
         raise UserError(f"config {source}: {lacking}") from None
@@ -119,6 +119,12 @@ def _without_file(error: Exception) -> str | None:
     ]
     change = " or ".join(keys) or "the path in the config"
     return f"{text.rstrip('.')}; make the data set or link it there, or change {change}"
+
+
+def _without_package(error: Exception) -> str | None:
+    """What classes of mmdet say of an optional package, by an ImportError or a RuntimeError."""
+    absent = isinstance(error, ImportError) or "not installed" in str(error)
+    return _not_built(error) if absent else None
 
 
 def _without_optimizer(error: Exception) -> str | None:

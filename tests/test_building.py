@@ -57,6 +57,19 @@ def test_a_data_set_that_is_not_there():
     assert refusal({"type": "Frames"}) == f"hidden.pkl: {hint} the path in the config"
 
 
+@OURS.register_module()
+class Panoptic:
+    def __init__(self, error):
+        raise error("panopticapi is not installed, please install it by: pip install panopticapi")
+
+
+@pytest.mark.parametrize("error", [ImportError, RuntimeError])  # mmdet has both
+def test_a_package_that_is_not_installed(error):
+    assert refusal({"type": "Panoptic", "error": error}).startswith(
+        "Panoptic cannot be built: panopticapi is not installed, please install it by: pip install"
+    )
+
+
 class Pictures:
     def __len__(self):
         return 1
