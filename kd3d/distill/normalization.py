@@ -41,7 +41,9 @@ class Normalization:
         if not isinstance(preprocessor, ImgDataPreprocessor):
             raise UserError(
                 f"{owner}: data_preprocessor {type(preprocessor).__name__} is not an image "
-                "preprocessor of MMEngine; teacher and student need the same one"
+                "preprocessor of MMEngine, such as DetDataPreprocessor, so its images cannot be "
+                "brought to the other's normalisation; distil the detector in a config of its own, "
+                "outside of semi-supervised training or tracking"
             )
         normalizes = preprocessor._enable_normalize
         return cls(

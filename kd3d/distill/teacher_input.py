@@ -79,6 +79,11 @@ class TeacherInput:
             made["voxels"] = self._voxels(inputs, samples)
         if "imgs" in inputs:
             made["imgs"] = self._images(inputs["imgs"], samples)
+        if not made:
+            raise UserError(
+                f"the student's batch holds {sorted(inputs)}, expected images, or 'points' and "
+                "'imgs'; distil a detector of single frames, before it is trained to track"
+            )
         return made
 
     def _images(self, images: Tensor, samples: Sequence[Any]) -> Tensor:

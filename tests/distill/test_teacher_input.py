@@ -167,6 +167,14 @@ def test_what_a_teacher_notes_of_its_voxels_is_not_read_by_the_student(monkeypat
     assert [sample.keys() for sample in samples] == [[], []]
 
 
+def test_a_batch_of_clips_is_refused():
+    """As mmdet's trackers have it: (B, T, C, H, W) of a key frame and its reference."""
+    student = toys3d.built(toys.retinanet(), scope="mmdet")
+    maker = TeacherInput(student.data_preprocessor, student.data_preprocessor)
+    with pytest.raises(UserError, match=r"the student's batch holds \['img'\], expected images"):
+        maker({"img": torch.zeros(1, 2, 3, 4, 4)}, [])
+
+
 def test_a_lidar_teacher_of_an_image_student_is_refused():
     student, teacher = (
         toys3d.built(toys.retinanet(), scope="mmdet"),
