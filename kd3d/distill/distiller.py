@@ -119,11 +119,15 @@ class Distiller:
             added[ADDED_BOXES] = here + losses.get(ADDED_BOXES, torch.tensor(0.0))
         return {**losses, **added}
 
-    def run_once(self, batch: dict[str, Any]) -> tuple[Losses, dict[Tap, Any], dict[Tap, Any]]:
+    def run_once(
+        self, batch: dict[str, Any], *, for_shapes: bool = False
+    ) -> tuple[Losses, dict[Tap, Any], dict[Tap, Any]]:
         """One forward of both models outside of training, whatever the weights are.
 
         Args:
             batch: ``inputs`` and ``data_samples``.
+            for_shapes: the student's losses may fail, as they can before its weights are
+                initialised (proposals of Sparse R-CNN, level embeddings of Deformable DETR).
 
         Returns:
             The student's own losses, what its taps read, and what the teacher's taps read.
@@ -135,8 +139,14 @@ class Distiller:
         taught = self.teacher.features(batch["inputs"], batch["data_samples"])
         self._recorder.start()
         samples = self.with_labels(batch["data_samples"], taught)
-        with LabelledFrames(self.student):
-            losses = self.student(batch["inputs"], samples, mode="loss")
+        losses: Losses = {}
+        try:
+            with LabelledFrames(self.student):
+                losses = self.student(batch["inputs"], samples, mode="loss")
+        except Exception:
+            if not for_shapes or self._recorder.unreached():
+                self._recorder.abandon()
+                raise
         return losses, self._recorder.finish(), taught
 
     def pair_losses(

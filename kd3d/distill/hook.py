@@ -309,7 +309,7 @@ class DistillHook(Hook):
         """One dry forward of both models shows the shapes that connectors have to join."""
         batch = training_batch(runner, student)
         with recorded_copy(self.distiller) as twin, torch.no_grad():
-            _, student_values, teacher_values = twin.run_once(batch)
+            _, student_values, teacher_values = twin.run_once(batch, for_shapes=True)
         for pair, config in zip(self.distiller.pairs, self._pair_configs, strict=True):
             pair.build_connectors(
                 config.get("connector", "auto"),

@@ -506,6 +506,31 @@ def test_modules_of_a_teacher_whose_loss_fails_are_listed(tmp_path, monkeypatch)
     assert "neck" in {out.name for out in found["teacher of distill"]}
 
 
+def test_connectors_are_built_before_the_students_weights_are_initialised(tmp_path, teacher):
+    """Sparse R-CNN's proposals are random until then, which its losses may not survive."""
+    from mmdet.models import RetinaNet
+
+    class Initialised(RetinaNet):
+        ready = False
+
+        def init_weights(self):
+            super().init_weights()
+            self.ready = True
+
+        def loss(self, images, samples):
+            losses = super().loss(images, samples)
+            if not self.ready:
+                raise RuntimeError("ROIs in ROIAlign cannot have non-negative size!")
+            return losses
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS.module_dict, "Initialised", Initialised)
+        student = {**toys.retinanet(), "type": "Initialised"}
+        hook = toys.distill_hook(teacher, [toys.neck_pair()])
+        found = inspect_pairs(toys.training(tmp_path, student, hooks=[hook]))
+    assert found["distill"].pairs[0].connector.startswith("Conv1x1(")
+
+
 def test_inspecting_a_config_without_the_hook_says_so(tmp_path):
     with pytest.raises(UserError, match="no DistillHook"):
         inspect_pairs(toys.training(tmp_path, toys.retinanet()))
