@@ -82,9 +82,12 @@ def test_by_its_upper_end_a_student_is_within_sooner_or_not_at_all(tmp_path):
 
 
 def test_parameters_are_kept_too(tmp_path):
-    ranked = search(tmp_path, parameters_m=4, trials=20).ranked
-    assert all(found.cost.parameters_m <= 4 for found in ranked)
-    assert ranked[0].choice == {"width": 2, "depth": 3}
+    """Which students a search of few trials looks at depends on the processor, too."""
+    found = search(tmp_path, parameters_m=4, trials=20)
+    within = [one for one in found.candidates if one.cost.parameters_m <= 4]
+    assert 1 < len(within) < len(found.candidates)
+    assert {str(one.choice) for one in found.ranked} == {str(one.choice) for one in within}
+    assert found.ranked[0].cost.gmacs == max(one.cost.gmacs for one in within)
 
 
 def test_the_smallest_and_the_configs_own_come_first(tmp_path):
