@@ -55,6 +55,29 @@ def test_cuda_is_opened_without_tf32_where_that_can_be_said_but_for_latencies(
     assert opened == [(both[0], options), both[1], (both[0], {}), both[1]]
 
 
+def test_sums_of_int8_products_do_not_saturate(tmp_path):
+    """On processors without VNNI, ONNX Runtime adds pairs of products in 16 bits by default."""
+    node, arrays = helper.make_node, {"w": np.full((64, 4), 127, np.int8), "zero": np.int8(0)}
+    largest = 64 * 127 * 127
+    arrays.update(one=np.float32(1), scale=np.float32(largest / 127))
+    nodes = [
+        node("QuantizeLinear", ["x", "one", "zero"], ["x8"]),
+        node("DequantizeLinear", ["x8", "one", "zero"], ["xf"]),
+        node("DequantizeLinear", ["w", "one", "zero"], ["wf"]),
+        node("MatMul", ["xf", "wf"], ["p"]),
+        node("QuantizeLinear", ["p", "scale", "zero"], ["p8"]),
+        node("DequantizeLinear", ["p8", "scale", "zero"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(*v) for v in (("x", 1, [1, 64]), ("y", 1, [1, 4])))
+    weights = [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in arrays.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "int8.onnx")
+    with OnnxRuntimeBackend(tmp_path / "int8.onnx", threads=1) as backend:
+        outputs = backend.infer({"x": np.full((1, 64), 127, np.float32)})
+    np.testing.assert_allclose(outputs["y"], largest, rtol=1e-6)
+
+
 def test_missing_and_broken_files_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="no ONNX file"):
         OnnxRuntimeBackend(tmp_path / "absent.onnx")
