@@ -33,8 +33,9 @@ class OnnxRuntimeBackend:
         path: the ONNX file.
         threads: inside one operator; None leaves the choice to ONNX Runtime.
         exact: for comparisons, float32 is computed without TF32 (ONNX Runtime before 1.18 cannot
-            leave it out), and sums of int8 products do not saturate on processors without VNNI.
-            A latency is that of its own choice, as users run it.
+            leave it out), and between the Q/DQ of an INT8 file as the file says, in float: its
+            int8 kernels saturate on processors without VNNI, as no TensorRT engine does. A
+            latency is that of its own choice, as users run it.
 
     Raises:
         UserError: if the file is missing or ONNX Runtime cannot load it.
@@ -83,8 +84,8 @@ class OnnxRuntimeBackend:
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
             options.inter_op_num_threads = 1
-        if self.exact:  # else sums of int8 products saturate at 16 bits without AVX-512 VNNI
-            options.add_session_config_entry("session.x64quantprecision", "1")
+        if self.exact:  # else sums of int8 products saturate at 16 bits on x86 without VNNI
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])

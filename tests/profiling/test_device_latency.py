@@ -17,11 +17,11 @@ class FakeRun:
     def timed(self, copies=True):
         if not copies:
             self.now_ns += 3_000_000
-            return DeviceTimes(0.0, 2.0, 0.0, 0.1, 3.0)
+            return DeviceTimes(0.0, 2.0, 0.0, 0.1)
         self.now_ns += 5_000_000
         self.with_copies += 1
         device_ms = 9.0 if self.with_copies <= 20 else 2.0 + 2 * (self.with_copies % 2)
-        return DeviceTimes(1.0, device_ms, 0.5, 0.2, 5.0)
+        return DeviceTimes(1.0, device_ms, 0.5, 0.2)
 
 
 class FakeBackend:
