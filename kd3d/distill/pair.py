@@ -288,9 +288,10 @@ class Pair:
         if isinstance(levels, list | tuple) and all(isinstance(level, Tensor) for level in levels):
             return list(levels)
         tap = self.student if owner == "student" else self.teacher
+        first = next(iter(value), 0) if isinstance(value, dict) else 0
         raise UserError(
             f"pair {self.name!r}: {owner} tap {tap.text!r} gives {describe(value)}; expected a "
-            f"tensor or a list of tensors, so add an index, such as {tap.text}[0]"
+            f"tensor or a list of tensors, so add an index, such as {tap.text}[{first}]"
         )
 
     def _connector(

@@ -1,5 +1,7 @@
 """A pair by itself: what it hands to its loss, of maps and of frames."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -348,3 +350,14 @@ def test_a_loss_of_others_is_refused(kind):
     config = {"name": "bev", "student": "neck", "teacher": "neck", "loss": {"type": kind}}
     with pytest.raises(UserError, match="pair 'bev': loss: no type"):
         pair_from_config(config)
+
+
+def test_a_tap_on_several_outputs_is_told_an_index_that_it_has():
+    """As of a GridHead, which gives {fused, unfused}, and of a dense head, which gives a tuple."""
+    maps = torch.zeros(2, 9, 28, 28)
+    for output, expected in (
+        ({"fused": maps, "unfused": maps}, "such as neck[fused]"),
+        (([maps], [maps]), "such as neck[0]"),
+    ):
+        with pytest.raises(UserError, match=re.escape(expected)):
+            compared({"type": "FeatureL2"}, output, output)
