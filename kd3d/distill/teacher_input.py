@@ -60,6 +60,11 @@ class TeacherInput:
         if isinstance(inputs, Tensor):
             images = self._images(inputs, samples)
             return {"imgs": images} if _is_mmdet3d(self._teacher) else images
+        if not inputs.keys() & {"points", "imgs"}:
+            raise UserError(
+                f"the student's batch holds {sorted(inputs)}, expected images, or 'points' and "
+                "'imgs'; distil a detector of single frames, before it is trained to track"
+            )
         if "imgs" not in inputs and _reads_images(self._teacher):
             raise UserError(
                 f"the teacher reads images, the student's batch has {sorted(inputs)}; load images "
@@ -79,11 +84,6 @@ class TeacherInput:
             made["voxels"] = self._voxels(inputs, samples)
         if "imgs" in inputs:
             made["imgs"] = self._images(inputs["imgs"], samples)
-        if not made:
-            raise UserError(
-                f"the student's batch holds {sorted(inputs)}, expected images, or 'points' and "
-                "'imgs'; distil a detector of single frames, before it is trained to track"
-            )
         return made
 
     def _images(self, images: Tensor, samples: Sequence[Any]) -> Tensor:
