@@ -55,14 +55,16 @@ class ResumedRandomness:
                 self._state = random_state.capture()
         else:
             # MMEngine replays the loader next, which brings NumPy's and Python's generators to
-            # where they were; torch's belongs to the model and follows in before_train_iter.
+            # where they were; torch's follows before the batch after those.
             with random_state.preserved():
                 random_state.restore_torch(generators)
                 self._replay_validation(runner)
-                self._state = random_state.capture()
+                state = random_state.capture()
+            loop = runner.train_loop
+            loop.dataloader_iterator = _ReplayedBatches(loop, state)
 
     def before_train_iter(self) -> None:
-        """First iteration after a resume: torch's generators go back."""
+        """First iteration with persistent workers: torch's generators go back."""
         if self._state is not None:
             random_state.restore_torch(self._state)
             self._state = None
@@ -108,3 +110,29 @@ class ResumedRandomness:
                 "persistent workers draw their augmentations anew after a resume; set "
                 "persistent_workers=False to resume bit for bit"
             )
+
+
+class _ReplayedBatches:
+    """In the place of a loop's batches until those of before the checkpoint have been drawn.
+
+    A transform may draw from torch's generator, as the model does (PointShuffle without workers),
+    so that it has to be where it was before the next batch is drawn.
+
+    Args:
+        loop: an ``IterBasedTrainLoop``, which gets its own batches back.
+        state: of torch's generators when the checkpoint was written.
+    """
+
+    def __init__(self, loop: Any, state: random_state.State) -> None:
+        self._loop, self._state = loop, state
+        self._batches, self._left = loop.dataloader_iterator, loop.iter
+
+    def __iter__(self) -> "_ReplayedBatches":
+        return self
+
+    def __next__(self) -> Any:  # Any: a batch as the loader collates it
+        if self._left == 0:
+            random_state.restore_torch(self._state)
+            self._loop.dataloader_iterator = self._batches
+        self._left -= 1
+        return next(self._batches)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import toys
+from mmcv.transforms import TRANSFORMS, BaseTransform
 from mmengine.runner import Runner
 
 import kd3d.distill  # noqa: F401  (registers the hook)
@@ -99,6 +100,28 @@ def test_iteration_based_at_any_iteration(tmp_path, stop_after):
     whole = run(config(tmp_path / "whole", **ITERATIONS))
     run(config(tmp_path / "parts", **ITERATIONS), stop_after=stop_after)
     resumed = run(config(tmp_path / "parts", **ITERATIONS, resume=True))
+    assert_equal(everything(whole), everything(resumed))
+
+
+@TRANSFORMS.register_module()
+class TorchNoise(BaseTransform):
+    """Draws from torch's generator, as mmdet3d's PointShuffle does."""
+
+    def transform(self, results):
+        noise = torch.randint(0, 50, (*results["img"].shape[:2], 1), dtype=torch.uint8)
+        results["img"] = results["img"] // 2 + noise.numpy()
+        return results
+
+
+def test_transforms_that_draw_from_torchs_generator(tmp_path):
+    def noisy(folder, **changes):
+        made = config(tmp_path / folder, **ITERATIONS, **changes)
+        made.train_dataloader.dataset.pipeline.insert(1, {"type": "TorchNoise"})
+        return made
+
+    whole = run(noisy("whole"))
+    run(noisy("parts"), stop_after=3)
+    resumed = run(noisy("parts", resume=True))
     assert_equal(everything(whole), everything(resumed))
 
 
