@@ -71,6 +71,8 @@ class OnnxModel:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             options.log_severity_level = 3
+            # as an engine, which does not saturate, and as OnnxRuntimeBackend
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
             self._session = onnxruntime.InferenceSession(
                 self._content, options, providers=["CPUExecutionProvider"]
             )
