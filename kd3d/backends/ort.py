@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kd3d.backends.base import Array, Feeds, TensorSpec, check_feeds
+from kd3d.backends.openmp import openmp_threads
 from kd3d.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class OnnxRuntimeBackend:
 
     Args:
         path: the ONNX file.
-        threads: inside one operator; None leaves the choice to ONNX Runtime.
+        threads: inside one operator. None: what OMP_NUM_THREADS says, as PyTorch reads it, for
+            comparisons; else ONNX Runtime's own choice.
         exact: for comparisons, float32 is computed without TF32 (ONNX Runtime before 1.18 cannot
             leave it out), and between the Q/DQ of an INT8 file as the file says, in float: its
             int8 kernels saturate on processors without VNNI, as no TensorRT engine does. A
@@ -47,7 +49,7 @@ class OnnxRuntimeBackend:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"no ONNX file at {self.path}")
-        self._threads = threads
+        self._threads = openmp_threads() if threads is None and exact else threads
         self.exact = exact
         self._session: Any = self._open()  # Any: onnxruntime is untyped
         on_cuda = "CUDAExecutionProvider" in self._session.get_providers()

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import kd3d
+from kd3d.backends.openmp import openmp_threads
 from kd3d.profiling.board import board_settings, package_version
 from kd3d.profiling.system import System
 
@@ -81,8 +82,7 @@ def _threads(cores: int) -> int:
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() else cores
+    return openmp_threads() or cores
 
 
 def _memory_bytes() -> int:

@@ -55,6 +55,24 @@ def test_cuda_is_opened_without_tf32_where_that_can_be_said_but_for_latencies(
     assert opened == [(both[0], options), both[1], (both[0], {}), both[1]]
 
 
+@pytest.mark.parametrize(
+    ("given", "exact", "used"), [(None, True, 3), (2, True, 2), (None, False, 0)]
+)
+def test_comparisons_use_the_threads_of_openmp(doubling, monkeypatch, given, exact, used):
+    """A latency is of ONNX Runtime's own choice (0) where nobody asks for a number."""
+    opened = []
+
+    def session(path, settings, providers):
+        opened.append(settings.intra_op_num_threads)
+        return onnxruntime_session(path, settings, providers=providers)
+
+    onnxruntime_session = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    OnnxRuntimeBackend(doubling, threads=given, exact=exact)
+    assert opened == [used]
+
+
 def test_sums_of_int8_products_do_not_saturate(tmp_path):
     """On processors without VNNI, ONNX Runtime adds pairs of products in 16 bits by default."""
     node, arrays = helper.make_node, {"w": np.full((64, 4), 127, np.int8), "zero": np.int8(0)}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kd3d.backends.base import Array, Feeds
+from kd3d.backends.openmp import openmp_threads
 from kd3d.export.graphs.graph_parts import Graph, rename
 
 # (node, one of its tensors, whether it reads it) -> name of a switch, and the nodes whose last
@@ -155,6 +156,7 @@ def _session(model: Any) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = openmp_threads() or 0  # 0: its own choice
     # many short runs: threads that wait busily would take the time of others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # only what keeps the arithmetic as written: a folded rounding could not be switched
