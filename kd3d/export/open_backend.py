@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kd3d.backends.base import Backend
+from kd3d.backends.base import Array, Backend, Feeds
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.open_bundle import BUNDLE_BACKENDS, open_bundle
 from kd3d.backends.pytorch import PytorchBackend
@@ -73,6 +73,32 @@ def open_backend(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     module = load_module(folder, manifest)
     return backend_from_module(module, manifest, device=device, exact=exact)
+
+
+class LateBackend:
+    """Opened by its first inputs: EMAHook copies a model before that, and no session can be.
+
+    Its arguments are those of ``open_backend``, the host as ``host_as_config`` gives it.
+    """
+
+    def __init__(
+        self, folder: str | Path, name: str, *, precision: str, host: Mapping[str, Any] | None
+    ) -> None:
+        place = host_from_config(host)
+        self._open = partial(open_backend, folder, name, precision=precision, **place)
+        self._backend: Backend | None = None
+
+    def infer(self, feeds: Feeds) -> dict[str, Array]:
+        """See ``Backend``."""
+        if self._backend is None:
+            self._backend = self._open().__enter__()
+        return self._backend.infer(feeds)
+
+    def close(self) -> None:
+        """Releases what the backend holds."""
+        if self._backend is not None:
+            self._backend.__exit__(None, None, None)
+            self._backend = None
 
 
 def host_as_config(host: Host | None) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from kd3d.backends.base import Backend
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.ssh import Host
-from kd3d.errors import UserError
 from kd3d.export.detections.backend_pillar_detector import BackendPillarDetector
 from kd3d.export.detections.final_boxes import Detections, final_boxes
 from kd3d.export.manifest import Manifest
-from kd3d.export.open_backend import BACKENDS, host_as_config, host_from_config, open_backend
+from kd3d.export.open_backend import LateBackend, host_as_config
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 from kd3d.export.preprocessing import pad_to_size
 from kd3d.registry import MODELS
@@ -38,8 +35,7 @@ class BackendDetector(BaseModel):
     detected too, but clipped or masked as if they had that size, and a warning says so.
 
     Args:
-        export_dir: written by tools/export.py. Opened by the first batch, released by ``close``:
-            EMAHook copies the model before that, and a session cannot be copied.
+        export_dir: written by tools/export.py. Opened by the first batch, released by ``close``.
         backend: "onnxruntime", "tensorrt" or "pytorch".
         precision: "fp32", "fp16" or "int8", if the folder has it.
         data_preprocessor: the original detector's, built or as a config.
@@ -57,16 +53,12 @@ class BackendDetector(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self._manifest = Manifest.read(export_dir)
-        place = host_from_config(host)
-        self._open = partial(open_backend, export_dir, backend, precision=precision, **place)
-        self._backend: Backend | None = None
+        self._backend = LateBackend(export_dir, backend, precision=precision, host=host)
         self._warned = False
 
     def close(self) -> None:
         """Releases what the backend holds."""
-        if self._backend is not None:
-            self._backend.__exit__(None, None, None)
-            self._backend = None
+        self._backend.close()
 
     def forward(
         self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "predict"
@@ -93,8 +85,6 @@ class BackendDetector(BaseModel):
 
     def _infer(self, images: Tensor) -> dict[str, Tensor]:
         """Runs in batches of the exported size; the last one is filled up with its last image."""
-        if self._backend is None:
-            self._backend = self._open().__enter__()
         step = self._manifest.batch or len(images)
         parts: list[dict[str, np.ndarray[Any, Any]]] = []
         for batch in torch.split(images, step):
@@ -153,10 +143,8 @@ def backend_detector(
         host: a vehicle that runs the backend.
 
     Raises:
-        UserError: for an unknown backend, a folder that is no export, or lacks the precision.
+        UserError: for a folder that is no export, or lacks the precision.
     """
-    if backend_name not in BACKENDS:
-        raise UserError(f"unknown backend '{backend_name}'; expected one of {', '.join(BACKENDS)}")
     pillars = isinstance(read_manifest(export_dir), PillarManifest)
     Bundle.read(export_dir).model_path(precision)
     processor = dict(cfg.model.get("data_preprocessor") or {"type": "DetDataPreprocessor"})

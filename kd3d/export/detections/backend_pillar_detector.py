@@ -1,7 +1,6 @@
 """An exported pillar detector in the place of the original, for MMEngine's test loop."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from kd3d.backends.base import Array, Backend
 from kd3d.errors import UserError
 from kd3d.export.detections.final_boxes3d import Boxes3D
-from kd3d.export.open_backend import host_from_config, open_backend
+from kd3d.export.open_backend import LateBackend
 from kd3d.export.pillar_manifest import PillarManifest, read_manifest
 from kd3d.export.voxelization import network_feeds
 from kd3d.registry import MODELS
@@ -28,8 +26,7 @@ class BackendPillarDetector(BaseModel):
     ``final_boxes3d.py``.
 
     Args:
-        export_dir: written by tools/export.py. Opened by the first batch, released by ``close``:
-            EMAHook copies the model before that, and a session cannot be copied.
+        export_dir: written by tools/export.py. Opened by the first batch, released by ``close``.
         backend: "onnxruntime", "tensorrt" or "pytorch".
         precision: "fp32", "fp16" or "int8", if the folder has it.
         data_preprocessor: collates the points, without voxelisation; built or as a config.
@@ -50,15 +47,11 @@ class BackendPillarDetector(BaseModel):
         if not isinstance(manifest, PillarManifest):
             raise UserError(f"{export_dir} holds a detector of images, the config reads points")
         self._manifest = manifest
-        place = host_from_config(host)
-        self._open = partial(open_backend, export_dir, backend, precision=precision, **place)
-        self._backend: Backend | None = None
+        self._backend = LateBackend(export_dir, backend, precision=precision, host=host)
 
     def close(self) -> None:
         """Releases what the backend holds."""
-        if self._backend is not None:
-            self._backend.__exit__(None, None, None)
-            self._backend = None
+        self._backend.close()
 
     def forward(
         self,
@@ -79,19 +72,14 @@ class BackendPillarDetector(BaseModel):
         step = self._manifest.batch
         for start in range(0, len(clouds), step):
             samples = data_samples[start : start + step]
-            outputs = self._infer(clouds[start : start + step])
+            feeds = network_feeds(clouds[start : start + step], self._manifest.voxelization)
+            outputs = self._backend.infer(feeds)  # a last, smaller batch has its first frames
             for index, sample in enumerate(samples):
                 found = {name: array[index] for name, array in outputs.items()}
                 boxes = self._manifest.postprocessing(found, self._manifest.groups)
                 sample.pred_instances_3d = _instances(boxes, sample.metainfo)
                 sample.pred_instances = InstanceData()
         return data_samples
-
-    def _infer(self, clouds: list[Array]) -> dict[str, Array]:
-        """One run; the frames of a last, smaller batch are the first ones."""
-        if self._backend is None:
-            self._backend = self._open().__enter__()
-        return self._backend.infer(network_feeds(clouds, self._manifest.voxelization))
 
 
 def _instances(found: Boxes3D, meta: dict[str, Any]) -> InstanceData:
