@@ -17,9 +17,9 @@ from kd3d.evaluation.nuscenes import (
 )
 from kd3d.evaluation.nuscenes.official import comparison_table, official_comparison
 from kd3d.evaluation.nuscenes.origin import origin_of
-from kd3d.evaluation.nuscenes.record import RECORD, write_results_record
+from kd3d.evaluation.nuscenes.record import write_results_record
 from kd3d.files import free_path
-from kd3d.report.record import ROLES
+from kd3d.report.record import ACCURACY_FILE, ROLES
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +45,7 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         if args.out:
-            free_path(Path(args.out) / RECORD, force=args.force)
+            free_path(Path(args.out) / ACCURACY_FILE, force=args.force)
         protocol = protocol_of(args.config)
         truth = load_ground_truth(args.dataroot, args.version, args.split)
         found = read_results(args.results, truth, split=args.split, protocol=protocol)

@@ -14,7 +14,7 @@ from kd3d.distill.quantized_layers import QuantizedLayers
 from kd3d.errors import UserError
 from kd3d.registry import HOOKS
 
-STATE = "quantization"  # beside the weights in a checkpoint
+QUANTIZATION = "quantization"  # key beside the weights in a checkpoint
 
 
 @HOOKS.register_module()
@@ -79,7 +79,7 @@ class QuantizationAwareHook(Hook):
         """Takes the limits back on resume."""
         if self._layers is None or not runner._resume:
             return
-        state = checkpoint.get(STATE)
+        state = checkpoint.get(QUANTIZATION)
         if state is None or state["keep_float"] != list(self.keep_float):
             found = "none" if state is None else f"one with keep_float={state['keep_float']}"
             raise UserError(
@@ -93,7 +93,7 @@ class QuantizationAwareHook(Hook):
         """Writes the limits beside the student's own weights."""
         if self._layers is not None:
             limits = {name: value.cpu() for name, value in self._layers.limits.items()}
-            checkpoint[STATE] = {"keep_float": list(self.keep_float), "limits": limits}
+            checkpoint[QUANTIZATION] = {"keep_float": list(self.keep_float), "limits": limits}
 
     def before_train(self, runner: Any) -> None:
         """Attaches to the student."""

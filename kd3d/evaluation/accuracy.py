@@ -18,10 +18,10 @@ from kd3d.errors import UserError
 from kd3d.evaluation.coco_metric import CocoRecordMetric
 from kd3d.evaluation.kitti_metric import KittiRecordMetric
 from kd3d.evaluation.nuscenes.metric import NuScenesFastMetric
-from kd3d.evaluation.nuscenes.record import CURVES, RECORD
+from kd3d.evaluation.nuscenes.record import CURVES
 from kd3d.files import sha256_of, write_json
 from kd3d.profiling.environment import environment
-from kd3d.report.record import Record
+from kd3d.report.record import ACCURACY_FILE, Record
 
 RecordMetric = CocoRecordMetric | KittiRecordMetric | NuScenesFastMetric
 
@@ -153,7 +153,7 @@ def write_accuracy_record(
         environment=environment(),
         conditions={**_conditions(runner.cfg, metric), **(conditions or {})},
     )
-    target = Path(work_dir) / RECORD
+    target = Path(work_dir) / ACCURACY_FILE
     record.check(target)  # before anything is written
     if isinstance(metric, NuScenesFastMetric):
         write_json(target.with_name(CURVES), metric.accuracy.curve_points)

@@ -10,9 +10,7 @@ from mmengine.dist import is_main_process
 from kd3d.distill.cache import CACHE_FILL
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.profiling.environment import environment
-from kd3d.report.record import Record
-
-RECORD = "record-training.json"
+from kd3d.report.record import TRAINING_FILE, Record
 
 
 def write_training_record(
@@ -62,7 +60,7 @@ def write_training_record(
             **({} if fill_s is None else {CACHE_FILL: round(float(fill_s), 1)}),
         },
     )
-    return record.write(Path(work_dir) / RECORD)
+    return record.write(Path(work_dir) / TRAINING_FILE)
 
 
 def frames_of(dataset: Any) -> tuple[int, int]:  # Any: untyped libraries

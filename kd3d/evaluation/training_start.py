@@ -10,7 +10,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from kd3d.checkpoints import load_checkpoint, load_weights, unwrapped
 from kd3d.errors import UserError
-from kd3d.evaluation.training import RECORD
+from kd3d.report.record import TRAINING_FILE
 
 
 def check_start(runner: Runner) -> None:
@@ -60,7 +60,8 @@ def _check_rest(runner: Runner, path: str, meta: Mapping[str, Any]) -> None:  # 
     if not last or reached < last:
         return
     folder = Path(runner.work_dir)
-    unrecorded = Path(path).resolve().parent == folder.resolve() and not (folder / RECORD).exists()
+    own = Path(path).resolve().parent == folder.resolve()
+    unrecorded = own and not (folder / TRAINING_FILE).exists()
     if reached == last and unrecorded:  # it was ended between its last checkpoint and its record
         return
     raise UserError(

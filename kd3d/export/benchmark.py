@@ -23,9 +23,7 @@ from kd3d.profiling.bundle_latency import (
 )
 from kd3d.profiling.latency import Clock, Progress
 from kd3d.profiling.remote_latency import measure_on_host
-from kd3d.report.record import Record
-
-EXPORT_RECORD = "record-export.json"
+from kd3d.report.record import EXPORT_FILE, Record
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ def record_of(job: Job, measured: Measured) -> Record:
     """The record of a job; times of layers are written beside it."""
     bundle = Bundle.read(job.folder)
     said: Mapping[str, Any] = bundle.manifest  # Any: JSON
-    path = job.folder / EXPORT_RECORD
+    path = job.folder / EXPORT_FILE
     export = Record.read(path) if path.is_file() else None
     files = {"model": bundle.models[job.precision].file}
     if measured.layers:

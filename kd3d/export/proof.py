@@ -19,8 +19,7 @@ from kd3d.export.networks.deployable import Deployable
 from kd3d.export.networks.pillar_deployable import PillarDeployable
 from kd3d.export.open_backend import backend_from_module
 from kd3d.export.pillar_manifest import PillarManifest
-
-RECORD = "record-export.json"
+from kd3d.report.record import EXPORT_FILE
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def write_export_record(
 
 def export_record_file(precision: str) -> str:
     """Name of what ``write_export_record`` writes."""
-    return RECORD if precision == "fp32" else parity_record_file("onnxruntime", precision)
+    return EXPORT_FILE if precision == "fp32" else parity_record_file("onnxruntime", precision)
 
 
 def worst_part(result: Parity) -> str:

@@ -10,10 +10,11 @@ from kd3d.recipes.crew import Crew, finish
 from kd3d.recipes.execute import all_settings
 from kd3d.recipes.plan import Run
 from kd3d.recipes.progress import RunFolder, Stage
+from kd3d.report.record import EXPORT_FILE
 
 # The twins have the network of the distilled student: timed again, only the noise would differ.
 EXPORTED = ("teacher", "distilled")
-_RECORDS = ("record-export.json", "record-latency-onnxruntime.json")
+_RECORDS = (EXPORT_FILE, "record-latency-onnxruntime.json")
 
 
 def export_roles(

@@ -15,15 +15,8 @@ from kd3d.recipes.children import Command
 from kd3d.recipes.crew import Crew, Machine
 from kd3d.recipes.outlook import Outlook, minutes
 from kd3d.recipes.plan import Pace, Run, complete
-from kd3d.recipes.progress import (
-    ACCURACY,
-    RunFolder,
-    Settings,
-    Stage,
-    settings_of,
-    write_config,
-)
-from kd3d.report.record import Record
+from kd3d.recipes.progress import RunFolder, Settings, Stage, settings_of, write_config
+from kd3d.report.record import ACCURACY_FILE, Record
 
 
 def execute(
@@ -77,7 +70,7 @@ def execute(
         for name, duration_s in crew.wait(outlook.text).items():
             finished.add(name)
             outlook.end(name, duration_s)
-            record = Record.read(folders[name].path / ACCURACY)
+            record = Record.read(folders[name].path / ACCURACY_FILE)
             value = record.metrics.get(record.headline)
             score = f"no {record.headline}" if value is None else f"{record.headline} {value:.1f}"
             crew.say(f"{name}: {score}, took {minutes(duration_s)}")

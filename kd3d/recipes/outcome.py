@@ -6,8 +6,7 @@ from pathlib import Path
 
 from kd3d.evaluation.gap import GapClosed
 from kd3d.recipes.plan import Run
-from kd3d.recipes.progress import ACCURACY
-from kd3d.report.record import Record, find_records
+from kd3d.report.record import ACCURACY_FILE, Record, find_records
 from kd3d.report.summary import Summary, summarize
 
 
@@ -26,7 +25,7 @@ def link_twins(runs: Sequence[Run], work_dir: Path) -> Summary:
     Returns:
         The summary of all records, as the report shows it.
     """
-    paths = {run.name: work_dir / run.name / ACCURACY for run in runs}
+    paths = {run.name: work_dir / run.name / ACCURACY_FILE for run in runs}
     present = [run for run in runs if paths[run.name].is_file()]
     summary = summarize(find_records(work_dir))
     for run in present:

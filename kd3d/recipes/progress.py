@@ -17,11 +17,9 @@ from kd3d.checkpoints import load_checkpoint
 from kd3d.errors import UserError
 from kd3d.files import read_json, sha256_of, write_json
 from kd3d.recipes.plan import Pace, Run
-from kd3d.report.record import Record
+from kd3d.report.record import ACCURACY_FILE, TRAINING_FILE, Record
 
 Settings = dict[str, Any]  # Any: dotted key -> JSON value
-ACCURACY = "record-accuracy.json"
-TRAINING = "record-training.json"
 _SET_FILE = "set.json"  # what kd3d's own data sets say they were made with
 _WEIGHTS = "weights."  # then a file that a training reads; its hash
 _NUMBERED = re.compile(r"(?:iter|epoch)_(\d+)\.pth")
@@ -103,9 +101,9 @@ class RunFolder:
 
     def stage(self) -> Stage:
         """How far the run in the folder has come."""
-        if (self.path / ACCURACY).is_file():
+        if (self.path / ACCURACY_FILE).is_file():
             return Stage.FINISHED
-        if (self.path / TRAINING).is_file():
+        if (self.path / TRAINING_FILE).is_file():
             return Stage.TRAINED
         return Stage.NEW if self.checkpoint() is None else Stage.INTERRUPTED
 
@@ -116,7 +114,7 @@ class RunFolder:
         names, damaged, it is the newest that is whole. Of a finished training, the newest: an
         earlier one would pass for its result.
         """
-        trained = (self.path / TRAINING).is_file()
+        trained = (self.path / TRAINING_FILE).is_file()
         return next((path for path in self._checkpoints() if trained or _is_whole(path)), None)
 
     def _checkpoints(self) -> Iterator[Path]:
@@ -137,7 +135,7 @@ class RunFolder:
         Raises:
             FileNotFoundError: if the training has not finished.
         """
-        metrics = Record.read(self.path / TRAINING).metrics
+        metrics = Record.read(self.path / TRAINING_FILE).metrics
         return Pace(metrics.get("seconds_per_iter"), metrics.get("gradient_scale"))
 
     def settings(self) -> Settings | None:

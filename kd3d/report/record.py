@@ -17,6 +17,10 @@ from kd3d.files import expected_json, write_json
 
 KINDS = ("accuracy", "latency", "training", "export", "parity", "recipe")
 ROLES = ("teacher", "baseline", "control", "distilled", "")
+# names of the files in a run's or an export's folder
+ACCURACY_FILE = "record-accuracy.json"
+TRAINING_FILE = "record-training.json"
+EXPORT_FILE = "record-export.json"
 HEADLINES = ("NDS", "AP")  # what ranks a result, in percent; the first that is there
 
 _TEXT = {"type": "string"}

@@ -7,9 +7,8 @@ from pathlib import Path
 from kd3d.evaluation.nuscenes.result import NuScenesResult
 from kd3d.files import write_json
 from kd3d.profiling.environment import environment
-from kd3d.report.record import Record
+from kd3d.report.record import ACCURACY_FILE, Record
 
-RECORD = "record-accuracy.json"
 CURVES = "curves.json"
 
 
@@ -49,6 +48,6 @@ def write_results_record(
         environment=environment(),
         conditions={"frames": result.frames, "evaluator": f"kd3d, {result.protocol.name}"},
     )
-    record.check(folder / RECORD)  # before anything is written
+    record.check(folder / ACCURACY_FILE)  # before anything is written
     write_json(folder / CURVES, result.curve_points)
-    return record.write(folder / RECORD)
+    return record.write(folder / ACCURACY_FILE)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kd3d.distill.quantization_aware import QUANTIZATION
 from kd3d.errors import UserError
 from kd3d.export.graphs.graph_parts import WEIGHTED, read_graph
 from kd3d.export.int8.quantization_units import quantizable, weight_axis
 
-STATE = "quantization"  # as kd3d.distill.quantization_aware writes it
 _TOLERANCE = 1e-4  # of a weight, relative to the largest of its output channel
 
 Weight = NDArray[np.float32]
@@ -58,7 +58,7 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         UserError: a layer that was trained for INT8 is not in the graph.
     """
-    state = checkpoint.get(STATE)
+    state = checkpoint.get(QUANTIZATION)
     if state is None:
         return {}
     nodes = _nodes(path)
