@@ -11,7 +11,6 @@ _NINE_POINTS = (
     (1, 0), (0, -1), (-1, 0), (0, 1),
     (0, 0),
 )  # fmt: skip
-POINTS_A_BOX = len(_NINE_POINTS)
 
 
 def box_points(boxes: Tensor) -> Tensor:

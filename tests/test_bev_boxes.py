@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kd3d.bev_boxes import POINTS_A_BOX, box_points, inside_boxes
+from kd3d.bev_boxes import box_points, inside_boxes
 
 
 def box(x, y, dx, dy, yaw):
@@ -18,7 +18,7 @@ def test_nine_points_without_a_turn():
         (12.0, 21.0), (12.0, 19.0), (8.0, 19.0), (8.0, 21.0),
         (12.0, 20.0), (10.0, 19.0), (8.0, 20.0), (10.0, 21.0), (10.0, 20.0),
     }  # fmt: skip
-    assert points.shape == (1, POINTS_A_BOX, 2)
+    assert points.shape == (1, 9, 2)
     assert {tuple(point) for point in points[0].tolist()} == expected
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from kd3d.backends.device_run import DeviceRun
 
+_RUNS = 10  # that are averaged, after one that does not count
+
 
 @dataclass(frozen=True)
 class LayerTime:
@@ -29,32 +31,26 @@ class LayerTime:
     precision: str
 
 
-def measure_layers(
-    trt: Any,
-    engine: trt.ICudaEngine,
-    run: DeviceRun,
-    iterations: int,
-) -> list[LayerTime]:
+def measure_layers(trt: Any, engine: trt.ICudaEngine, run: DeviceRun) -> list[LayerTime]:
     """Runs with TensorRT's profiler.
 
     Args:
         trt: the module.
         engine: what runs.
         run: with its inputs loaded; it keeps the profiler, so use it for nothing else.
-        iterations: how many runs to average, after one that does not count.
     """
     times: dict[str, list[float]] = {}
     profiler = _make_profiler(trt, times)
     run.report_layers_to(profiler)
-    for _ in range(1 + iterations):
+    for _ in range(1 + _RUNS):
         run.enqueue()
         run.synchronize()
     found = inspected_layers(trt, engine)
     layers = []
     for name, values in times.items():
         kind, precision = found.get(name, ("", ""))
-        counted = values[len(values) // (1 + iterations) :]
-        layers.append(LayerTime(name, sum(counted) / iterations, kind, precision))
+        counted = values[len(values) // (1 + _RUNS) :]
+        layers.append(LayerTime(name, sum(counted) / _RUNS, kind, precision))
     return layers
 
 

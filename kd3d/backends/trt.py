@@ -104,7 +104,7 @@ class TrtBackend:
             raise
         return run
 
-    def layer_times(self, feeds: Feeds, *, iterations: int = 10) -> list[LayerTime]:
+    def layer_times(self, feeds: Feeds) -> list[LayerTime]:
         """Mean time of each layer of the built engine, in its order.
 
         TensorRT takes them one by one, so their sum is more than the time of a run.
@@ -115,7 +115,7 @@ class TrtBackend:
         with self._new_run() as run:
             run.load(self._tensors.fit(feeds))
             run.host_to_device()
-            return measure_layers(self._trt, self._engine, run, iterations)
+            return measure_layers(self._trt, self._engine, run)
 
     def _new_run(self) -> DeviceRun:
         self._close_run()

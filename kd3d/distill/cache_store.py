@@ -47,9 +47,6 @@ class FeatureStore:
         self._index: BinaryIO | None = None
         self.refresh()
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._places
-
     def __len__(self) -> int:
         return len(self._places)
 

@@ -59,10 +59,6 @@ class Device:
         """Time that work of the CPU takes, that of a Cortex-A78AE at 2 GHz being 1."""
         return 2000.0 / (self.cpu_mhz * self.cpu_per_clock)
 
-    def peak_tops(self, math: str) -> float:
-        """Dense tera operations a second of "int8", "fp16", "tf32" or "fp32"."""
-        return self.operations_per_clock_sm[math] * self.sms * self.gpu_mhz * 1e6 / 1e12
-
     def at(
         self, *, sms: int | None = None, gpu_mhz: float | None = None, emc_mhz: float | None = None
     ) -> "Device":

@@ -8,6 +8,7 @@ from kd3d.evaluation.gap import GapClosed
 from kd3d.recipes.plan import Run
 from kd3d.report.record import ACCURACY_FILE, Record, find_records
 from kd3d.report.summary import Summary, summarize
+from kd3d.report.table import PLUS_MINUS, gap_text
 
 
 def link_twins(runs: Sequence[Run], work_dir: Path) -> Summary:
@@ -75,7 +76,4 @@ def _gap_text(gap: GapClosed) -> str:
 
 
 def _percent(gap: GapClosed) -> str:
-    if gap.mean is None:
-        return "undefined"
-    deviation = "" if gap.std is None else f" +- {100 * gap.std:.0f}"
-    return f"{100 * gap.mean:.0f}{deviation} %"
+    return gap_text(gap).replace(PLUS_MINUS, "+-")  # a terminal may know no more than ASCII

@@ -215,7 +215,7 @@ def test_graph_of_another_shape_is_dropped(model, monkeypatch):
 def test_layer_times_have_the_inspectors_words(version, model, monkeypatch):
     vehicle(monkeypatch, version)
     with TrtBackend(engine_of(model)) as backend:
-        layers = {layer.name: layer for layer in backend.layer_times(feeds(2), iterations=4)}
+        layers = {layer.name: layer for layer in backend.layer_times(feeds(2))}
     assert layers["conv"].kind == "CONVOLUTION"
     assert layers["conv"].ms == pytest.approx(0.5)
     assert "FP32" in layers["conv"].precision

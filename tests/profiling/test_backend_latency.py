@@ -57,7 +57,7 @@ class ToyTrt(TrtBackend):
         self.clock.now_ns += MS
         return {}
 
-    def layer_times(self, feeds, *, iterations=10):
+    def layer_times(self, feeds):
         return [LayerTime("conv", 0.5, "CaskConvolution", "FP16")]
 
 
@@ -166,7 +166,7 @@ def test_throttling_while_layers_are_measured_is_flagged(system, tmp_path, monke
     board = system({counter: "37"})
 
     class Hot(ToyTrt):
-        def layer_times(self, feeds, *, iterations=10):
+        def layer_times(self, feeds):
             board.path(counter).write_text("39")
             return super().layer_times(feeds)
 

@@ -27,12 +27,10 @@ class Label:
     Attributes:
         category: index into ``CATEGORIES``.
         box_px: x1, y1, x2, y2 around its visible pixels, inside the image.
-        visible: visible part of its silhouette, hidden and cut-off parts counted, in (0, 1].
     """
 
     category: int
     box_px: tuple[float, float, float, float]
-    visible: float
 
 
 @dataclass(frozen=True)
@@ -164,12 +162,11 @@ def _labels(
         if item.category < 0:
             continue
         rows, columns = np.nonzero(owner == number)
-        visible = len(rows) / max(area, 1)
-        if visible < MIN_VISIBLE:
+        if len(rows) / max(area, 1) < MIN_VISIBLE:
             continue
         corners = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         x1, y1, x2, y2 = (corners / SUPERSAMPLING).tolist()
         if min(x2 - x1, y2 - y1) < MIN_SIDE_PX or x2 > size[0] or y2 > size[1]:
             continue
-        found.append(Label(item.category, (x1, y1, x2, y2), min(visible, 1.0)))
+        found.append(Label(item.category, (x1, y1, x2, y2)))
     return found

@@ -54,4 +54,3 @@ MATERIAL_INDEX = {material.name: place for place, material in enumerate(MATERIAL
 REFLECTIVITY = np.array([material.reflectivity for material in MATERIALS])
 FILL = np.array([material.fill for material in MATERIALS])
 ROUGHNESS_M = np.array([material.roughness_m for material in MATERIALS])
-RGB = np.array([material.rgb for material in MATERIALS], dtype=np.uint8)

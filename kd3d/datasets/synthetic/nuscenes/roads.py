@@ -146,9 +146,8 @@ def _fill(
     right_m: float,
     left_m: float,
     material: int,
-    beyond_m: float = MARGIN_M,
 ) -> None:
-    edges = [_line(path, right_m, beyond_m), _line(path, left_m, beyond_m)[::-1]]
+    edges = [_line(path, right_m, MARGIN_M), _line(path, left_m, MARGIN_M)[::-1]]
     corners = np.concatenate(edges) / CELL_M - 0.5
     cv2.fillPoly(raster, [np.round(corners * 16).astype(np.int32)], [material], shift=4)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kd3d.datasets.synthetic.nuscenes.kernels import kernel
 
 BOX, CYLINDER, ELLIPSOID, CONE = range(4)
-GROUND, SKY = -1, -2  # what nearest_hit gives in place of a solid's index
+GROUND, SKY = -1, -2  # in place of a solid's index, what a ray meets
 
 Hit = tuple[float, float, float, float]
 NO_HIT = (inf, 0.0, 0.0, 0.0)
@@ -220,34 +220,3 @@ def _hit_cone(ux: float, uy: float, uz: float, vx: float, vy: float, vz: float) 
             if entering:
                 return t, x, y, slope
     return NO_HIT
-
-
-@kernel
-def nearest_hit(
-    kind: NDArray[np.int8],
-    center: NDArray[np.float64],
-    half: NDArray[np.float64],
-    yaw: NDArray[np.float64],
-    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float,
-) -> tuple[float, int, float, float, float]:  # fmt: skip
-    """The first thing a ray meets among all solids and the ground; no culling.
-
-    Returns:
-        Range, index of the solid (or GROUND, or SKY with an infinite range) and outward normal in
-        the frame of the solids.
-    """
-    best, index, nx, ny, nz = inf, SKY, 0.0, 0.0, 0.0
-    if dz < 0.0 < oz:
-        best, index, nz = -oz / dz, GROUND, 1.0
-    for place in range(len(kind)):
-        cos, sin = np.cos(yaw[place]), np.sin(yaw[place])
-        rx, ry = ox - center[place, 0], oy - center[place, 1]
-        t, mx, my, mz = hit_local(
-            kind[place], half[place, 0], half[place, 1], half[place, 2],
-            cos * rx + sin * ry, cos * ry - sin * rx, oz - center[place, 2],
-            cos * dx + sin * dy, cos * dy - sin * dx, dz,
-        )  # fmt: skip
-        if t < best:
-            best, index = t, place
-            nx, ny, nz = cos * mx - sin * my, sin * mx + cos * my, mz
-    return best, index, nx, ny, nz

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from nearest_hit import nearest_hit
 
 from kd3d.datasets.synthetic.nuscenes import textures
 from kd3d.datasets.synthetic.nuscenes.painting import Painting
@@ -14,7 +15,6 @@ from kd3d.datasets.synthetic.nuscenes.solids import (
     GROUND,
     SKY,
     Solids,
-    nearest_hit,
 )
 
 AHEAD_X = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # global from camera, looking along x

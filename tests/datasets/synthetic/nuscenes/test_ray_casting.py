@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from nearest_hit import nearest_hit
 
 from kd3d.datasets.synthetic.nuscenes.ray_casting import (
     BEAMS,
@@ -14,7 +15,7 @@ from kd3d.datasets.synthetic.nuscenes.ray_casting import (
     STEP_DEG,
     cast_rays,
 )
-from kd3d.datasets.synthetic.nuscenes.solids import BOX, SKY, Solids, nearest_hit
+from kd3d.datasets.synthetic.nuscenes.solids import BOX, SKY, Solids
 
 
 def test_culled_rays_meet_what_all_rays_meet():

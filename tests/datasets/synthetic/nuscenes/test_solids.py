@@ -10,11 +10,8 @@ from kd3d.datasets.synthetic.nuscenes.solids import (
     CONE,
     CYLINDER,
     ELLIPSOID,
-    GROUND,
-    SKY,
     Solids,
     hit_local,
-    nearest_hit,
 )
 
 SQRT_HALF = math.sqrt(0.5)
@@ -52,31 +49,6 @@ MISS = (math.inf, 0, 0, 0)
 def test_hand_worked_hits(kind, half, origin, direction, expected):
     values = (float(v) for v in (*half, *origin, *direction))
     assert hit_local(kind, *values) == pytest.approx(expected)
-
-
-def first_hit(solids, origin, direction):
-    values = (float(v) for v in (*origin, *direction))
-    return nearest_hit(solids.kind, solids.center, solids.half, solids.yaw, *values)
-
-
-def test_ground_is_met_where_nothing_stands():
-    none = Solids.of([])
-    # 3-4-5: from 3 m up, 5 m along the ray, 4 m away
-    assert first_hit(none, (0, 0, 3), (0.8, 0, -0.6)) == pytest.approx((5, GROUND, 0, 0, 1))
-    assert first_hit(none, (0, 0, 3), (1, 0, 0))[:2] == (math.inf, SKY)
-
-
-def test_nearer_solid_hides_the_farther_one():
-    far, near = (BOX, (20, 0, 1), (1, 1, 1), 0.0, 0), (CYLINDER, (10, 0, 1), (1, 1, 1), 0.0, 0)
-    assert first_hit(Solids.of([far, near]), (0, 0, 1), (1, 0, 0))[:2] == (9, 1)
-    assert first_hit(Solids.of([far]), (0, 0, 1), (1, 0, 0))[:2] == (19, 0)
-
-
-def test_turned_box_shows_its_corner():
-    solids = Solids.of([(BOX, (10, 0, 1), (1, 1, 1), math.pi / 4, 0)])
-    hit = first_hit(solids, (0, 0.001, 1), (1, 0, 0))
-    assert hit[0] == pytest.approx(10 - 2**0.5, abs=0.002)
-    assert hit[2:] == pytest.approx((-SQRT_HALF, SQRT_HALF, 0))
 
 
 def test_moving_turns_about_the_foot():
