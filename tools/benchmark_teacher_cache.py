@@ -9,7 +9,6 @@ to OUT/record-teacher-cache.json. Without CONFIG, the teacher is the one that ma
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -27,7 +26,7 @@ from kd3d.profiling.costs.cached_training import (
     measure_cached_training,
     replayed,
 )
-from kd3d.profiling.costs.training_cost import Spread
+from kd3d.profiling.costs.training_cost import Spread, show_rounds
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
 
@@ -59,8 +58,7 @@ def main() -> None:
         use_safe_loading()
         config = load_config(args.config, args.cfg_options)
         require_entries(config, ["model", "train_dataloader", "optim_wrapper"], args.config)
-        show = progress if sys.stderr.isatty() else None
-        cost = measure_cached_training(replayed(config, 1), rounds=args.rounds, progress=show)
+        cost = measure_cached_training(replayed(config), rounds=args.rounds, progress=show_rounds)
         record = Record(
             kind="training",
             role="distilled",
@@ -79,11 +77,6 @@ def main() -> None:
         record.write(path)
     print(table(cost))
     print(f"wrote {path}")
-
-
-def progress(done: int, total: int) -> None:
-    """One line that is written over."""
-    print(f"\rround {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
 def metrics(cost: CachedTraining) -> dict[str, float]:

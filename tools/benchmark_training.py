@@ -11,7 +11,7 @@ tensors. Written to OUT/record-training-cost.json.
 """
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.files import free_path
 from kd3d.profiling.costs.training_arms import with_comparison
-from kd3d.profiling.costs.training_cost import TrainingCost, measure_training_cost
+from kd3d.profiling.costs.training_cost import TrainingCost, measure_training_cost, show_rounds
 from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
 
@@ -56,9 +56,7 @@ def main() -> None:
         config = load_config(args.config)
         cost = with_comparison(
             config,
-            lambda comparison: measure_training_cost(
-                comparison, rounds=args.rounds, progress=show if sys.stderr.isatty() else None
-            ),
+            partial(measure_training_cost, rounds=args.rounds, progress=show_rounds),
             batch=args.batch,
             size_px=args.size,
         )
@@ -82,11 +80,6 @@ def main() -> None:
         record.write(path)
     print(table(cost))
     print(f"wrote {path}")
-
-
-def show(done: int, total: int) -> None:
-    """One line that is written over."""
-    print(f"\rround {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
 def table(cost: TrainingCost) -> str:

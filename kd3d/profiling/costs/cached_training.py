@@ -68,7 +68,7 @@ class CachedTraining:
         )
 
 
-def replayed(config: Config, variants: int) -> Config:
+def replayed(config: Config) -> Config:
     """The config with every train pipeline's random steps in ReplayedAugmentation.
 
     Pipelines that have one already stay as they are.
@@ -80,7 +80,7 @@ def replayed(config: Config, variants: int) -> Config:
             first = next(i for i, kind in enumerate(kinds) if kind not in DETERMINISTIC)
             inside = [dict(step) for step in steps[first:]]
             steps[first:] = [  # type: ignore[index]
-                {"type": "ReplayedAugmentation", "variants": variants, "transforms": inside}
+                {"type": "ReplayedAugmentation", "variants": 1, "transforms": inside}
             ]
     return changed
 

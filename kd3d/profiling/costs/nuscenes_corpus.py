@@ -7,28 +7,25 @@ from kd3d.evaluation.nuscenes.boxes import Floats
 
 # Shares of the classes in nuScenes' annotations, in the order of CLASSES.
 _SHARES = np.array([0.42, 0.08, 0.02, 0.03, 0.015, 0.2, 0.015, 0.015, 0.08, 0.125])
+_OBJECTS = 30  # in a frame
 _NEAR = 0.5  # share of the predictions that lie near an object
 _SPREAD_M = 0.8  # standard deviation of their distance along each axis
 _FARTHEST = 0.9  # of a class's range, so that the filters drop next to nothing
 
 
-def nuscenes_corpus(
-    frames: int, predictions: int, *, objects: int = 30, seed: int = 0
-) -> tuple[GroundTruth, Boxes]:
+def nuscenes_corpus(frames: int, predictions: int) -> tuple[GroundTruth, Boxes]:
     """Ground truth and predictions of a split.
 
     Args:
         frames: how many.
         predictions: in each frame; half of them lie near an object of their class.
-        objects: in each frame.
-        seed: of all numbers.
     """
-    random = np.random.default_rng(seed)
-    truth = _boxes(random, frames, objects, score=np.full(frames * objects, -1.0), points=5)
+    random = np.random.default_rng(0)
+    truth = _boxes(random, frames, _OBJECTS, score=np.full(frames * _OBJECTS, -1.0), points=5)
     scores = random.random(frames * predictions)
     found = _boxes(random, frames, predictions, score=scores, points=-1)
     near = np.flatnonzero(random.random(len(found)) < _NEAR)
-    source = found.frame[near] * objects + random.integers(0, objects, len(near))
+    source = found.frame[near] * _OBJECTS + random.integers(0, _OBJECTS, len(near))
     for name in ("label", "size_m", "rotation", "velocity"):
         getattr(found, name)[near] = getattr(truth, name)[source]
     shift_m = random.normal(scale=_SPREAD_M, size=(len(near), 3))

@@ -1,6 +1,7 @@
 """Cost of distillation in a training step: time and memory of three arms, measured side by side."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,12 @@ def measure_training_cost(
         for name, arm in comparison.arms.items()
     }
     return TrainingCost(seconds, cpu_seconds, peak_mb)
+
+
+def show_rounds(done: int, total: int) -> None:
+    """One line of a terminal that is written over."""
+    if sys.stderr.isatty():
+        print(f"\rround {done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> tuple[float, float]:
