@@ -1,7 +1,6 @@
 """The Distiller: runs the teacher beside the student's forward and adds the pairs' losses."""
 
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from kd3d.distill.bev import grid_of, map_extent
 from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.labelled_frames import LabelledFrames
+from kd3d.distill.loss_hooks import Losses, hook_loss
 from kd3d.distill.pair import Pair
 from kd3d.distill.recorder import FeatureRecorder, Tap
 from kd3d.distill.scene import Scene
@@ -23,7 +23,6 @@ from kd3d.distill.truth import Truth
 from kd3d.errors import UserError
 from kd3d.heads import prediction_of
 
-Losses = dict[str, Any]  # Any: mmdet gives tensors and lists of tensors
 ADDED_BOXES = "teacher_boxes"  # a frame, in the log beside the losses
 
 
@@ -73,11 +72,7 @@ class Distiller:
 
     def attach(self) -> None:
         """Registers the two forward hooks on the student."""
-        before, after = _hooks(weakref.ref(self))
-        self._handles = [
-            self.student.register_forward_pre_hook(before, with_kwargs=True),
-            self.student.register_forward_hook(after, with_kwargs=True, always_call=True),
-        ]
+        self._handles = hook_loss(self)
 
     def detach(self) -> None:
         """Removes every hook and drops everything recorded; harmless when called twice."""
@@ -94,7 +89,7 @@ class Distiller:
             The samples that the student's task loss reads.
         """
         weighted = any(pair.weight.at(self.progress) for pair in self.pairs)
-        if self.teacher is None or not (weighted or self.labels):
+        if self.teacher is None or not (weighted or self.labels) or not torch.is_grad_enabled():
             return samples
         self._teacher_values = self.teacher.features(inputs, samples)
         taught = self.with_labels(samples, self._teacher_values)
@@ -269,36 +264,3 @@ def check_names(pairs: Sequence[Pair], task_losses: Mapping[str, Any]) -> None:
             raise UserError(
                 f"pair {name!r}: the student already has a loss 'loss_{name}'; rename the pair"
             )
-
-
-def _hooks(
-    owner: "weakref.ReferenceType[Distiller]",
-) -> tuple[Callable[..., Any], Callable[..., Losses | None]]:
-    """The two forward hooks: plain closures over a weak reference.
-
-    A deepcopy of the student shares them (functions are not copied) and they do nothing for it,
-    so a copy never carries the teacher.
-    """
-
-    def applies(module: nn.Module, args: Any, kwargs: Any) -> "Distiller | None":
-        distiller = owner()
-        mode = kwargs.get("mode", args[2] if len(args) > 2 else "tensor")
-        if distiller is None or module is not distiller.student or mode != "loss":
-            return None
-        return distiller
-
-    def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
-        distiller = applies(module, args, kwargs)
-        if distiller is None or not torch.is_grad_enabled():
-            return None
-        inputs = kwargs["inputs"] if "inputs" in kwargs else args[0]
-        if "data_samples" in kwargs:
-            samples = distiller.before_forward(inputs, kwargs["data_samples"])
-            return args, {**kwargs, "data_samples": samples}
-        return (args[0], distiller.before_forward(inputs, args[1]), *args[2:]), kwargs
-
-    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Losses | None:
-        distiller = applies(module, args, kwargs)
-        return None if distiller is None else distiller.after_forward(output)
-
-    return before, after

@@ -1,14 +1,13 @@
 """Batches with unlabelled frames: all frames reach the taps, labelled ones the task loss."""
 
-import weakref
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from kd3d.distill.loss_hooks import Losses, hook_loss
 from kd3d.distill.truth import is_labelled
 from kd3d.errors import UserError
 from kd3d.on_device import on_device
@@ -39,7 +38,7 @@ class LabelledFrames:
     """
 
     def __init__(self, student: nn.Module) -> None:
-        self._student = student
+        self.student = student
         self._handles: list[RemovableHandle] = []
         self._inner: list[RemovableHandle] = []
         self._index: Tensor | None = None
@@ -49,13 +48,7 @@ class LabelledFrames:
 
     def attach(self) -> None:
         """Registers two forward hooks on the student, the second before all others there."""
-        before, after = _hooks(weakref.ref(self))
-        self._handles = [
-            self._student.register_forward_pre_hook(before, with_kwargs=True),
-            self._student.register_forward_hook(
-                after, with_kwargs=True, always_call=True, prepend=True
-            ),
-        ]
+        self._handles = hook_loss(self, first_after=True)
 
     def detach(self) -> None:
         """Harmless when called twice."""
@@ -68,15 +61,10 @@ class LabelledFrames:
         self.attach()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.detach()
 
-    def begin(self, samples: Sequence[Any]) -> list[Any]:
+    def before_forward(self, inputs: Any, samples: Sequence[Any]) -> Sequence[Any]:
         """Chooses the samples for the task loss and prepares the heads.
 
         Raises:
@@ -85,30 +73,30 @@ class LabelledFrames:
         self._clear()
         places = [place for place, sample in enumerate(samples) if is_labelled(sample)]
         if len(places) == len(samples):
-            return list(samples)
-        check_separable(self._student)
+            return samples
+        check_separable(self.student)
         self._none_labelled, self._frames = not places, len(samples)
         places = places or [0]  # without objects; its losses are multiplied by 0
-        device = next(self._student.parameters()).device
+        device = next(self.student.parameters()).device
         self._index = on_device(places, device)
         self._hook_heads()
         return [samples[place] for place in places]
 
-    def end(self, losses: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Removes what :meth:`begin` prepared; the losses where they have to change.
+    def after_forward(self, losses: Losses | None) -> Losses | None:
+        """Removes what :meth:`before_forward` prepared; the losses where they have to change.
 
         Raises:
             UserError: a head was not run through its forward, so nothing was cut.
         """
         index, none_labelled, ran = self._index, self._none_labelled, self._ran
-        heads = set(_heads(self._student))
+        heads = set(_heads(self.student))
         self._clear()
         if index is None or losses is None:
             return None
         if ran != heads:
             raise UserError(
                 f"unlabelled frames: {', '.join(sorted(heads - ran))} of "
-                f"{type(self._student).__name__} was not run through its forward; train this "
+                f"{type(self.student).__name__} was not run through its forward; train this "
                 "detector on labelled frames only"
             )
         if not none_labelled:
@@ -124,13 +112,13 @@ class LabelledFrames:
         index, frames, ran = self._index, self._frames, self._ran
         assert index is not None
 
-        for name in _heads(self._student):
+        for name in _heads(self.student):
 
             def cut(module: nn.Module, args: Any, output: Any, name: str = name) -> Any:
                 ran.add(name)
                 return selected_frames(output, index, frames, name)
 
-            self._inner.append(self._student.get_submodule(name).register_forward_hook(cut))
+            self._inner.append(self.student.get_submodule(name).register_forward_hook(cut))
 
         def send(module: nn.Module, args: Any) -> Any:
             features, regions = args[0], args[1]
@@ -138,7 +126,7 @@ class LabelledFrames:
             moved = torch.cat([frame[:, None], regions[:, 1:]], dim=1)
             return (features, moved, *args[2:])
 
-        for module in self._student.modules():
+        for module in self.student.modules():
             if any(base.__name__ == "BaseRoIExtractor" for base in type(module).__mro__):
                 self._inner.append(module.register_forward_pre_hook(send))
 
@@ -197,28 +185,3 @@ def selected_frames(value: Any, index: Tensor, frames: int, name: str) -> Any:
 
 def _times_zero(value: Any) -> Any:
     return [_times_zero(item) for item in value] if isinstance(value, list) else value * 0.0
-
-
-def _hooks(owner: "weakref.ReferenceType[LabelledFrames]") -> tuple[Any, Any]:
-    """Closures over a weak reference: a copy of the student shares them, and they ignore it."""
-
-    def applies(module: nn.Module, args: Any, kwargs: Any) -> LabelledFrames | None:
-        frames = owner()
-        mode = kwargs.get("mode", args[2] if len(args) > 2 else "tensor")
-        if frames is None or module is not frames._student or mode != "loss":
-            return None
-        return frames
-
-    def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
-        frames = applies(module, args, kwargs)
-        if frames is None:
-            return None
-        if "data_samples" in kwargs:
-            return args, {**kwargs, "data_samples": frames.begin(kwargs["data_samples"])}
-        return (args[0], frames.begin(args[1]), *args[2:]), kwargs
-
-    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        frames = applies(module, args, kwargs)
-        return None if frames is None else frames.end(output)
-
-    return before, after

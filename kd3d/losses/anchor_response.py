@@ -1,5 +1,7 @@
 """The response of an Anchor3DHead: classes of all anchors, boxes and directions of the best."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -197,11 +199,14 @@ class AnchorResponse(nn.Module):
         super().__init__()
         expect_temperature(temperature)
         expect_gamma(gamma)
-        self.cls_weight = cls_weight
-        self.box_weight = box_weight
-        self.direction_weight = direction_weight
-        self.gamma = gamma
-        self.boxes = boxes
+        self._loss = partial(
+            anchor_response,
+            cls_weight=cls_weight,
+            box_weight=box_weight,
+            direction_weight=direction_weight,
+            gamma=gamma,
+            boxes=boxes,
+        )
         self.temperature = temperature
 
     def forward(
@@ -212,13 +217,5 @@ class AnchorResponse(nn.Module):
         temperature: float | None = None,
     ) -> Tensor:
         """Scalar loss of two predictions."""
-        return anchor_response(
-            student,
-            teacher,
-            cls_weight=self.cls_weight,
-            box_weight=self.box_weight,
-            direction_weight=self.direction_weight,
-            gamma=self.gamma,
-            boxes=self.boxes,
-            temperature=self.temperature if temperature is None else temperature,
-        )
+        chosen = self.temperature if temperature is None else temperature
+        return self._loss(student, teacher, temperature=chosen)

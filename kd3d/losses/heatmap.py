@@ -1,6 +1,7 @@
 """The response of a CenterHead: its class heatmaps, and the boxes at the teacher's peaks."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -198,11 +199,14 @@ class HeatmapResponse(nn.Module):
         super().__init__()
         expect_temperature(temperature)
         expect_gamma(gamma)
-        self.cls_weight = cls_weight
-        self.box_weight = box_weight
-        self.gamma = gamma
-        self.peaks = peaks
-        self.pivotal = pivotal
+        self._loss = partial(
+            heatmap_response,
+            cls_weight=cls_weight,
+            box_weight=box_weight,
+            gamma=gamma,
+            peaks=peaks,
+            pivotal=pivotal,
+        )
         self.temperature = temperature
 
     def forward(
@@ -213,13 +217,5 @@ class HeatmapResponse(nn.Module):
         temperature: float | None = None,
     ) -> Tensor:
         """Scalar loss of two predictions."""
-        return heatmap_response(
-            student,
-            teacher,
-            cls_weight=self.cls_weight,
-            box_weight=self.box_weight,
-            gamma=self.gamma,
-            peaks=self.peaks,
-            pivotal=self.pivotal,
-            temperature=self.temperature if temperature is None else temperature,
-        )
+        chosen = self.temperature if temperature is None else temperature
+        return self._loss(student, teacher, temperature=chosen)

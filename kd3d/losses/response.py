@@ -1,5 +1,7 @@
 """The response of dense detection heads: which scores, and which boxes where there is something."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -159,9 +161,9 @@ class DenseResponse(nn.Module):
         super().__init__()
         expect_temperature(temperature)
         expect_gamma(gamma)
-        self.cls_weight = cls_weight
-        self.box_weight = box_weight
-        self.gamma = gamma
+        self._loss = partial(
+            dense_response, cls_weight=cls_weight, box_weight=box_weight, gamma=gamma
+        )
         self.temperature = temperature
 
     def forward(
@@ -172,11 +174,5 @@ class DenseResponse(nn.Module):
         temperature: float | None = None,
     ) -> Tensor:
         """Scalar loss of two predictions."""
-        return dense_response(
-            student,
-            teacher,
-            cls_weight=self.cls_weight,
-            box_weight=self.box_weight,
-            gamma=self.gamma,
-            temperature=self.temperature if temperature is None else temperature,
-        )
+        chosen = self.temperature if temperature is None else temperature
+        return self._loss(student, teacher, temperature=chosen)
