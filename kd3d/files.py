@@ -1,11 +1,13 @@
-"""Files that are whole or absent, and their fingerprints. Standard library only."""
+"""Files and folders that are whole or absent, and fingerprints. Standard library only."""
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Iterator, Union  # noqa: UP035  (the vehicle runs Python 3.8)
 
 from kd3d.errors import UserError
 
@@ -22,6 +24,38 @@ def free_path(path: PathLike, *, force: bool) -> Path:
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; replace it with --force, or give another --out")
     return path
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that becomes ``out`` at the end; after an error it is gone.
+
+    Whatever interrupts, ``out`` is as before or the new folder, whole. If the new one is gone at
+    the end, ``out`` stays.
+
+    Raises:
+        UserError: at once, if nothing can be written beside ``out``.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: expected to make a folder in {out.parent}, got {error.strerror!r}; "
+            "choose another --out, or mend the folders above it"
+        ) from None
+    new, old = holder / "new", holder / "old"
+    try:
+        new.mkdir()
+        yield new
+        if new.is_dir():
+            if out.exists():
+                out.rename(old)
+            new.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def write_text(path: PathLike, text: str) -> Path:

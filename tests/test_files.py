@@ -3,7 +3,7 @@ import os
 import pytest
 
 from kd3d.errors import UserError
-from kd3d.files import expected_json, free_path, read_json, write_json
+from kd3d.files import expected_json, free_path, read_json, whole_folder, write_json
 
 
 def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
@@ -46,3 +46,24 @@ def test_json_of_the_user_that_is_none_is_named(content, tmp_path):
         expected_json(path, "a record as JSON")
     path.write_text('{"a": 1}')
     assert expected_json(str(path), "a record as JSON") == {"a": 1}
+
+
+def test_a_whole_folder_appears_only_without_an_error(tmp_path):
+    target = tmp_path / "deep" / "export"
+
+    def fail_half_way():
+        with whole_folder(target) as folder:
+            (folder / "first").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert list(target.parent.iterdir()) == []
+    for name in ("first", "second"):  # in the place of the first
+        with whole_folder(target) as folder:
+            (folder / name).touch()
+    assert [path.name for path in target.parent.iterdir()] == ["export"]
+    assert [path.name for path in target.iterdir()] == ["second"]
+    with whole_folder(target) as folder:
+        folder.rmdir()
+    assert [path.name for path in target.iterdir()] == ["second"]

@@ -36,10 +36,11 @@ from kd3d.checkpoints import load_checkpoint
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.export.detector_export import export_detector
-from kd3d.export.folder import whole_folder
+from kd3d.export.folder import check_target
 from kd3d.export.precisions import Outcome, add_precision, prove_precisions
 from kd3d.export.proof import Exported
 from kd3d.export.rejection import reject
+from kd3d.files import whole_folder
 from kd3d.report.record import ROLES
 
 _IMAGE_SIZE = "px of an image before padding, if smaller (two-stage detectors, DETR)"
@@ -76,7 +77,8 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        with whole_folder(args.out, force=args.force) as folder:
+        check_target(args.out, force=args.force)
+        with whole_folder(args.out) as folder:
             outcome = export(args, cfg, folder)
             failed = outcome.failed
             rejected = reject(outcome.exported, failed, args.out) if failed else None

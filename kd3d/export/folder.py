@@ -1,9 +1,6 @@
 """Makes an export folder: the ONNX file and what is needed to run it."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +32,7 @@ def write_export(
     Args:
         module: the detector with its trained weights.
         cfg: its config.
-        folder: to write into; see ``whole_folder``.
+        folder: to write into.
         size: (H, W) px of the network's input.
         batch: images a run, None for any number, or 1 where the detector needs a fixed one.
         opset: of the ONNX file.
@@ -99,48 +96,13 @@ def trace_images(
     )
 
 
-@contextmanager
-def whole_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary folder that becomes ``target`` when the block ends without an error.
-
-    Args:
-        target: must not exist, or be empty, or (with ``force``) be an export folder.
-        force: replace an earlier export.
-
-    Raises:
-        UserError: if ``target`` may not be replaced.
-    """
+def check_target(target: Path, *, force: bool) -> None:
+    """Raises UserError unless ``target`` is free, empty, or (with ``force``) an export folder."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         if not force:
             raise UserError(f"{target} exists; replace it with --force or choose another --out")
         if not (target / FILE_NAME).is_file():
             raise UserError(f"{target} is no export folder, so --force does not replace it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        yield temporary
-        if temporary.is_dir():  # else the caller has moved it elsewhere
-            _replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def replace_rejected(folder: Path, target: Path) -> Path:
-    """Moves a failed export to ``target``.rejected, in the place of an earlier failure."""
-    rejected = target.with_name(f"{target.name}.rejected")
-    _replace(folder, rejected)
-    return rejected
-
-
-def _replace(source: Path, target: Path) -> None:
-    """Renames ``source`` to ``target``; an older ``target`` is removed after that."""
-    source.chmod(0o755)
-    if not target.exists():
-        source.rename(target)
-        return
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
-        target.rename(Path(aside) / "old")
-        source.rename(target)
 
 
 def library_versions() -> dict[str, str]:

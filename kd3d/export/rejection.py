@@ -1,13 +1,12 @@
 """What becomes of an export of which files are not equal to PyTorch."""
 
 import shutil
-import tempfile
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from kd3d.export.folder import replace_rejected
 from kd3d.export.proof import Exported, export_record_file
+from kd3d.files import whole_folder
 
 
 def reject(exported: Exported, failed: Collection[str], target: Path) -> Path:
@@ -26,11 +25,12 @@ def reject(exported: Exported, failed: Collection[str], target: Path) -> Path:
         The rejected folder; an earlier one is replaced.
     """
     folder, models = exported.folder, exported.manifest.models
+    rejected = target.with_name(f"{target.name}.rejected")
+    with whole_folder(rejected) as place:
+        shutil.copytree(folder, place, dirs_exist_ok=True)
     if "fp32" in failed:
-        return replace_rejected(folder, target)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{target.name}.") as aside:
-        copied = shutil.copytree(folder, Path(aside) / "copy")
-        rejected = replace_rejected(copied, target)
+        shutil.rmtree(folder)
+        return rejected
     for precision in failed:
         (folder / models[precision].file).unlink()
         (folder / export_record_file(precision)).unlink()

@@ -12,7 +12,7 @@ from kd3d.backends.bundle import Bundle
 from kd3d.backends.parity import Parity, TensorDifference
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
-from kd3d.export.folder import replace_rejected, whole_folder, write_export
+from kd3d.export.folder import check_target, write_export
 from kd3d.export.image_export import random_images
 from kd3d.export.manifest import Manifest
 from kd3d.export.networks.deployable import deployable
@@ -134,43 +134,17 @@ def test_size_whose_feature_maps_do_not_join(build, tmp_path):
         write(build, tmp_path, "rtmdet", size=(40, 96))
 
 
-def test_whole_folder_appears_only_without_an_error(tmp_path):
-    target = tmp_path / "deep" / "export"
-
-    def fail_half_way():
-        with whole_folder(target, force=False) as folder:
-            (folder / "export.json").touch()
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_half_way()
-    assert list(target.parent.iterdir()) == []
-    with whole_folder(target, force=False) as folder:
-        (folder / "export.json").touch()
-    assert [path.name for path in target.iterdir()] == ["export.json"]
-
-
 def test_existing_folder_is_replaced_only_on_request_and_if_an_export(tmp_path):
     target = tmp_path / "export"
+    check_target(target, force=False)
     target.mkdir()
+    check_target(target, force=False)
     (target / "thesis.tex").touch()
     for force, words in ((False, "--force"), (True, "is no export folder")):
-        with pytest.raises(UserError, match=words), whole_folder(target, force=force):
-            pass
+        with pytest.raises(UserError, match=words):
+            check_target(target, force=force)
     (target / "export.json").touch()
-    with whole_folder(target, force=True) as folder:
-        (folder / "new").touch()
-    assert [path.name for path in target.iterdir()] == ["new"]
-
-
-def test_rejected_export_lies_beside_and_leaves_the_target(tmp_path):
-    target = tmp_path / "export"
-    for name in ("first", "second"):
-        with whole_folder(target, force=False) as folder:
-            (folder / name).touch()
-            rejected = replace_rejected(folder, target)
-    assert [path.name for path in tmp_path.iterdir()] == ["export.rejected"]
-    assert [path.name for path in rejected.iterdir()] == ["second"]
+    check_target(target, force=True)
 
 
 def test_damaged_and_absent_manifest(build, tmp_path):

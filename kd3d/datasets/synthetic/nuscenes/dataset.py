@@ -19,7 +19,7 @@ from typing import Any
 from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.coco import COCO, write_coco
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
-from kd3d.datasets.synthetic.nuscenes.place import check_place, takes_the_place_of
+from kd3d.datasets.synthetic.nuscenes.place import check_place
 from kd3d.datasets.synthetic.nuscenes.ray_casting import RANGE_M
 from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
@@ -31,6 +31,7 @@ from kd3d.datasets.synthetic.nuscenes.tables import (
     token_maker,
 )
 from kd3d.errors import UserError
+from kd3d.files import whole_folder
 
 Progress = Callable[[int, int], None]
 SETTINGS_FILE = "set.json"
@@ -169,7 +170,7 @@ def make_world(
     check_place(out)
     if out.exists() and any(out.iterdir()):
         _check_replacement(out, found, world, overwrite)
-    with takes_the_place_of(out) as folder:
+    with whole_folder(out) as folder:
         _make_folders(folder, world.cameras)
         splits = world.splits()
         tables = common_rows(token_maker(world.seed), world.cameras)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from kd3d.datasets.synthetic.nuscenes.dataset import World, make_world
-from kd3d.datasets.synthetic.nuscenes.place import takes_the_place_of
 from kd3d.errors import UserError
 
 TINY = World(scenes=1, val_scenes=0, keyframes=1)
@@ -85,10 +84,3 @@ def test_a_link_goes_on_to_lead_to_the_set(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk" / "set.json").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
-
-
-def test_folders_above_are_made(tmp_path):
-    with takes_the_place_of(tmp_path / "a" / "b") as folder:
-        (folder / "file").touch()
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
-    assert (tmp_path / "a" / "b" / "file").is_file()
