@@ -7,8 +7,7 @@ from torch import nn
 from kd3d.bev_grid import BevGrid
 from kd3d.heads.anchor3d import Anchor3DPrediction, anchor3d_prediction
 from kd3d.heads.center import CenterPrediction, center_prediction
-from kd3d.heads.dense import dense_prediction
-from kd3d.heads.prediction import DensePrediction
+from kd3d.heads.dense import DensePrediction, dense_prediction
 
 __all__ = [
     "Anchor3DPrediction",

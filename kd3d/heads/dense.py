@@ -1,4 +1,4 @@
-"""Decodes the output of MMDetection's dense heads, differentiably, without branching on data.
+"""What a dense head of MMDetection predicts, decoded differentiably, without branching on data.
 
 Nothing of mmdet is imported: a head is known by its class name and read through the attributes
 that mmdet 3 gives it. The same code serves the student under autograd, the teacher, and export.
@@ -6,18 +6,44 @@ that mmdet 3 gives it. The same code serves the student under autograd, the teac
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
-from kd3d.heads.prediction import DensePrediction
 from kd3d.on_device import on_device
 
 Levels = Sequence[Tensor]
 
 _MAX_LOG_RATIO = abs(math.log(16 / 1000))  # mmdet's wh_ratio_clip, which no config changes
+
+
+@dataclass(frozen=True, eq=False)
+class DensePrediction:
+    """Decoded output of a dense head for B images at N positions (every prior of every level).
+
+    Attributes:
+        logits: (B, N, K) classification logits; (B, N, K + 1) with the background last where
+            ``softmax`` is set.
+        boxes: (B, N, 4) as x1 y1 x2 y2 in pixels of the network's input, not clipped to it.
+        objectness: (B, N) logit whose sigmoid multiplies the class score (YOLOX's objectness, the
+            centerness of FCOS and ATSS), or None for a head without one.
+        softmax: whether the classes exclude each other; else each has its own sigmoid.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    objectness: Tensor | None = None
+    softmax: bool = False
+
+    def scores(self) -> Tensor:
+        """(B, N, K) probabilities in [0, 1] as the detector's own NMS ranks them."""
+        scores = self.logits.softmax(-1)[..., :-1] if self.softmax else self.logits.sigmoid()
+        if self.objectness is None:
+            return scores
+        return scores * self.objectness.sigmoid().unsqueeze(-1)
 
 
 def dense_prediction(head: nn.Module, outputs: Sequence[Levels]) -> DensePrediction:

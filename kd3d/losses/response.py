@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
-from kd3d.heads.prediction import DensePrediction
+from kd3d.heads.dense import DensePrediction
 from kd3d.losses.arguments import expect_gamma, expect_temperature
 from kd3d.losses.logits import bernoulli_kl, softmax_kl
 from kd3d.losses.precision import in_float32

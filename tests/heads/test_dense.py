@@ -1,5 +1,7 @@
 """Our decoding equals that of mmdet's own heads, in eval and in train mode."""
 
+import math
+
 import mmdet.models  # noqa: F401  (registers the heads)
 import pytest
 import torch
@@ -8,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
 from kd3d.errors import UserError
-from kd3d.heads import dense_prediction
+from kd3d.heads import DensePrediction, dense_prediction
 from kd3d.heads.dense import _DECODERS
 
 IMAGE_PX = 64
@@ -211,3 +213,18 @@ def test_unknown_box_coder_is_refused():
     head.bbox_coder.add_ctr_clamp = True
     with pytest.raises(UserError, match="expected DeltaXYWHBBoxCoder without add_ctr_clamp"):
         dense_prediction(head, outputs)
+
+
+def test_sigmoid_scores_are_multiplied_by_objectness():
+    log3, boxes = math.log(3.0), torch.zeros(1, 1, 4)  # sigmoid(log 3) = 3/4
+    logits = torch.tensor([[[log3, -log3]]])
+    plain = DensePrediction(logits, boxes)
+    assert plain.scores().flatten().tolist() == pytest.approx([3 / 4, 1 / 4])
+    with_objectness = DensePrediction(logits, boxes, objectness=torch.tensor([[-log3]]))
+    assert with_objectness.scores().flatten().tolist() == pytest.approx([3 / 16, 1 / 16])
+
+
+def test_softmax_scores_leave_the_background_out():
+    logits = torch.tensor([[[math.log(2.0), math.log(3.0), math.log(5.0)]]])
+    prediction = DensePrediction(logits, torch.zeros(1, 1, 4), softmax=True)
+    assert prediction.scores().flatten().tolist() == pytest.approx([2 / 10, 3 / 10])
