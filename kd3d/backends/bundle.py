@@ -175,7 +175,7 @@ class Bundle:
         path = self.folder / SAMPLE_FILE
         if not path.is_file():
             raise UserError(f"{self.folder}: {SAMPLE_FILE} is gone; export again")
-        if self.manifest.get(SAMPLE_HASH):  # folders of older versions have none
+        if self.manifest.get(SAMPLE_HASH):  # a part of a graph has none
             _check_hash(path, str(self.manifest[SAMPLE_HASH]))
         with np.load(path) as arrays:
             names = [name for name in arrays.files if name.startswith(prefix)]

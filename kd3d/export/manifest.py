@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kd3d.backends.base import TensorSpec
-from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile, models_from_json
-from kd3d.errors import UserError
+from kd3d.backends.bundle import FILE_NAME, ModelFile, models_from_json
 from kd3d.export.detections.final_boxes import STEPS, PostProcessing
 from kd3d.files import write_json
 
@@ -40,7 +39,7 @@ class Manifest:
         versions: of what made it.
         models: the ONNX files by precision.
         sample: what sample.npz was made of, "real" or "random".
-        sample_sha256: of sample.npz, 64 hexadecimal digits; empty in folders of older versions.
+        sample_sha256: of sample.npz, 64 hexadecimal digits; empty until it is written.
         channels: C of the images, 1 where they are grey.
     """
 
@@ -113,19 +112,6 @@ class Manifest:
             content["image_size"] = _size(content["image_size"])
         return cls(**content)
 
-    @classmethod
-    def read(cls, folder: str | Path) -> "Manifest":
-        """Reads export.json of an export folder of images.
-
-        Raises:
-            UserError: if the folder is none, or its export.json is damaged or of points.
-        """
-        bundle = Bundle.read(folder)
-        try:
-            return cls.from_json(dict(bundle.manifest))
-        except (ValueError, KeyError, TypeError) as error:
-            raise damaged(folder, error) from None
-
 
 def shared_entries(manifest: Any) -> dict[str, Any]:  # Any: Manifest or PillarManifest
     """What every export.json says in the same words, for ``Bundle``."""
@@ -145,11 +131,6 @@ def fields_from_shared(content: dict[str, Any]) -> dict[str, Any]:
     fields["models"] = models_from_json(content, FILE_NAME)
     fields["output_names"] = tuple(content["outputs"])
     return fields
-
-
-def damaged(folder: str | Path, error: Exception) -> UserError:
-    """What to say of an export.json that cannot be read."""
-    return UserError(f"{Path(folder) / FILE_NAME}: damaged or from another version: {error!r}")
 
 
 def _size(value: Sequence[Any]) -> tuple[int, int]:

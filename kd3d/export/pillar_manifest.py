@@ -7,19 +7,14 @@ from typing import Any
 
 from kd3d.backends.base import TensorSpec
 from kd3d.backends.bundle import FILE_NAME, Bundle, ModelFile
+from kd3d.errors import UserError
 from kd3d.export import voxelization
 from kd3d.export.detections.final_boxes3d import (
     PostProcessing3D,
     settings_as_json,
     settings_from_json,
 )
-from kd3d.export.manifest import (
-    Manifest,
-    Shapes,
-    damaged,
-    fields_from_shared,
-    shared_entries,
-)
+from kd3d.export.manifest import Manifest, Shapes, fields_from_shared, shared_entries
 from kd3d.export.voxelization import Voxelization
 from kd3d.files import write_json
 
@@ -48,7 +43,7 @@ class PillarManifest:
         checkpoint: path of the weights; checkpoint_hash: of that file.
         versions: of what made it.
         models: the ONNX files by precision.
-        sample_sha256: of sample.npz, 64 hexadecimal digits; empty in folders of older versions.
+        sample_sha256: of sample.npz, 64 hexadecimal digits; empty until it is written.
     """
 
     batch: int
@@ -134,7 +129,8 @@ def read_manifest(folder: str | Path) -> Manifest | PillarManifest:
         kind = PillarManifest if content.get("kind") == KIND else Manifest
         return kind.from_json(content)
     except (ValueError, KeyError, TypeError) as error:
-        raise damaged(folder, error) from None
+        path = Path(folder) / FILE_NAME
+        raise UserError(f"{path}: damaged or from another version: {error!r}") from None
 
 
 _OUTPUTS = {

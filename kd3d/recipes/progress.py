@@ -251,14 +251,14 @@ def _differing(before: Settings, now: Settings) -> list[str]:
     ]
 
 
-def _differences(before: Settings, now: Settings, most: int = 5) -> str:
+def _differences(before: Settings, now: Settings) -> str:
     keys = _differing(before, now)
-    lines = [f"  {key}: {_short(before.get(key))} -> {_short(now.get(key))}" for key in keys[:most]]
-    if len(keys) > most:
-        lines.append(f"  and {len(keys) - most} more")
+    lines = [f"  {key}: {_short(before.get(key))} -> {_short(now.get(key))}" for key in keys[:5]]
+    if len(keys) > 5:
+        lines.append(f"  and {len(keys) - 5} more")
     return "\n".join(lines)
 
 
-def _short(value: Any, most: int = 60) -> str:  # Any: a JSON value
+def _short(value: Any) -> str:  # Any: a JSON value
     text = repr(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= 60 else text[:57] + "..."

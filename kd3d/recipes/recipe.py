@@ -120,19 +120,17 @@ def read_recipe(
     content = load_config(path)
     if "recipe" in content:
         entries = content.recipe.to_dict()
-        distilled = load_config(path.parent / _required(entries, "distilled", path), cfg_options)
+        if "distilled" not in entries:
+            raise UserError(
+                f"{path}: recipe lacks 'distilled', the path of a config with a DistillHook"
+            )
+        distilled = load_config(path.parent / entries.pop("distilled"), cfg_options)
     else:
         entries, distilled = {}, load_config(path, cfg_options)
     entries.update(changes or {})
     _refuse_unknown(entries, Recipe, where=f"{path}: recipe")
     values = {key: _PARSERS[key](value, path) for key, value in entries.items()}
     return Recipe(name=path.stem, distilled=distilled, **values)
-
-
-def _required(entries: dict[str, Any], key: str, path: Path) -> Any:  # Any: a config value
-    if key not in entries:
-        raise UserError(f"{path}: recipe lacks {key!r}, the path of a config with a DistillHook")
-    return entries.pop(key)
 
 
 def _refuse_unknown(entries: Mapping[str, Any], kind: type, *, where: str) -> None:

@@ -72,7 +72,7 @@ def bev_frames(summary: Summary) -> tuple[list[BevFrame], str]:
         (frames, "") or ([], what is missing).
     """
     groups = [summary.groups[role] for role in PICTURED_ROLES if role in summary.groups]
-    found = {group.role: group.first_file("predictions") for group in groups}
+    found = {group.role: group.first_predictions() for group in groups}
     files = {role: path for role, path in found.items() if path is not None}
     if not files:
         return [], (

@@ -98,7 +98,7 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _predictions(group: Group) -> list[Json] | None:
     """COCO results of the group's first seed, without the uncertain ones."""
-    path = group.first_file("predictions")
+    path = group.first_predictions()
     if path is None:
         return None
     boxes = json.loads(path.read_text(encoding="utf-8"))

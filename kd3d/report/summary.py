@@ -88,10 +88,10 @@ class Group:
         found = _statistic([r.metrics[metric] for r in records if metric in r.metrics])
         return None if found is None else found.mean
 
-    def first_file(self, name: str) -> Path | None:
-        """A file beside the first seed's record, such as "predictions"; None if it is not there."""
+    def first_predictions(self) -> Path | None:
+        """The predictions beside the first seed's record; None if they are not there."""
         seed, record = next(iter(self.runs.items()))
-        path = self.folders[seed] / record.files.get(name, "")
+        path = self.folders[seed] / record.files.get("predictions", "")
         return path if path.is_file() else None
 
     def class_ap(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from kd3d.export.image_export import random_images
 from kd3d.export.manifest import Manifest
 from kd3d.export.networks.deployable import deployable
 from kd3d.export.open_backend import open_backend
+from kd3d.export.pillar_manifest import read_manifest
 from kd3d.export.proof import Exported, export_parity, write_export_record
 from kd3d.report.record import Record
 
@@ -38,7 +39,7 @@ def test_folder_holds_everything_and_reads_back(build, tmp_path):
     exported = write(build, tmp_path)
     module, manifest = exported.module, exported.manifest
     assert {path.name for path in tmp_path.iterdir()} == FILES
-    read = Manifest.read(tmp_path)
+    read = read_manifest(tmp_path)
     assert read.postprocessing == module.postprocessing
     assert read.input_size == (64, 96)
     assert read.batch is None
@@ -73,7 +74,7 @@ def test_a_detector_of_grey_images_is_exported_with_one_channel(tmp_path):
     exported = write(lambda _: (tiny_detector(cfg), cfg), tmp_path)
     assert export_parity(exported).passed
     assert [feeds["images"].shape[1] for feeds in exported.feeds] == [1, 1]
-    read = Manifest.read(tmp_path)
+    read = read_manifest(tmp_path)
     assert Bundle.read(tmp_path).inputs[0].shape == (None, 1, 64, 96)
     assert read.profiles()["images"]["max"] == [8, 1, 64, 96]
     steps = read.preprocessing["steps"]
@@ -86,7 +87,7 @@ def test_a_detector_of_grey_images_is_exported_with_one_channel(tmp_path):
 
 def test_pytorch_from_the_folder_equals_onnxruntime(build, tmp_path):
     write(build, tmp_path, "fcos", batch=2)
-    feeds = random_images(Manifest.read(tmp_path), 1)[0]
+    feeds = random_images(read_manifest(tmp_path), 1)[0]
     assert feeds["images"].shape == (2, 3, 64, 96)
     with open_backend(tmp_path, "onnxruntime", threads=1) as backend:
         found = backend.infer(feeds)
@@ -149,13 +150,13 @@ def test_existing_folder_is_replaced_only_on_request_and_if_an_export(tmp_path):
 
 def test_damaged_and_absent_manifest(build, tmp_path):
     with pytest.raises(UserError, match="is no export folder"):
-        Manifest.read(tmp_path)
+        read_manifest(tmp_path)
     (tmp_path / "export.json").write_text('{"input_name": "images"}')
     with pytest.raises(UserError, match=r"no entry 'models'.*export again"):
-        Manifest.read(tmp_path)
+        read_manifest(tmp_path)
     (tmp_path / "export.json").write_text('{"models": {"fp32": {"file": "m.onnx"}}}')
     with pytest.raises(UserError, match="damaged"):
-        Manifest.read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_unknown_backend(build, tmp_path):

@@ -17,7 +17,6 @@ from kd3d.backends.bundle import Bundle
 from kd3d.backends.tolerances import Tolerances
 from kd3d.errors import UserError
 from kd3d.export.detections.backend_detector import backend_detector
-from kd3d.export.manifest import Manifest
 from kd3d.export.open_backend import open_backend
 from kd3d.export.pillar_export import cloud_feeds, export_pillars
 from kd3d.export.pillar_manifest import read_manifest
@@ -182,8 +181,6 @@ def test_damaged_manifest(export, tmp_path):
     (tmp_path / "export.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="damaged"):
         read_manifest(tmp_path)
-    with pytest.raises(UserError, match="damaged"):
-        Manifest.read(folder)  # of images
     with pytest.raises(UserError, match="is no export folder"):
         read_manifest(tmp_path / "absent")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.ssh import Host
+from kd3d.errors import UserError
 from kd3d.export.detections.backend_pillar_detector import BackendPillarDetector
 from kd3d.export.detections.final_boxes import Detections, final_boxes
 from kd3d.export.manifest import Manifest
@@ -52,7 +53,10 @@ class BackendDetector(BaseModel):
         host: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        self._manifest = Manifest.read(export_dir)
+        manifest = read_manifest(export_dir)
+        if not isinstance(manifest, Manifest):
+            raise UserError(f"{export_dir} holds a detector of points, the config reads images")
+        self._manifest = manifest
         self._backend = LateBackend(export_dir, backend, precision=precision, host=host)
         self._warned = False
 

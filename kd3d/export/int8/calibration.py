@@ -43,7 +43,7 @@ def largest_values(source: str | Path, feeds: Sequence[Feeds]) -> dict[str, floa
     """Largest absolute value of every float tensor that a node makes or an input holds."""
     from onnxruntime.quantization import CalibrationMethod
 
-    with _calibrator(source, None, CalibrationMethod.MinMax, {}) as calibrator:
+    with _calibrator(source, None, CalibrationMethod.MinMax) as calibrator:
         for index in range(len(feeds)):
             calibrator.collect_data(_Reader(feeds[index]))
         return _largest(calibrator.compute_data().items())
@@ -65,7 +65,7 @@ def percentile_ranges(
     from onnxruntime.quantization import CalibrationMethod
 
     histograms = _Histograms()
-    with _calibrator(source, op_types, CalibrationMethod.Percentile, {}) as calibrator:
+    with _calibrator(source, op_types, CalibrationMethod.Percentile) as calibrator:
         calibrator.collector = histograms
         for index in range(len(feeds)):
             calibrator.collect_data(_Reader(feeds[index]))
@@ -119,7 +119,7 @@ class _Reader:
 
 @contextmanager
 def _calibrator(
-    source: str | Path, op_types: Sequence[str] | None, method: Any, options: dict[str, Any]
+    source: str | Path, op_types: Sequence[str] | None, method: Any
 ) -> Iterator[Any]:  # Any: onnxruntime is untyped
     from onnxruntime.quantization import create_calibrator
 
@@ -129,7 +129,6 @@ def _calibrator(
             None if op_types is None else list(op_types),
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             calibrate_method=method,
-            extra_options=options,
         )
 
 

@@ -132,14 +132,14 @@ def clock_scaling(rows: Sequence[PublishedRow], predicted: Array) -> list[dict[s
     return found
 
 
-def scaling_summary(scaling: Sequence[Mapping[str, Any]], within_percent: float) -> dict[str, Any]:
+def scaling_summary(scaling: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of pairs as :func:`clock_scaling` gives them: how many, their errors, how many are small."""
     errors = np.array([abs(pair["error_percent"]) for pair in scaling])
     return {
         "pairs": len(errors),
         "mean_error_percent": round(float(errors.mean()), 1),
         "largest_error_percent": round(float(errors.max()), 1),
-        f"pairs_within_{within_percent:g}_percent": int((errors <= within_percent).sum()),
+        "pairs_within_8_percent": int((errors <= 8).sum()),
     }
 
 

@@ -72,7 +72,7 @@ class FitReport:
             },
             "errors_by_what_was_left_out": self.errors,
             "clock_scaling_with_the_family_left_out": {
-                **scaling_summary(self.scaling, within_percent=8),
+                **scaling_summary(self.scaling),
                 "by_pair": self.scaling,
             },
         }

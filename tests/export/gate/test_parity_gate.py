@@ -273,7 +273,7 @@ def test_changed_voxel_size_and_sample_are_caught(pillars, tmp_path):
     np.savez(copied / "sample.npz", **arrays)
     with pytest.raises(UserError, match=r"sample.npz: its SHA-256 is"):
         gate(copied)
-    del content["sample_sha256"]  # as in folders of older versions
+    del content["sample_sha256"]
     (copied / FILE_NAME).write_text(json.dumps(content))
     assert any("sample.npz: output 'boxes'" in fault for fault in gate(copied).inputs.faults)
 

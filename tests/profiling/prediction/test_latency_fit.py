@@ -163,7 +163,7 @@ def test_pairs_of_clocks_are_alike_in_all_else(tmp_path):
 
 def test_the_summary_of_clock_scaling_by_hand():
     errors = [{"error_percent": error} for error in (-10.0, 8.0, 3.0)]
-    assert scaling_summary(errors, 8) == {
+    assert scaling_summary(errors) == {
         "pairs": 3,
         "mean_error_percent": 7.0,
         "largest_error_percent": 10.0,
