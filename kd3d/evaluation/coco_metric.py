@@ -82,13 +82,9 @@ class CocoRecordMetric(BaseMetric):
             self._truth = read_ground_truth(path)
         self._category_of_label: list[int] = []
 
-    @property
-    def dataset_meta(self) -> dict[str, Any] | None:
-        """Meta information of the dataset; its ``classes`` are checked as soon as they are set."""
-        return self._dataset_meta
-
-    @dataset_meta.setter
+    @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict[str, Any]) -> None:
+        """Checks the dataset's ``classes`` as soon as they are set."""
         self._category_of_label = _category_of_label(
             meta["classes"], self._truth["categories"], self.ann_file
         )

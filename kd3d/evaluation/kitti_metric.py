@@ -78,13 +78,9 @@ class KittiRecordMetric(BaseMetric):
         limit = {} if pcd_limit_range is None else {"pcd_limit_range": list(pcd_limit_range)}
         self._upstream = KittiMetric(ann_file, backend_args=backend_args, **limit)
 
-    @property
-    def dataset_meta(self) -> dict[str, Any] | None:
-        """Meta information of the dataset; its ``classes`` are checked as soon as they are set."""
-        return self._dataset_meta
-
-    @dataset_meta.setter
+    @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict[str, Any]) -> None:
+        """Checks the dataset's ``classes`` as soon as they are set."""
         unknown = sorted(set(meta["classes"]) - set(self.judged))
         if unknown:
             raise UserError(

@@ -100,12 +100,7 @@ class NuScenesFastMetric(BaseMetric):
         self._poses: list[LidarFrame] = []
         self._truth: GroundTruth | None = None
 
-    @property
-    def dataset_meta(self) -> dict[str, Any] | None:
-        """Of the dataset: its classes and version; a loop sets it when it is built."""
-        return self._dataset_meta
-
-    @dataset_meta.setter
+    @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict[str, Any]) -> None:
         """Checks at once what is needed after the last sample: classes, tables, split, infos."""
         self._dataset_meta: dict[str, Any] | None = meta
