@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kd3d.distill.additional_labels import AdditionalLabels, added_boxes
-from kd3d.distill.bev import grid_of, map_extent
+from kd3d.distill.bev_extent import grid_of, map_extent
 from kd3d.distill.cache import CachedTeacher
 from kd3d.distill.gradients import gradients, norm, total_loss, trainable
 from kd3d.distill.labelled_frames import LabelledFrames

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kd3d.configs import type_name
-from kd3d.distill.bev import point_cloud_range
+from kd3d.distill.bev_extent import point_cloud_range
 from kd3d.errors import UserError
 
 Step = Mapping[str, Any]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kd3d.bev_grid import BevGrid
-from kd3d.distill.bev import Extent, grid_of
+from kd3d.distill.bev_extent import Extent, grid_of
 from kd3d.distill.truth import Truth
 
 

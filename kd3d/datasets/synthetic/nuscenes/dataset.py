@@ -21,7 +21,7 @@ from kd3d.datasets.synthetic.nuscenes.coco import COCO, write_coco
 from kd3d.datasets.synthetic.nuscenes.infos import infos_of
 from kd3d.datasets.synthetic.nuscenes.place import check_place
 from kd3d.datasets.synthetic.nuscenes.ray_casting import RANGE_M
-from kd3d.datasets.synthetic.nuscenes.record import Recording, record_scene
+from kd3d.datasets.synthetic.nuscenes.recording import Recording, record_scene
 from kd3d.datasets.synthetic.nuscenes.tables import (
     LIDAR,
     TABLES,

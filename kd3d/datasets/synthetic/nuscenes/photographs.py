@@ -1,5 +1,6 @@
 """The six images of a keyframe, and what they show of each actor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -40,6 +41,18 @@ class Photograph:
     boxes_px: dict[int, tuple[float, float, float, float]]
     visible_px: NDArray[np.int64]
     alone_px: NDArray[np.int64]
+
+
+def visibility_of(photographs: Sequence[Photograph]) -> NDArray[np.float64]:
+    """(number of actors,) share of each actor's pixels that show, over all images.
+
+    The pixels of an actor are those that it would cover in the images if nothing stood before it;
+    an actor that no image reaches has share 0.
+    """
+    visible = np.sum([photograph.visible_px for photograph in photographs], axis=0)
+    alone = np.sum([photograph.alone_px for photograph in photographs], axis=0)
+    share: NDArray[np.float64] = visible / np.maximum(alone, 1)
+    return share
 
 
 class Photographer:

@@ -12,12 +12,12 @@ from kd3d.datasets.synthetic.nuscenes.photographs import (
     Photographer,
     boxes_of,
     view_of,
+    visibility_of,
 )
 from kd3d.datasets.synthetic.nuscenes.raster import Raster, rasterise
 from kd3d.datasets.synthetic.nuscenes.scene import Actor, Ground, Scene
 from kd3d.datasets.synthetic.nuscenes.solids import BOX, GROUND, SKY, Solids
 from kd3d.datasets.synthetic.nuscenes.tracks import Pose, standing_at
-from kd3d.datasets.synthetic.nuscenes.visibility import visibility_of
 
 EGO = Pose(100.0, 100.0, 0.0)
 COARSE = 10  # 160 x 90 rays an image

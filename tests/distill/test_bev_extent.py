@@ -4,7 +4,7 @@ import pytest
 import torch
 import toys3d
 
-from kd3d.distill.bev import grid_of, map_extent, point_cloud_range
+from kd3d.distill.bev_extent import grid_of, map_extent, point_cloud_range
 from kd3d.heads import prediction_of
 
 EXTENT = [-6.4, -6.4, -3.0, 6.4, 6.4, 2.0]

@@ -176,7 +176,7 @@ class _Pictures:
 
     def take(self, keyframe: int, time_s: float) -> NDArray[np.float64]:
         """Writes the six images of a keyframe; the share of each actor's pixels that show."""
-        from kd3d.datasets.synthetic.nuscenes.visibility import visibility_of
+        from kd3d.datasets.synthetic.nuscenes.photographs import visibility_of
 
         photographs = self._photographer.keyframe(time_s)
         stamp = self._recording.time_us(time_s)
