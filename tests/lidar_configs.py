@@ -6,29 +6,12 @@ from unittest import mock
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from toys import Watch
+from toys import Watch, WatchGradients
 
 from kd3d.configs import load_config
 from kd3d.distill.hook import DistillHook
 from kd3d.distill.teacher import drop_pretrained
-
-
-class WatchGradients(Hook):
-    """Notes the parameters whose gradient is not zero."""
-
-    def __init__(self):
-        self.reached = set()
-
-    def before_train(self, runner):
-        for name, parameter in runner.model.named_parameters():
-            if parameter.requires_grad:
-                parameter.register_hook(lambda grad, name=name: self.note(name, grad))
-
-    def note(self, name, grad):
-        if grad.any():
-            self.reached.add(name)
 
 
 def crop(node: Any, times: int) -> None:

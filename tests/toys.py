@@ -265,6 +265,22 @@ def teacher_config(path: Path, model: dict[str, Any], **changes: Any) -> str:
     return str(path)
 
 
+class WatchGradients(Hook):
+    """Notes the parameters whose gradient is not zero."""
+
+    def __init__(self):
+        self.reached = set()
+
+    def before_train(self, runner):
+        for name, parameter in runner.model.named_parameters():
+            if parameter.requires_grad:
+                parameter.register_hook(lambda grad, name=name: self.note(name, grad))
+
+    def note(self, name, grad):
+        if grad.any():
+            self.reached.add(name)
+
+
 class Watch(Hook):
     """Calls a function after every iteration."""
 

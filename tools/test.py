@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 import kd3d.distill  # noqa: F401  (registers the hook)
-from kd3d.backends.bundle import Bundle
+from kd3d.backends.bundle import PRECISIONS, Bundle
 from kd3d.building import building
 from kd3d.checkpoints import load_checkpoint, load_weights, use_safe_loading
 from kd3d.configs import Options, custom_hooks, default_work_dir, load_config, require_entries
@@ -34,9 +34,7 @@ def parse_args() -> argparse.Namespace:
         choices=["onnxruntime", "tensorrt", "pytorch"],
         help="run what tools/export.py wrote",
     )
-    parser.add_argument(
-        "--precision", choices=["fp32", "fp16", "int8"], default="fp32", help="with --backend"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="with --backend")
     parser.add_argument("--show-dir", help="save painted images into this folder of the work dir")
     parser.add_argument("--seed", type=int, help="the run was trained with, for the record")
     parser.add_argument("--role", default="", choices=ROLES, help="for the record")

@@ -9,7 +9,6 @@ import pytest
 import torch
 import toys
 from mmdet.datasets import CocoDataset
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from kd3d.configs import load_config
@@ -110,22 +109,6 @@ def small(path, coco, work_dir):
     return config
 
 
-class WatchGradients(Hook):
-    """Notes the parameters whose gradient is not zero."""
-
-    def __init__(self):
-        self.reached = set()
-
-    def before_train(self, runner):
-        for name, parameter in runner.model.named_parameters():
-            if parameter.requires_grad:
-                parameter.register_hook(lambda grad, name=name: self.note(name, grad))
-
-    def note(self, name, grad):
-        if grad.any():
-            self.reached.add(name)
-
-
 def test_the_pairs_of_student_and_teacher_are_all_there():
     assert len(CONFIGS) == 9
     assert {path.stem.rsplit("_", 2)[0] for path in CONFIGS} == STUDENT_FROM_TEACHER
@@ -138,7 +121,7 @@ def test_one_training_step(path, coco, tmp_path):
     runner = Runner.from_cfg(config)
     seen = []
     runner.register_hook(toys.Watch(lambda runner, outputs: seen.append(outputs)))
-    gradients = WatchGradients()
+    gradients = toys.WatchGradients()
     runner.register_hook(gradients)
     runner.train()
 
