@@ -18,7 +18,7 @@ from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
 from kd3d.distill.cache import CACHE_FILL, CachedTeacher, CacheSettings
 from kd3d.distill.cache_setup import cached_teacher
 from kd3d.distill.connector_group import add_connector_group
-from kd3d.distill.distiller import Distiller, check_names
+from kd3d.distill.distiller import Distiller
 from kd3d.distill.gradients import computed_twice
 from kd3d.distill.hook_config import (
     checked_gradient_points,
@@ -82,7 +82,7 @@ class DistillHook(Hook):
         name: str = "distill",
         gradient_points: int = 10,
     ) -> None:
-        where = hook_label(name)
+        where = self._label = hook_label(name)
         self.name = name
         self.gradient_points = checked_gradient_points(gradient_points, where)
         self._labels_config = additional_labels
@@ -110,7 +110,7 @@ class DistillHook(Hook):
         self._check_unique(runner)
         if runner.max_iters < 1:  # progress is a fraction of them
             raise UserError(
-                f"DistillHook {self.name!r}: the training has {runner.max_iters} iterations, "
+                f"{self._label}: the training has {runner.max_iters} iterations, "
                 "expected 1 or more; raise max_iters or max_epochs in train_cfg"
             )
         student = _bare(runner.model)
@@ -120,7 +120,6 @@ class DistillHook(Hook):
         with random_state.preserved():
             torch.manual_seed(seed)
             pairs = [pair_from_config(config) for config in self._pair_configs]
-            check_names(pairs, {})
             config = teacher_config(self._teacher_config["config"])
             model = build_teacher_model(config, self._teacher_config["checkpoint"], device=device)
             labels = self._additional_labels(runner)
@@ -134,7 +133,7 @@ class DistillHook(Hook):
                 by_number=by_number or (labels is not None and known is None),
             )
             if labels is not None and known is not None:
-                labels.check_names(known, declared, where=hook_label(self.name))
+                labels.check_names(known, declared, where=self._label)
             self.notes = check_point_loading(runner.cfg, config, (student, model))
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
             taps += [] if labels is None else [labels.teacher]
@@ -153,7 +152,7 @@ class DistillHook(Hook):
         state = checkpoint.get(STATE, {}).get(self.name)
         if state is None:
             raise UserError(
-                f"the checkpoint to resume holds no state of DistillHook {self.name!r}; it comes "
+                f"the checkpoint to resume holds no state of {self._label}; it comes "
                 "from another run: start one with load_from=, or give its own checkpoint"
             )
         names = {pair.name for pair in self._distiller.pairs}
@@ -186,7 +185,7 @@ class DistillHook(Hook):
         if not distiller.stopped:
             batch = training_batch(runner, distiller.student)
             self.reports = preflight(distiller, batch)
-            runner.logger.info(f"DistillHook {self.name!r}\n{table(self.reports, self.notes)}")
+            runner.logger.info(f"{self._label}\n{table(self.reports, self.notes)}")
         if is_distributed():
             for pair in distiller.pairs:
                 pair.distribute()
@@ -209,7 +208,7 @@ class DistillHook(Hook):
             self._release(runner)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            runner.logger.info(f"DistillHook {self.name!r}: stopped, the teacher is released")
+            runner.logger.info(f"{self._label}: stopped, the teacher is released")
         interval = max(runner.max_iters // max(self.gradient_points, 1), 1)
         if self.gradient_points and runner.iter % interval == interval // 2:
             distiller.measure_next = True
@@ -244,7 +243,7 @@ class DistillHook(Hook):
     def _release(self, runner: Any) -> None:
         teacher, self.distiller.teacher = self.distiller.teacher, None
         if isinstance(teacher, CachedTeacher):
-            runner.logger.info(f"DistillHook {self.name!r}: {teacher.summary()}")
+            runner.logger.info(f"{self._label}: {teacher.summary()}")
             hub = runner.message_hub  # several teachers add up
             spent_s = hub.runtime_info.get(CACHE_FILL, 0.0)
             hub.update_info(CACHE_FILL, spent_s + teacher.fill_s)
@@ -255,9 +254,7 @@ class DistillHook(Hook):
     ) -> CachedTeacher | None:
         if self._teacher_config.get("cache") is None:
             return None
-        settings = CacheSettings.of(
-            self._teacher_config["cache"], where=f"DistillHook {self.name!r}"
-        )
+        settings = CacheSettings.of(self._teacher_config["cache"], where=self._label)
         loader = runner.train_dataloader
         cached, text = cached_teacher(
             teacher,
@@ -269,14 +266,14 @@ class DistillHook(Hook):
             frames=len(loader.dataset),
             draws=runner.max_iters * frames_at_once(loader) * runner.world_size,
         )
-        runner.logger.info(f"DistillHook {self.name!r}: {text}")
+        runner.logger.info(f"{self._label}: {text}")
         return cached
 
     def _additional_labels(self, runner: Any) -> AdditionalLabels | None:
         if self._labels_config is None:
             return None
-        where = f"DistillHook {self.name!r}"
-        return additional_labels(self._labels_config, _class_names(runner), where=where)
+        names = _class_names(runner)
+        return additional_labels(self._labels_config, names, where=self._label)
 
     @staticmethod
     def _all_of(runner: Any) -> "list[DistillHook]":
@@ -299,7 +296,7 @@ class DistillHook(Hook):
         found = computed_twice(student)
         if found and self.gradient_points:
             raise UserError(
-                f"DistillHook {self.name!r}: the student has with_cp=True (in {found[0]}), whose "
+                f"{self._label}: the student has with_cp=True (in {found[0]}), whose "
                 f"gradients cannot be measured (gradient_points={self.gradient_points}); set "
                 "gradient_points=0 (a control twin then needs its scale from the recipe), or "
                 "with_cp=False"
