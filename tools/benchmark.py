@@ -89,12 +89,14 @@ def measured(
     args: argparse.Namespace, jobs: list[Job], host: Host | None, progress: Progress
 ) -> Iterable[Record]:
     """One record for each job; from a vehicle each folder's as soon as it is measured."""
-    options = Options(args.iterations, args.cuda_graph, args.layers)
-    how = {"threads": args.threads, "batch": args.batch, "progress": shown(progress, "measure")}
+    options = Options(
+        *(args.iterations, args.cuda_graph, args.layers), threads=args.threads, batch=args.batch
+    )
+    told = shown(progress, "measure")
     if host is None:
-        return benchmark_exports(jobs, options, **how)
+        return benchmark_exports(jobs, options, progress=told)
     say, sent = partial(print, file=sys.stderr), shown(progress, "copy, bytes")
-    return benchmark_on_host(jobs, host, options, **how, say=say, sent=sent)
+    return benchmark_on_host(jobs, host, options, progress=told, say=say, sent=sent)
 
 
 def bar() -> Progress:

@@ -76,12 +76,11 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
         compute_once(twin.student)
         task_losses, student_values, teacher_values = twin.run_once(batch)
         _check_blocks(twin.pairs, student_values, hidden)
-        for pair in twin.pairs:
-            frames = len(batch["data_samples"])
-            _check_frames(pair, pair.student, student_values[pair.student], frames)
-            _check_frames(pair, pair.teacher, teacher_values[pair.teacher], frames)
-        check_names(twin.pairs, task_losses)
         samples = batch["data_samples"]
+        for pair in twin.pairs:
+            _check_frames(pair, pair.student, student_values[pair.student], len(samples))
+            _check_frames(pair, pair.teacher, teacher_values[pair.teacher], len(samples))
+        check_names(twin.pairs, task_losses)
         truth = twin.truth_of(samples, twin.with_labels(samples, teacher_values))
         losses = twin.pair_losses(student_values, teacher_values, truth, local=True, weighted=False)
         parameters = trainable(twin.student)

@@ -17,8 +17,7 @@ from kd3d.profiling.backend_latency import Measured, Options, measure_backends
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
     check_batch,
-    check_iterations,
-    check_threads,
+    check_options,
     measure_voxelization,
 )
 from kd3d.profiling.latency import Clock, Progress
@@ -109,8 +108,6 @@ def benchmark_exports(
     jobs: Sequence[Job],
     options: Options | None = None,
     *,
-    threads: int | None = None,
-    batch: int | None = None,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> list[Record]:
@@ -122,9 +119,7 @@ def benchmark_exports(
 
     Args:
         jobs: at least one, all without a host.
-        options: what is measured beside the host's latency.
-        threads: of each backend, None for its own choice.
-        batch: images a run; None for the file's own, or 1 where it takes any.
+        options: what is measured.
         progress: told (done, all) between runs.
         clock: nanoseconds.
 
@@ -136,23 +131,19 @@ def benchmark_exports(
             cannot be used.
     """
     options = options or Options()
-    check_iterations(options.iterations)
-    check_threads(threads)
+    check_options(options)
     bundles = {job.folder: Bundle.read(job.folder) for job in jobs}
     for job in jobs:
-        check_batch(bundles[job.folder], job.backend, batch)
-    arms = [
-        arm_from_bundle(
-            bundles[job.folder],
-            open_backend(
-                job.folder, job.backend, precision=job.precision, threads=threads, exact=False
-            ),
+        check_batch(bundles[job.folder], job.backend, options.batch)
+    arms = []
+    for job in jobs:
+        backend = open_backend(
+            *(job.folder, job.backend),
             precision=job.precision,
-            batch=batch,
-            threads=threads,
+            threads=options.threads,
+            exact=False,
         )
-        for job in jobs
-    ]
+        arms.append(arm_from_bundle(bundles[job.folder], backend, job.precision, options))
     measured = measure_backends(arms, options, clock=clock, progress=progress)
     hosts = {
         folder: measure_voxelization(bundle, clock=clock) for folder, bundle in bundles.items()
@@ -167,8 +158,6 @@ def benchmark_on_host(
     host: Host,
     options: Options | None = None,
     *,
-    threads: int | None = None,
-    batch: int | None = None,
     say: Say = print,
     sent: SentBytes | None = None,
     progress: Progress | None = None,
@@ -180,9 +169,7 @@ def benchmark_on_host(
     Args:
         jobs: of ``jobs_of``, with the vehicle's name.
         host: the vehicle.
-        options: what is measured beside the host's latency.
-        threads: of each backend, None for its own choice.
-        batch: images a run; None for the file's own, or 1 where it takes any.
+        options: what is measured.
         say: told of lost connections.
         sent: told (bytes sent, bytes that were missing) while copying.
         progress: told (done, all) of each folder.
@@ -193,15 +180,16 @@ def benchmark_on_host(
     Raises:
         UserError: for a backend that no vehicle has, and whatever goes wrong there.
     """
+    options = options or Options()
     unfit = [job.backend for job in jobs if job.backend not in BUNDLE_BACKENDS]
     if unfit:
         expected = " or ".join(BUNDLE_BACKENDS)
         raise UserError(f"--host: {unfit[0]} does not run on a vehicle; expected {expected}")
-    check_threads(threads)
+    check_options(options)
     for job in jobs:
         bundle = Bundle.read(job.folder)
         bundle.verify(job.precision)
-        check_batch(bundle, job.backend, batch)
+        check_batch(bundle, job.backend, options.batch)
 
     def measured() -> Iterator[Record]:
         for folder in dict.fromkeys(job.folder for job in jobs):
@@ -211,9 +199,7 @@ def benchmark_on_host(
                 host,
                 backends=list(dict.fromkeys(job.backend for job in ours)),
                 precisions=list(dict.fromkeys(job.precision for job in ours)),
-                options=options or Options(),
-                threads=threads,
-                batch=batch,
+                options=options,
                 say=say,
                 sent=sent,
                 progress=progress,

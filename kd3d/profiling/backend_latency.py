@@ -49,19 +49,23 @@ class Arm:
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured beside the host's latency.
+    """What is measured, and how the backends run.
 
     Attributes:
         iterations: measured runs of each arm, at least 200.
         cuda_graph: device times with the network as one CUDA graph, where the backend can.
         layers: time of each layer, where the backend can.
         energy_s: seconds for the energy, where the board measures power; 0 for none.
+        threads: of each backend inside one operator; None is its own choice.
+        batch: images a run, where the file takes any number; None for the file's own, or 1.
     """
 
     iterations: int = LEAST_ITERATIONS
     cuda_graph: bool = False
     layers: bool = False
     energy_s: float = 5.0
+    threads: int | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True)

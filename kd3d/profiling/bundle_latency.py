@@ -13,40 +13,27 @@ from kd3d.backends.base import Backend, Feeds
 from kd3d.backends.bundle import Bundle
 from kd3d.errors import UserError
 from kd3d.export.voxelization import Voxelization, network_feeds
-from kd3d.profiling.backend_latency import Arm, Scalar
+from kd3d.profiling.backend_latency import Arm, Options, Scalar
 from kd3d.profiling.latency import LEAST_ITERATIONS, Clock, measure_latency, spread
 
 _TIMED = "network and box decoding, without preprocessing and NMS"
 _TIMED_PILLARS = "network and box decoding; voxelisation (NumPy) apart; without NMS"
 
 
-def arm_from_bundle(
-    bundle: Bundle,
-    backend: Backend,
-    *,
-    precision: str,
-    batch: int | None = None,
-    threads: int | None = None,
-) -> Arm:
+def arm_from_bundle(bundle: Bundle, backend: Backend, precision: str, options: Options) -> Arm:
     """A backend of a bundle with the bundle's sample as its input.
 
     Args:
         bundle: what ``backend`` was opened from.
         backend: not yet entered.
         precision: of the backend, for the record.
-        batch: images a run, where the file takes any number; the sample is repeated. None for the
-            file's own, or 1.
-        threads: of the backend, for the record; None is its own choice.
-
-    Raises:
-        UserError: for a batch that the file does not take.
+        options: the batch was checked by ``check_batch``; the sample is repeated to fill it.
     """
-    check_batch(bundle, backend.name, batch)
-    feeds, frames = _inputs(bundle, batch)
+    feeds, frames = _inputs(bundle, options.batch)
     conditions: dict[str, Scalar] = {
         "precision": precision,
         "input": str(bundle.manifest["input_text"]),
-        "threads": threads or "default",
+        "threads": options.threads or "default",
         "timed": _TIMED,
     }
     if "num_points" in feeds:
@@ -83,14 +70,14 @@ def check_batch(bundle: Bundle, backend: str, batch: int | None) -> None:
         )
 
 
-def check_iterations(iterations: int) -> None:
-    """Raises a UserError for fewer than the protocol asks for."""
+def check_options(options: Options) -> None:
+    """Raises UserError for fewer iterations than the protocol asks for, or a number of no threads.
+
+    ONNX Runtime takes any number of threads, but not each can be recorded.
+    """
+    iterations, threads = options.iterations, options.threads
     if iterations < LEAST_ITERATIONS:
         raise UserError(f"{iterations} iterations: expected at least {LEAST_ITERATIONS}")
-
-
-def check_threads(threads: int | None) -> None:
-    """Raises UserError unless it is a number that can be recorded; ONNX Runtime takes any."""
     if threads is not None and threads < 1:
         raise UserError(f"{threads} threads: expected 1 or more, or none for the backend's choice")
 

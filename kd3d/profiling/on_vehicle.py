@@ -21,7 +21,7 @@ from kd3d.profiling.backend_latency import Measured, Options, measure_backends
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
     check_batch,
-    check_iterations,
+    check_options,
     measure_voxelization,
 )
 from kd3d.profiling.latency import LEAST_ITERATIONS, Progress
@@ -66,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
     """The measurement of the command line ``args``."""
-    check_iterations(args.iterations)
+    options = Options(
+        *(args.iterations, args.cuda_graph, args.layers, args.energy_s, args.threads, args.batch)
+    )
+    check_options(options)
     bundle = Bundle.read(args.folder)
     arms = []
     for name in args.backend:
@@ -81,12 +84,7 @@ def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
                 threads=args.threads,
                 exact=False,
             )
-            arms.append(
-                arm_from_bundle(
-                    bundle, backend, precision=precision, batch=args.batch, threads=args.threads
-                )
-            )
-    options = Options(args.iterations, args.cuda_graph, args.layers, args.energy_s)
+            arms.append(arm_from_bundle(bundle, backend, precision, options))
     progress = None if args.progress is None else _progress_file(args.progress)
     measured = measure_backends(arms, options, progress=progress)
     host = measure_voxelization(bundle)

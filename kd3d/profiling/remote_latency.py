@@ -26,7 +26,6 @@ from kd3d.backends.vehicle_cache import SentBytes
 from kd3d.backends.vehicle_run import VehicleRun, vehicle_run
 from kd3d.errors import UserError
 from kd3d.profiling.backend_latency import Measured, Options
-from kd3d.profiling.bundle_latency import check_iterations
 from kd3d.profiling.environment import environment
 from kd3d.profiling.latency import Progress
 
@@ -41,8 +40,6 @@ def measure_on_host(
     backends: Sequence[str],
     precisions: Sequence[str],
     options: Options,
-    threads: int | None = None,
-    batch: int | None = None,
     say: Say = print,
     sent: SentBytes | None = None,
     progress: Progress | None = None,
@@ -54,9 +51,7 @@ def measure_on_host(
         host: the vehicle.
         backends: "tensorrt", "onnxruntime".
         precisions: "fp32", "fp16", "int8", which the bundle has.
-        options: what is measured.
-        threads: of ONNX Runtime; None is its own choice.
-        batch: images a run, where the file takes any number.
+        options: what is measured, checked by ``check_options``.
         say: told of lost connections.
         sent: told (bytes sent, bytes that were missing) while copying.
         progress: told (measured runs, all).
@@ -67,9 +62,8 @@ def measure_on_host(
     Raises:
         UserError: if the vehicle cannot be reached, or the run fails there.
     """
-    check_iterations(options.iterations)
     bundle = Bundle.read(folder)
-    arguments = _arguments(backends, precisions, options, threads, batch)
+    arguments = _arguments(backends, precisions, options)
     with vehicle_run(
         bundle, host, precisions=precisions, module=_MODULE, say=say, sent=sent
     ) as run:
@@ -79,21 +73,15 @@ def measure_on_host(
     return _results(ended, host)
 
 
-def _arguments(
-    backends: Sequence[str],
-    precisions: Sequence[str],
-    options: Options,
-    threads: int | None,
-    batch: int | None,
-) -> list[str]:
+def _arguments(backends: Sequence[str], precisions: Sequence[str], options: Options) -> list[str]:
     """The command line of ``kd3d.profiling.on_vehicle`` after the bundle."""
     return [
         *("--backend", *backends, "--precision", *precisions),
         *("--iterations", str(options.iterations), "--energy-s", str(options.energy_s)),
         *(["--cuda-graph"] if options.cuda_graph else []),
         *(["--layers"] if options.layers else []),
-        *([] if threads is None else ["--threads", str(threads)]),
-        *([] if batch is None else ["--batch", str(batch)]),
+        *([] if options.threads is None else ["--threads", str(options.threads)]),
+        *([] if options.batch is None else ["--batch", str(options.batch)]),
         *("--out", "result.json", "--progress", "progress"),
     ]
 

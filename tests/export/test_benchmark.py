@@ -68,7 +68,7 @@ def test_two_folders_in_turns(tmp_path):
     )
     now = itertools.count(step=1_500_000)  # each reading 1.5 ms after the one before
     jobs = jobs_of([one, two], ["onnxruntime"], ["fp32"])
-    records = benchmark_exports(jobs, threads=1, batch=2, clock=lambda: next(now))
+    records = benchmark_exports(jobs, Options(threads=1, batch=2), clock=lambda: next(now))
     assert [(record.role, record.name) for record in records] == [("teacher", "t/seed0"), ("", "")]
     for record in records:
         assert record.metrics["p50_ms"] == 1.5
@@ -99,7 +99,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(UserError, match="199 iterations"):
         benchmark_exports([Job(folder, "onnxruntime")], Options(iterations=199))
     with pytest.raises(UserError, match="batch 4"):
-        benchmark_exports([Job(folder, "onnxruntime")], batch=4)
+        benchmark_exports([Job(folder, "onnxruntime")], Options(batch=4))
     with pytest.raises(UserError, match="no export folder"):
         benchmark_exports([Job(tmp_path, "onnxruntime")])
     with pytest.raises(UserError, match="pytorch does not run on a vehicle"):
@@ -122,14 +122,14 @@ def test_a_vehicle_measures_each_folder_by_itself(tmp_path, monkeypatch):
     folders = [write_bundle(tmp_path / name, precisions=("fp32", "int8")) for name in "ab"]
     asked = []
 
-    def measure(folder, host, *, backends, precisions, **settings):
-        asked.append((folder, host.address, backends, precisions, settings["batch"]))
+    def measure(folder, host, *, backends, precisions, options, **settings):
+        asked.append((folder, host.address, backends, precisions, options.batch))
         pairs = itertools.product(backends, precisions)
         return [Measured({"p50_ms": 1.0}, {"precision": p}, {}) for _, p in pairs]
 
     monkeypatch.setattr("kd3d.export.benchmark.measure_on_host", measure)
     jobs = jobs_of(folders, ["onnxruntime"], ["fp32", "int8"], "orin")
-    records = list(benchmark_on_host(jobs, Host("me@orin"), batch=2))
+    records = list(benchmark_on_host(jobs, Host("me@orin"), Options(batch=2)))
     assert asked == [
         (folder, "me@orin", ["onnxruntime"], ["fp32", "int8"], 2) for folder in folders
     ]
@@ -147,5 +147,5 @@ def test_a_batch_that_no_engine_takes_is_told_before_one_is_built(tmp_path, monk
         "kd3d.export.benchmark.open_backend", lambda *args, **options: opened.append(args)
     )
     with pytest.raises(UserError, match=r"takes 1 to 4; export it with --batch 5"):
-        benchmark_exports([Job(folder, "tensorrt")], batch=5)
+        benchmark_exports([Job(folder, "tensorrt")], Options(batch=5))
     assert opened == []

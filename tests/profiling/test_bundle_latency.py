@@ -7,10 +7,11 @@ from toys_bundle import write_bundle
 from kd3d.backends.bundle import Bundle
 from kd3d.backends.open_bundle import open_bundle
 from kd3d.errors import UserError
+from kd3d.profiling.backend_latency import Options
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
     check_batch,
-    check_iterations,
+    check_options,
     measure_voxelization,
 )
 
@@ -18,7 +19,7 @@ from kd3d.profiling.bundle_latency import (
 def arm(folder, **settings):
     bundle = Bundle.read(folder)
     backend = open_bundle(bundle, "onnxruntime", engines=folder)
-    return arm_from_bundle(bundle, backend, precision="fp32", **settings)
+    return arm_from_bundle(bundle, backend, "fp32", Options(**settings))
 
 
 def test_the_sample_is_repeated_for_a_batch(tmp_path):
@@ -41,9 +42,9 @@ def test_a_fixed_batch_is_the_files(tmp_path):
     folder = write_bundle(tmp_path, batch=1)
     assert arm(folder, batch=1).batch == 1
     with pytest.raises(UserError, match=r"batch 2: .* takes 1; export it with --batch 2"):
-        arm(folder, batch=2)
+        check_batch(Bundle.read(folder), "onnxruntime", 2)
     with pytest.raises(UserError, match="batch 0"):
-        arm(folder, batch=0)
+        check_batch(Bundle.read(folder), "onnxruntime", 0)
 
 
 def test_an_engine_takes_what_its_profile_allows(tmp_path):
@@ -59,10 +60,12 @@ def test_an_engine_takes_what_its_profile_allows(tmp_path):
     assert arm(folder, batch=5).batch == 5
 
 
-def test_too_few_iterations():
-    check_iterations(200)
+def test_too_few_iterations_and_threads():
+    check_options(Options(iterations=200, threads=1))
     with pytest.raises(UserError, match="199 iterations: expected at least 200"):
-        check_iterations(199)
+        check_options(Options(iterations=199))
+    with pytest.raises(UserError, match="0 threads: expected 1 or more"):
+        check_options(Options(threads=0))
 
 
 def test_voxelization_is_timed_where_there_are_points(tmp_path):

@@ -42,7 +42,7 @@ def test_both_precisions_are_measured_and_nothing_stays_but_the_cache(vehicle, t
         folder,
         vehicle.host(),
         precisions=["fp32", "int8"],
-        threads=1,
+        options=Options(energy_s=0, threads=1),
         sent=lambda *counts: sent.append(counts),
         progress=lambda *counts: steps.append(counts),
     )
