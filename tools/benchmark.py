@@ -89,9 +89,7 @@ def measured(
     args: argparse.Namespace, jobs: list[Job], host: Host | None, progress: Progress
 ) -> Iterable[Record]:
     """One record for each job; from a vehicle each folder's as soon as it is measured."""
-    options = Options(
-        *(args.iterations, args.cuda_graph, args.layers), threads=args.threads, batch=args.batch
-    )
+    options = Options(args.iterations, args.cuda_graph, args.layers, args.threads, args.batch)
     told = shown(progress, "measure")
     if host is None:
         return benchmark_exports(jobs, options, progress=told)

@@ -55,17 +55,17 @@ class Options:
         iterations: measured runs of each arm, at least 200.
         cuda_graph: device times with the network as one CUDA graph, where the backend can.
         layers: time of each layer, where the backend can.
-        energy_s: seconds for the energy, where the board measures power; 0 for none.
         threads: of each backend inside one operator; None is its own choice.
         batch: images a run, where the file takes any number; None for the file's own, or 1.
+        energy_s: seconds for the energy, where the board measures power; 0 for none.
     """
 
     iterations: int = LEAST_ITERATIONS
     cuda_graph: bool = False
     layers: bool = False
-    energy_s: float = 5.0
     threads: int | None = None
     batch: int | None = None
+    energy_s: float = 5.0
 
 
 @dataclass(frozen=True)

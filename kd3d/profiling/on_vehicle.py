@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
     """The measurement of the command line ``args``."""
     options = Options(
-        *(args.iterations, args.cuda_graph, args.layers, args.energy_s, args.threads, args.batch)
+        *(args.iterations, args.cuda_graph, args.layers, args.threads, args.batch, args.energy_s)
     )
     check_options(options)
     bundle = Bundle.read(args.folder)
