@@ -1,7 +1,5 @@
 """Checks of what a loss is given, with messages that say what to do."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from kd3d.bev_grid import BevGrid
@@ -17,14 +15,19 @@ def expect_equal_shapes(student: Tensor, teacher: Tensor) -> None:
         )
 
 
-def expect_maps(features: Sequence[Tensor]) -> None:
-    """Raises UserError unless each is (B, C, ...) with at least one spatial axis."""
-    for feature in features:
-        if feature.dim() < 3:
-            raise UserError(
-                f"expected a feature map (B, C, H, W), got {tuple(feature.shape)}; "
-                "tap a map, or use FeatureL2, which takes any shape"
-            )
+def expect_map(feature: Tensor) -> None:
+    """Raises UserError unless it is (B, C, ...) with at least one spatial axis."""
+    if feature.dim() < 3:
+        raise UserError(
+            f"expected a feature map (B, C, H, W), got {tuple(feature.shape)}; "
+            "tap a map, or use FeatureL2, which takes any shape"
+        )
+
+
+def expect_equal_maps(student: Tensor, teacher: Tensor) -> None:
+    """Raises UserError unless both are maps (B, C, ...) of one shape."""
+    expect_equal_shapes(student, teacher)
+    expect_map(student)
 
 
 def expect_temperature(temperature: float) -> None:

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
-from kd3d.losses.arguments import expect_maps
+from kd3d.losses.arguments import expect_map
 from kd3d.losses.precision import in_float32
 from kd3d.registry import LOSSES
 
@@ -30,7 +30,8 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         UserError: if batch or positions differ.
     """
-    expect_maps([student, teacher])
+    expect_map(student)
+    expect_map(teacher)
     if student.shape[:1] + student.shape[2:] != teacher.shape[:1] + teacher.shape[2:]:
         raise UserError(
             f"expected equal shapes but for the channels, got student {tuple(student.shape)} and "

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
-from kd3d.losses.arguments import expect_equal_shapes, expect_maps
+from kd3d.losses.arguments import expect_equal_maps
 from kd3d.losses.precision import in_float32
 from kd3d.registry import LOSSES
 
@@ -32,8 +32,7 @@ def bev_feature(student: Tensor, teacher: Tensor, mask: Tensor | None = None) ->
     Raises:
         UserError: if the shapes differ or are no maps.
     """
-    expect_equal_shapes(student, teacher)
-    expect_maps([student])
+    expect_equal_maps(student, teacher)
     apart = (student - teacher.detach()).square().mean(1, keepdim=True)
     if mask is None:
         return apart.mean()

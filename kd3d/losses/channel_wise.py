@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd3d.losses.arguments import expect_equal_shapes, expect_maps, expect_temperature
+from kd3d.losses.arguments import expect_equal_maps, expect_temperature
 from kd3d.losses.precision import in_float32
 from kd3d.registry import LOSSES
 
@@ -24,8 +24,7 @@ def channel_wise_divergence(student: Tensor, teacher: Tensor, temperature: float
     Raises:
         UserError: if the shapes differ or are no maps.
     """
-    expect_equal_shapes(student, teacher)
-    expect_maps([student])
+    expect_equal_maps(student, teacher)
     expect_temperature(temperature)
     log_p = (student.flatten(2) / temperature).log_softmax(-1)
     log_q = (teacher.detach().flatten(2) / temperature).log_softmax(-1)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd3d.errors import UserError
-from kd3d.losses.arguments import expect_equal_shapes, expect_maps
+from kd3d.losses.arguments import expect_equal_maps, expect_equal_shapes
 from kd3d.losses.precision import in_float32
 from kd3d.registry import LOSSES
 
@@ -48,8 +48,7 @@ def feature_attention(student: Tensor, teacher: Tensor, alpha: float = 0.5) -> T
     Raises:
         UserError: if the shapes differ or are no maps.
     """
-    expect_equal_shapes(student, teacher)
-    expect_maps([student])
+    expect_equal_maps(student, teacher)
     teacher = teacher.detach()
     activity = F.mse_loss(student.mean(1).sigmoid(), teacher.mean(1).sigmoid())
     return alpha * F.mse_loss(student, teacher) + (1 - alpha) * activity

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd3d.losses.arguments import expect_equal_shapes, expect_maps
+from kd3d.losses.arguments import expect_equal_maps
 from kd3d.losses.precision import in_float32
 from kd3d.registry import LOSSES
 
@@ -28,8 +28,7 @@ def pearson_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         UserError: if the shapes differ or are no maps.
     """
-    expect_equal_shapes(student, teacher)
-    expect_maps([student])
+    expect_equal_maps(student, teacher)
     return F.mse_loss(_standardized(student), _standardized(teacher.detach())) / 2
 
 
