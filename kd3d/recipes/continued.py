@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kd3d.errors import UserError
 from kd3d.recipes.plan import Run
-from kd3d.recipes.progress import RunFolder, Stage
+from kd3d.recipes.run_folder import RunFolder, Stage
 
 _START = "train.load_from"  # in the settings of a run
 

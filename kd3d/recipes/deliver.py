@@ -9,7 +9,7 @@ from kd3d.recipes.children import Command
 from kd3d.recipes.crew import Crew, finish
 from kd3d.recipes.execute import all_settings
 from kd3d.recipes.plan import Run
-from kd3d.recipes.progress import RunFolder, Stage
+from kd3d.recipes.run_folder import RunFolder, Stage
 from kd3d.report.record import EXPORT_FILE
 
 # The twins have the network of the distilled student: timed again, only the noise would differ.

@@ -15,7 +15,7 @@ from kd3d.recipes.children import Command
 from kd3d.recipes.crew import Crew, Machine
 from kd3d.recipes.outlook import Outlook, minutes
 from kd3d.recipes.plan import Pace, Run, complete
-from kd3d.recipes.progress import RunFolder, Settings, Stage, settings_of, write_config
+from kd3d.recipes.run_folder import RunFolder, Settings, Stage, settings_of, write_config
 from kd3d.report.record import ACCURACY_FILE, Record
 
 

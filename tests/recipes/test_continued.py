@@ -6,8 +6,8 @@ import pytest
 from kd3d.errors import UserError
 from kd3d.recipes.continued import continued
 from kd3d.recipes.plan import plan_runs, select
-from kd3d.recipes.progress import RunFolder, settings_of
 from kd3d.recipes.recipe import Recipe, Variant
+from kd3d.recipes.run_folder import RunFolder, settings_of
 from kd3d.report.record import Record
 
 

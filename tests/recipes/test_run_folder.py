@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from kd3d.errors import UserError
 from kd3d.recipes.plan import Run
-from kd3d.recipes.progress import RunFolder, Stage, settings_of
+from kd3d.recipes.run_folder import RunFolder, Stage, settings_of
 from kd3d.report.record import Record
 
 
