@@ -132,9 +132,6 @@ class FakeCudart:
             raise Failure(35)
         count.value = self.devices
 
-    def _cudaRuntimeGetVersion(self, version):  # noqa: N802
-        version.value = 12060
-
     def _cudaGetDeviceProperties(self, properties, device):  # noqa: N802
         assert device == 0
         content = self.gpu[0].encode() + b"\0"

@@ -22,7 +22,6 @@ FUNCTIONS: dict[str, list[Any]] = {
     "cudaGetErrorName": [c_int],
     "cudaGetErrorString": [c_int],
     "cudaGetDeviceCount": [POINTER(c_int)],
-    "cudaRuntimeGetVersion": [POINTER(c_int)],
     "cudaGetDeviceProperties": [c_void_p, c_int],
     "cudaDeviceGetAttribute": [POINTER(c_int), c_int, c_int],
     "cudaMalloc": [POINTER(c_void_p), c_size_t],
@@ -95,11 +94,6 @@ class CudaRuntime:
     def sms(self) -> int:
         """SMs of the first GPU that are on line; a board's power mode can switch some off."""
         return self._made(c_int, "cudaDeviceGetAttribute", _SMS, 0)
-
-    def version(self) -> str:
-        """Of the runtime library, "12.6"."""
-        version = self._made(c_int, "cudaRuntimeGetVersion")
-        return f"{version // 1000}.{version % 1000 // 10}"
 
     def allocate(self, size: int) -> int:
         """Address of ``size`` bytes on the GPU."""

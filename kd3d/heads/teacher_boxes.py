@@ -19,12 +19,10 @@ class TeacherBoxes:
     Attributes:
         boxes: (M, 9) x y z dx dy dz yaw vx vy, bottom-centred, in metres, rad and m/s.
         labels: (M,) int64 in the student's order.
-        scores: (M,) of the teacher, in [0, 1].
     """
 
     boxes: Tensor
     labels: Tensor
-    scores: Tensor
 
 
 @torch.no_grad()
@@ -71,7 +69,7 @@ def teacher_boxes(
         rank = scores[index].argsort(descending=True, stable=True)
         rank = rank[sure[index].to(rank.device)[rank]]
         kept = rank[_apart(found[index, rank], truth.to(found), distance_m)]
-        frames.append(TeacherBoxes(found[index, kept], labels[index, kept], scores[index, kept]))
+        frames.append(TeacherBoxes(found[index, kept], labels[index, kept]))
     return frames
 
 

@@ -29,7 +29,6 @@ class Statistic:
 
     mean: float
     std: float | None
-    count: int
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ def _metric(groups: Iterable[Group]) -> str:
 def _statistic(values: list[float]) -> Statistic | None:
     if not values:
         return None
-    return Statistic(mean(values), stdev(values) if len(values) > 1 else None, len(values))
+    return Statistic(mean(values), stdev(values) if len(values) > 1 else None)
 
 
 def _key(record: Record) -> str:

@@ -45,8 +45,8 @@ def test_an_undefined_gap_gives_its_reason(tmp_path, make_accuracy):
     ("text", "expected"),
     [
         (statistic_text(None), "-"),
-        (statistic_text(Statistic(30.06, None, 1)), "30.1"),
-        (statistic_text(Statistic(30.06, 0.44, 3)), "30.1 \u00b1 0.4"),
+        (statistic_text(Statistic(30.06, None)), "30.1"),
+        (statistic_text(Statistic(30.06, 0.44)), "30.1 \u00b1 0.4"),
         (gap_text(GapClosed(-0.25, None)), "-25 %"),
         (gap_text(GapClosed(None, None, reason="x")), "undefined"),
         (parameters_text(None), "-"),
