@@ -59,12 +59,6 @@ def rotation_of(quaternion: tuple[float, float, float, float]) -> Array:
     )
 
 
-def project(points_m: Array, intrinsic: Array) -> Array:
-    """Pixels (N, 2), column and row, of points (N, 3) in the camera frame with z > 0."""
-    homogeneous = points_m @ intrinsic.T
-    return homogeneous[:, :2] / homogeneous[:, 2:]
-
-
 CAMERAS: tuple[Camera, ...] = (
     Camera(
         "CAM_FRONT",

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS, project
+from kd3d.datasets.synthetic.nuscenes.cameras import CAMERAS
 from kd3d.datasets.synthetic.nuscenes.materials import MATERIAL_INDEX
 from kd3d.datasets.synthetic.nuscenes.painting import painting_of
 from kd3d.datasets.synthetic.nuscenes.photographs import (
@@ -53,7 +53,8 @@ def test_box_of_a_lone_box_is_the_projection_of_its_corners():
     signs = np.array([[x, y, z] for x in (-2, 2) for y in (-1, 1) for z in (0, 1.5)])
     turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
     corners = np.column_stack([signs[:, :2] @ turn.T + (115.0, 101.0), signs[:, 2]])
-    pixels = project((corners - view.origin_m) @ view.rotation, view.intrinsic)
+    seen = (corners - view.origin_m) @ view.rotation @ view.intrinsic.T
+    pixels = seen[:, :2] / seen[:, 2:]
     boxes, visible = boxes_of(raster, solids, 1)
     # a pixel's centre is a whole number, its edges lie half a pixel to either side
     expected = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]) + 0.5
