@@ -145,8 +145,8 @@ class CachedTeacher:
             )
         if self.sweeps:
             base = f"{base}|{sample.metainfo.get('replay_sweeps', '')}"
-        size = padded_size(inputs)
-        return f"{base}|{size}" if self._reuses(flip) else f"{base}|{size}|{flip}"
+        base = f"{base}|{padded_size(inputs)}{_mixed_precision(_device(inputs))}"
+        return base if self._reuses(flip) else f"{base}|{flip}"
 
     def _reuses(self, flip: Flip) -> bool:
         return self.settings.reuse_flips and flip.exact
@@ -271,6 +271,12 @@ def frames_of(inputs: Inputs, places: Sequence[int], count: int) -> Inputs:
     if "imgs" in inputs:
         chosen["imgs"] = inputs["imgs"][list(places)]
     return chosen
+
+
+def _mixed_precision(device: torch.device) -> str:
+    """Of a forward made now: preflight's has none, those of a training with ``--amp`` do."""
+    enabled = torch.is_autocast_enabled(device.type)
+    return f"|{torch.get_autocast_dtype(device.type)}" if enabled else ""
 
 
 def _device(inputs: Inputs) -> torch.device:

@@ -77,6 +77,17 @@ def test_other_sweeps_are_another_frame_where_they_are_loaded(tmp_path, sweeps):
     assert teacher.model.frames == (2 if sweeps else 1)
 
 
+def test_what_mixed_precision_computed_is_another_entry(tmp_path):
+    """1 + 2**-9 has no bfloat16, in which the convolution then runs: it becomes 1."""
+    teacher = cached(tmp_path, Detector())
+    image = images(1 + 2**-9)
+    for _ in range(2):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(teacher.features(image, [sample("a")])[TAP].float(), images(2))
+        assert torch.equal(teacher.features(image, [sample("a")])[TAP], 2 * image)
+    assert teacher.model.frames == 2
+
+
 def test_a_corrupt_entry_is_computed_again(tmp_path):
     teacher = cached(tmp_path, Detector())
     teacher.features(images(1), [sample("a")])
