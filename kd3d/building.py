@@ -141,8 +141,10 @@ def _not_built(error: Exception) -> str | None:
 
 
 def _unknown(registry: Registry, wanted: str) -> str:
-    near = difflib.get_close_matches(wanted.rpartition(".")[2], _names(registry), n=2)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "check its spelling"
+    known = _names(registry)
+    near = difflib.get_close_matches(wanted.rpartition(".")[2], sorted(known), n=2)
+    names = " or ".join(repr(known[name]) for name in near)
+    hint = f"did you mean {names}?" if near else "check its spelling"
     return f"there is no {registry.name} type {wanted!r}; {hint}"
 
 
@@ -166,13 +168,15 @@ def _complaint(error: Exception, build: dict[str, Any], *, innermost: FrameType)
     return f"{name} cannot be built: {' '.join(text.split())[:400]} ({place})"
 
 
-def _names(registry: Registry) -> list[str]:
-    """Of all types that a registry's family knows."""
-    while registry.parent is not None:
-        registry = registry.parent
-    found, waiting = set[str](), [registry]
+def _names(registry: Registry) -> dict[str, str]:
+    """All types that a registry's family knows; of each, how a config that it builds names it."""
+    own, root = dict(registry.module_dict), registry
+    while root.parent is not None:
+        root = root.parent
+        own.update(root.module_dict)
+    found, waiting = dict[str, str](), [root]
     while waiting:
         current = waiting.pop()
-        found.update(current.module_dict)
+        found.update((name, f"{current.scope}.{name}") for name in current.module_dict)
         waiting.extend(current.children.values())
-    return sorted(found)
+    return {**found, **{name: name for name in own}}

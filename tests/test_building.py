@@ -16,6 +16,7 @@ from kd3d.errors import UserError
 
 LAYERS = Registry("layer")
 OURS = Registry("layer", parent=LAYERS, scope="ours")
+THEIRS = Registry("layer", parent=LAYERS, scope="theirs")
 
 
 @LAYERS.register_module()
@@ -26,6 +27,11 @@ class Stem:
         if width == 0:
             raise AssertionError
         self.inner = OURS.build(inner) if inner else None
+
+
+@THEIRS.register_module()
+class Twig:
+    pass
 
 
 @OURS.register_module()
@@ -165,6 +171,12 @@ def test_an_unknown_type_and_the_near_ones_of_the_whole_family():
     assert refusal({"type": "Stemm"}) == "there is no layer type 'Stemm'; did you mean 'Stem'?"
     assert refusal({"type": "Brunch"}).endswith("did you mean 'Branch'?")
     assert refusal({"type": "Pool"}).endswith("; check its spelling")
+
+
+@pytest.mark.parametrize("written", ["Twig", "Twigg", "ours.Twig"])
+def test_a_type_of_another_library_is_suggested_with_its_scope(written):
+    """As mmdet's types in a config of mmdet3d are written."""
+    assert refusal({"type": written}).endswith(f"{written!r}; did you mean 'theirs.Twig'?")
 
 
 def test_the_innermost_type_is_named():
