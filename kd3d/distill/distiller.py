@@ -161,7 +161,7 @@ class Distiller:
                 value = pair(
                     student_values[pair.student],
                     teacher_values[pair.teacher],
-                    heads=self._heads(pair),
+                    heads=self.tapped(pair),
                     progress=self.progress,
                     local=local,
                     scene=self.scene(pair, teacher_values, truth),
@@ -181,6 +181,14 @@ class Distiller:
         if self.labels is None:
             return samples
         return self.labels(samples, self._decoded(self.labels.teacher, teacher_values))
+
+    def tapped(self, pair: Pair) -> tuple[nn.Module, nn.Module]:
+        """The modules of student and teacher that a pair's taps name."""
+        assert self.teacher is not None
+        return (
+            self.student.get_submodule(pair.student.module),
+            self.teacher.model.get_submodule(pair.teacher.module),
+        )
 
     @torch.no_grad()
     def _decoded(self, tap: Tap, teacher_values: Mapping[Tap, Any]) -> Any:
@@ -212,13 +220,6 @@ class Distiller:
         if pair.mask is not None and pair.mask.teacher is not None:
             guide = self._decoded(pair.mask.teacher, teacher_values)
         return Scene(truth, map_extent(self.student), extent, guide)
-
-    def _heads(self, pair: Pair) -> tuple[nn.Module, nn.Module]:
-        assert self.teacher is not None
-        return (
-            self.student.get_submodule(pair.student.module),
-            self.teacher.model.get_submodule(pair.teacher.module),
-        )
 
     def _measure(self, losses: Losses, added: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Gradient norms on this rank: each pair against the task, and the growth of their sum.

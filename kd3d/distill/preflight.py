@@ -24,6 +24,7 @@ from kd3d.distill.pair import Pair
 from kd3d.distill.probe import recorded_copy
 from kd3d.distill.recorder import Tap, describe, tensors_in
 from kd3d.distill.scene import grids
+from kd3d.distill.tapped_axes import check_axes
 from kd3d.errors import UserError
 
 
@@ -78,8 +79,9 @@ def preflight(distiller: Distiller, batch: dict[str, Any]) -> list[PairReport]:
         _check_blocks(twin.pairs, student_values, hidden)
         samples = batch["data_samples"]
         for pair in twin.pairs:
-            _check_frames(pair, pair.student, student_values[pair.student], len(samples))
-            _check_frames(pair, pair.teacher, teacher_values[pair.teacher], len(samples))
+            own, other = twin.tapped(pair)
+            check_axes(pair, pair.student, student_values[pair.student], own, len(samples))
+            check_axes(pair, pair.teacher, teacher_values[pair.teacher], other, len(samples))
         check_names(twin.pairs, task_losses)
         truth = twin.truth_of(samples, twin.with_labels(samples, teacher_values))
         losses = twin.pair_losses(student_values, teacher_values, truth, local=True, weighted=False)
@@ -126,24 +128,6 @@ def _check_blocks(
                 "with_cp=True, where nothing has a gradient in the forward; tap the block itself "
                 "or a later module, or set with_cp=False"
             )
-
-
-def _check_frames(pair: Pair, tap: Tap, value: Any, frames: int) -> None:  # Any: a tap's value
-    """Refuses what is not by image, and yet of shapes that could be compared."""
-    shapes = [tuple(tensor.shape) for tensor in tensors_in(value)]
-    where = f"pair {pair.name!r}: tap {tap.text!r} gives {describe(value)} of {frames} images"
-    if "roi_head" in tap.module.split(".") and any(shape[:1] != (frames,) for shape in shapes):
-        raise UserError(
-            f"{where}, a row for each region of interest; each model draws regions of its own, so "
-            "the rows are of different places: tap what is made once for each image, such as "
-            "'neck' or 'rpn_head[0]'"
-        )
-    by_layer = any(len(shape) == 4 and shape[0] != frames == shape[1] for shape in shapes)
-    if by_layer and len(pair.connectors):
-        raise UserError(
-            f"{where}, layers first, which {pair.connector_text} takes for maps (B, C, H, W); tap "
-            "one layer, such as 'decoder.layers.5'"
-        )
 
 
 def _learns(value: Any) -> bool:  # Any: what a tap reads, nested

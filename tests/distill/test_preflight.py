@@ -228,13 +228,14 @@ def _several_an_image(monkeypatch):
             super().__init__(**settings)
             width = self.neck.out_channels
             self.roi_head = nn.ModuleDict({"bbox_head": nn.Linear(width, 8)})
-            self.decoder = nn.Linear(width, width)
+            self.decoder = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
 
         def extract_feat(self, images):
             levels = super().extract_feat(images)
             cells = levels[0].flatten(2).transpose(1, 2)  # (B, H * W, C)
             self.roi_head["bbox_head"](cells[:, :5].flatten(0, 1))  # 5 regions an image
-            self.decoder(torch.stack([cells] * 3))  # 3 layers
+            for count, layers in zip((2, 3), self.decoder, strict=True):
+                layers(torch.stack([cells] * count))
             return levels
 
     monkeypatch.setitem(MODELS.module_dict, "Several", Several)
@@ -245,7 +246,8 @@ def _several_an_image(monkeypatch):
     ("tap", "says"),
     [
         ("roi_head.bbox_head", "gives tensor (10, 8) of 2 images, a row for each region of"),
-        ("decoder", "gives tensor (3, 2, 64, 8) of 2 images, layers first, which Resize()"),
+        ("decoder.0", "gives tensor (2, 2, 64, 8) of 2 images, layers first, which Resize()"),
+        ("decoder.1", "gives tensor (3, 2, 64, 8) of 2 images, layers first, which Resize()"),
     ],
 )
 def test_what_is_not_by_image_is_refused_though_it_has_shapes_that_fit(tmp_path, tap, says):
