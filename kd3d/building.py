@@ -92,8 +92,9 @@ def _without_weights(error: Exception) -> str | None:
         lacking = f"it cannot be had ({_line(error)}); download it elsewhere and give its path"
     options = [f"{place}.init_cfg=None"]
     # neither would learn in what is not pretrained
-    if getattr(module, "frozen_stages", -1) >= 0:
-        options.append(f"{place}.frozen_stages=-1")
+    none_frozen = 0 if type(module).__name__ == "EfficientNet" else -1  # it refuses -1
+    if getattr(module, "frozen_stages", none_frozen) > none_frozen:
+        options.append(f"{place}.frozen_stages={none_frozen}")
     if getattr(module, "norm_eval", False):
         options.append(f"{place}.norm_eval=False")
     return (

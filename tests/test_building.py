@@ -125,6 +125,15 @@ def test_pretrained_weights_of_a_torchvision_that_is_not_there(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("stages", "change"), [(0, ""), (1, " model.backbone.frozen_stages=0")])
+def test_no_stage_of_an_efficientnet_is_frozen_by_0_and_not_by_minus_1(monkeypatch, stages, change):
+    monkeypatch.setitem(globals(), "Backbone", type("EfficientNet", (Backbone,), {}))
+    text = not_pretrained(source="open-mmlab://no", frozen_stages=stages).replace(
+        " model.backbone.norm_eval=False", ""
+    )
+    assert text.endswith(f"--cfg-options model.backbone.init_cfg=None{change}")
+
+
 def test_a_torchvision_of_another_torch(monkeypatch, tmp_path):
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('no operator nms')")
     monkeypatch.syspath_prepend(tmp_path)
