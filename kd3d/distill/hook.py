@@ -44,6 +44,7 @@ from kd3d.distill.teacher import Teacher, build_teacher_model, teacher_config
 from kd3d.distill.teacher_input import TeacherInput
 from kd3d.distill.truth import has_strangers
 from kd3d.errors import UserError
+from kd3d.models.separate_heads import initialize
 from kd3d.registry import HOOKS
 
 STATE = "distiller"
@@ -306,7 +307,12 @@ class DistillHook(Hook):
         """One dry forward of both models shows the shapes that connectors have to join."""
         batch = training_batch(runner, student)
         with recorded_copy(self.distiller) as twin, torch.no_grad():
-            _, student_values, teacher_values = twin.run_once(batch, for_shapes=True)
+            try:
+                found = twin.run_once(batch, for_shapes=True)
+            except RuntimeError:  # before a tap: what proposals come from is not initialised yet
+                initialize(twin.student)
+                found = twin.run_once(batch, for_shapes=True)
+        _, student_values, teacher_values = found
         for pair, config in zip(self.distiller.pairs, self._pair_configs, strict=True):
             pair.build_connectors(
                 config.get("connector", "auto"),
