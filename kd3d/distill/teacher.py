@@ -11,6 +11,7 @@ from torch import nn
 
 from kd3d.checkpoints import load_checkpoint, load_weights, unwrapped
 from kd3d.configs import load_config, type_name
+from kd3d.distill import random_state
 from kd3d.distill.recorder import FeatureRecorder, LastTapReached, Tap
 from kd3d.distill.teacher_input import Inputs, TeacherInput
 from kd3d.errors import UserError
@@ -61,7 +62,10 @@ class Teacher:
             samples = copy.deepcopy(list(samples))  # losses beyond may change them (Anchor3DHead's)
         self._recorder.start(stop_after_last=self._knows_last_tap)
         try:
-            self.model(inputs, list(samples), mode="loss")
+            with (
+                random_state.preserved()
+            ):  # DINO's noise and sampled regions come from the student's
+                self.model(inputs, list(samples), mode="loss")
         except LastTapReached:
             pass
         except Exception as error:

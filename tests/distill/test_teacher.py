@@ -1,5 +1,6 @@
 """A teacher's checkpoint is read as MMEngine reads it, whatever version wrote it."""
 
+import random
 from collections import OrderedDict
 
 import mmdet3d.models  # noqa: F401  (here, because it takes seconds)
@@ -112,6 +113,21 @@ def test_a_teachers_head_answers_as_it_does_in_training():
     read = Teacher(model, [tap]).features(images, [])[tap]
     assert all(torch.equal(a, b) for a, b in zip(read, in_training, strict=True))
     assert [name for name, module in model.named_modules() if module.training] == ["bbox_head"]
+
+
+def test_the_student_draws_the_numbers_that_a_teacher_drew():
+    """Of Panoptic FPN the semantic head comes after anchors and regions have been sampled."""
+
+    class Draws(OneHead):
+        def forward(self, inputs, samples, mode):
+            drawn.append((torch.rand(3).tolist(), random.random()))
+            super().forward(inputs, samples, mode)
+
+    drawn = []
+    teacher = Teacher(Draws(FCOS), [Tap.parse("bbox_head[1]")])
+    for _ in range(2):  # also where its forward stops at the last tap
+        teacher.features(torch.rand(1, 4, 8, 8), [])
+        assert (torch.rand(3).tolist(), random.random()) == drawn.pop()
 
 
 def test_a_forward_that_ends_before_a_tap_says_with_what():
