@@ -62,9 +62,7 @@ class Teacher:
             samples = copy.deepcopy(list(samples))  # losses beyond may change them (Anchor3DHead's)
         self._recorder.start(stop_after_last=self._knows_last_tap)
         try:
-            with (
-                random_state.preserved()
-            ):  # DINO's noise and sampled regions come from the student's
+            with random_state.preserved():  # the student draws from the same generators
                 self.model(inputs, list(samples), mode="loss")
         except LastTapReached:
             pass
