@@ -67,10 +67,12 @@ def make_traffic_set(
         Whether anything had to be written.
 
     Raises:
-        UserError: if ``out`` holds a set made with other settings, or a count is not positive.
+        UserError: if ``out`` holds something else, or a count or the seed is not possible.
     """
     if min(settings.splits.values()) < 1:
         raise UserError(f"expected at least one image a split, got {settings.splits}")
+    if settings.seed < 0:
+        raise UserError(f"expected --seed of 0 or more, got {settings.seed}")
     _claim(out, settings, overwrite)
     missing = [split for split in settings.splits if not _is_whole(out, split, settings)]
     for number, split in enumerate(settings.splits):
@@ -82,6 +84,7 @@ def make_traffic_set(
 def _claim(out: Path, settings: TrafficSet, overwrite: bool) -> None:
     """Records the settings in the folder, after a look at what stands there."""
     record = out / "set.json"
+    found: Any = None  # Any: whatever JSON is there
     if record.is_file():
         try:
             found = json.loads(record.read_text(encoding="utf-8"))
@@ -89,11 +92,17 @@ def _claim(out: Path, settings: TrafficSet, overwrite: bool) -> None:
             found = "unreadable settings"
         if found == asdict(settings):
             return
-        if not overwrite:
-            raise UserError(
-                f"{out} holds a set made with {found}, asked for {asdict(settings)}; "
-                "choose another --out or replace it with --force"
-            )
+    if found is None and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is no set of this tool (set.json is missing); choose another --out")
+    if isinstance(found, dict) and "train" not in found:  # the driving world's
+        raise UserError(
+            f"{out} is no set of this tool (set.json is of another); choose another --out"
+        )
+    if found is not None and not overwrite:
+        raise UserError(
+            f"{out} holds a set made with {found}, asked for {asdict(settings)}; "
+            "choose another --out or replace it with --force"
+        )
     for split in settings.splits:
         annotation_file(out, split).unlink(missing_ok=True)
     write_json(record, asdict(settings))

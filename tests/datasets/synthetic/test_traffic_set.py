@@ -79,9 +79,26 @@ def test_set_of_other_settings_is_kept(tmp_path):
     assert len(json.loads(annotation_file(tmp_path, "train").read_text())["images"]) == 1
 
 
-def test_empty_split_is_refused(tmp_path):
-    with pytest.raises(UserError, match="at least one image"):
-        make_traffic_set(tmp_path, TrafficSet(val=0))
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("annotations/instances_train.json", "{}", "is missing"),  # a set of the user's own
+        ("set.json", '{"scenes": 1, "keyframes": 2}', "is of another"),  # a driving world
+    ],
+)
+def test_a_folder_of_other_files_is_left_alone(tmp_path, name, content, why):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=rf"no set of this tool \(set\.json {why}\)"):
+            make_traffic_set(tmp_path, SMALL, overwrite=overwrite)
+    assert contents(tmp_path) == {name: content.encode()}
+
+
+def test_impossible_sets_are_refused(tmp_path):
+    for settings, says in ((TrafficSet(val=0), "at least one"), (TrafficSet(seed=-1), "0 or more")):
+        with pytest.raises(UserError, match=says):
+            make_traffic_set(tmp_path, settings)
     assert contents(tmp_path) == {}
 
 

@@ -206,10 +206,11 @@ def _warn_of_test_in_val(out: Path, world: World) -> None:
 
 def _check_replacement(out: Path, found: Any, world: World, overwrite: bool) -> None:
     """Raises UserError unless what is at ``out`` is a set that may go."""
-    if not (out / SETTINGS_FILE).is_file():
+    missing = not (out / SETTINGS_FILE).is_file()
+    if missing or (isinstance(found, dict) and "keyframes" not in found):  # traffic scenes' own
         raise UserError(
-            f"{out} is no set of this tool ({SETTINGS_FILE} is missing): not replaced; "
-            "choose another --out"
+            f"{out} is no set of this tool ({SETTINGS_FILE} is "
+            f"{'missing' if missing else 'of another'}): not replaced; choose another --out"
         )
     if not overwrite:
         raise UserError(

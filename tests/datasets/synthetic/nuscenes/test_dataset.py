@@ -147,6 +147,9 @@ def test_force_replaces_a_world_only(tmp_path):
     for overwrite in (False, True):  # no advice that would be refused next
         with pytest.raises(UserError, match=r"missing\): not replaced; choose another --out$"):
             make_world(strange, tiny, overwrite=overwrite)
+    (strange / "set.json").write_text('{"train": 400, "version": 2}')  # of traffic scenes
+    with pytest.raises(UserError, match=r"set\.json is of another\): not replaced"):
+        make_world(strange, tiny, overwrite=True)
     (strange / "set.json").write_text("[")
     with pytest.raises(UserError, match=r"another set: its set\.json cannot be read; delete"):
         make_world(strange, tiny)
