@@ -19,8 +19,11 @@ def free_path(path: PathLike, *, force: bool) -> Path:
 
     Raises:
         FileExistsError: if ``force`` is not given; a command shows it as a user's mistake.
+        IsADirectoryError: if a folder is there, which a file cannot replace; likewise.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the name of a file")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; replace it with --force, or give another --out")
     return path

@@ -14,6 +14,9 @@ def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
     with pytest.raises(FileExistsError, match=r"out\.json exists; replace it with --force"):
         free_path(path, force=False)
     assert path.read_text() == "earlier"
+    for force in (False, True):
+        with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a file"):
+            free_path(tmp_path, force=force)
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
