@@ -13,6 +13,7 @@ import torch
 from mmengine.model import PretrainedInit
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIMIZERS, Registry, build_from_cfg
+from mmengine.runner import set_random_seed
 from mmengine.runner.checkpoint import get_torchvision_models
 
 from kd3d.errors import UserError, message
@@ -22,8 +23,9 @@ from kd3d.errors import UserError, message
 def building(source: str | Path) -> Iterator[None]:
     """Turns what fails while a registry builds from a config into UserErrors.
 
-    That is an unknown type, a wrong argument, a value that a constructor refuses. So are a file
-    that is not there, and pretrained weights of an ``init_cfg`` that cannot be had, at any time.
+    That is an unknown type, a wrong argument, a value that a constructor refuses. So are a seed
+    that is none, a file that is not there, and pretrained weights of an ``init_cfg`` that cannot be
+    had, at any time.
     What else fails at another time keeps its traceback.
 
     Args:
@@ -42,7 +44,8 @@ def building(source: str | Path) -> Iterator[None]:
             raise
         raise UserError(f"config {source}: {lacking}") from None
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        text = _without_weights(error) or _without_optimizer(error) or _not_built(error)
+        text = _without_weights(error) or _without_optimizer(error) or _without_seed(error)
+        text = text or _not_built(error)
         if text is None:
             raise
         raise UserError(f"config {source}: {text}") from None
@@ -134,6 +137,11 @@ def _without_optimizer(error: Exception) -> str | None:
     if not calls or calls[-1].get("optimizer_cls", "") is not None:
         return None
     return _unknown(OPTIMIZERS, calls[-1]["optimizer_cfg"]["type"])
+
+
+def _without_seed(error: Exception) -> str | None:
+    calls = _locals_of(set_random_seed, error)
+    return f"seed {calls[-1]['seed']!r}: {_line(error)} (--seed, randomness)" if calls else None
 
 
 def _not_built(error: Exception) -> str | None:

@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import Registry
+from mmengine.runner import set_random_seed
 from torch.utils.data import DataLoader
 
 from kd3d.building import building
@@ -46,6 +47,12 @@ def refusal(config):
     text = str(error.value)
     assert text.startswith("config a.py: ")
     return text.removeprefix("config a.py: ")
+
+
+def test_a_seed_that_numpy_does_not_take():
+    wanted = r"^config a\.py: seed -1: .* between 0 and 2.*--seed"
+    with pytest.raises(UserError, match=wanted), building("a.py"):
+        set_random_seed(-1)
 
 
 @OURS.register_module()

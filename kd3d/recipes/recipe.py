@@ -144,8 +144,10 @@ def _refuse_unknown(entries: Mapping[str, Any], kind: type, *, where: str) -> No
 
 def _seeds(value: Sequence[int], path: Path) -> tuple[int, ...]:
     seeds = tuple(value) if isinstance(value, list | tuple) else ()
-    if not seeds or len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
-        raise UserError(f"{path}: recipe.seeds is {value!r}, expected different whole numbers")
+    fit = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)  # NumPy takes no others
+    if not seeds or len(set(seeds)) < len(seeds) or not fit:
+        wanted = "different whole numbers from 0 to 2**32 - 1"
+        raise UserError(f"{path}: recipe.seeds is {value!r}, expected {wanted}")
     return seeds
 
 

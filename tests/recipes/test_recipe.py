@@ -82,6 +82,7 @@ def test_options_change_the_distilled_config(write):
         ('distilled="students/small.py", seed=[0]', "no entry 'seed'; did you mean 'seeds'"),
         ('distilled="students/small.py", seeds=[1, 1]', "different whole numbers"),
         ('distilled="students/small.py", seeds=[]', "different whole numbers"),
+        ('distilled="students/small.py", seeds=[0, -1]', "from 0 to 2"),
         ('distilled="students/small.py", export="yes"', "True or False"),
         ('distilled="students/small.py", input_size=64', "expected .H, W."),
         ('distilled="students/small.py", control=dict(scale=0)', "above 0"),
