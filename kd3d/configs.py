@@ -30,7 +30,7 @@ from mmengine.registry import (
 )
 from mmengine.runner import Runner
 
-from kd3d.errors import UserError
+from kd3d.errors import UserError, message
 
 # The entries of a config that take effect; all other names in it are variables of the file.
 _ENTRIES = {*inspect.signature(Runner.__init__).parameters} - {"self"}
@@ -43,7 +43,16 @@ _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 class Options(DictAction):
-    """``--cfg-options key=value ...``: MMEngine's action, with errors of argparse's kind."""
+    """``--cfg-options key=value ...``: MMEngine's action, with errors of argparse's kind.
+
+    A value that is no list keeps its spaces, which MMEngine would take out of a path.
+    """
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:  # Any: config values
+        if not {*val} & {*",([)]"}:
+            return DictAction._parse_int_float_bool(val.strip("'\" "))
+        return DictAction._parse_iterable(val)
 
     def __call__(self, *given: Any, **named: Any) -> None:  # Any: as argparse calls it
         """Reads the pairs."""
@@ -72,7 +81,7 @@ def load_config(source: str | Path, options: Mapping[str, Any] | None = None) ->
     try:
         config = get_config(text) if "::" in text else Config.fromfile(text)
     except FileNotFoundError as error:
-        raise UserError(f"config {text}: {error}") from None
+        raise UserError(f"config {text}: {message(error)}") from None
     except ImportError as error:
         raise UserError(f"config {text}: an import it asks for fails: {_line(error)}") from None
     except Exception as error:  # a config is a program of the user's

@@ -150,6 +150,9 @@ def test_options_are_pairs():
     parser.add_argument("--cfg-options", nargs="+", action=Options)
     read = parser.parse_args(["--cfg-options", "a.b=1", "c=[1,2]"])
     assert read.cfg_options == {"a.b": 1, "c": [1, 2]}
+    spaced = ["a=my disk/x.pth", "b=' 0.5 '", "c=[(1, 2), 'd']"]
+    read = parser.parse_args(["--cfg-options", *spaced])
+    assert read.cfg_options == {"a": "my disk/x.pth", "b": 0.5, "c": [(1, 2), "d"]}
     for wrong in ("a.b", "c=[1,(2]"):
         with pytest.raises(argparse.ArgumentError, match="expected key=value"):
             parser.parse_args(["--cfg-options", wrong])
