@@ -53,8 +53,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: below work_dirs")
     parser.add_argument("--force", action="store_true", help="replace an earlier student.py")
     args = parser.parse_args()
-    if args.trials < 1:
-        parser.error("--trials starts at 1")
+    if args.trials < 1 or args.seed < 0:
+        parser.error("--trials starts at 1, --seed at 0")
     return args
 
 

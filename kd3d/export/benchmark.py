@@ -127,11 +127,12 @@ def benchmark_exports(
         One record for each job.
 
     Raises:
-        UserError: for a folder, backend, precision, batch or number of iterations or threads that
-            cannot be used.
+        UserError: for a folder, backend, precision, option, batch or number of iterations or
+            threads that cannot be used.
     """
     options = options or Options()
     check_options(options)
+    _check_flags(jobs, options)
     bundles = {job.folder: Bundle.read(job.folder) for job in jobs}
     for job in jobs:
         check_batch(bundles[job.folder], job.backend, options.batch)
@@ -186,6 +187,7 @@ def benchmark_on_host(
         expected = " or ".join(BUNDLE_BACKENDS)
         raise UserError(f"--host: {unfit[0]} does not run on a vehicle; expected {expected}")
     check_options(options)
+    _check_flags(jobs, options)
     for job in jobs:
         bundle = Bundle.read(job.folder)
         bundle.verify(job.precision)
@@ -207,6 +209,13 @@ def benchmark_on_host(
             yield from (record_of(job, one) for job, one in zip(ours, found, strict=True))
 
     return measured()
+
+
+def _check_flags(jobs: Sequence[Job], options: Options) -> None:
+    """Else a record would be named after a graph that nothing ran."""
+    for flag, asked in (("--cuda-graph", options.cuda_graph), ("--layers", options.layers)):
+        if asked and all(job.backend != "tensorrt" for job in jobs):
+            raise UserError(f"{flag}: only TensorRT has it; expected --backend tensorrt")
 
 
 def record_of(job: Job, measured: Measured) -> Record:

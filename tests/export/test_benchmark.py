@@ -98,6 +98,12 @@ def test_mistakes(tmp_path):
     folder = write_bundle(tmp_path / "bundle", batch=1)
     with pytest.raises(UserError, match="199 iterations"):
         benchmark_exports([Job(folder, "onnxruntime")], Options(iterations=199))
+    for flag in ("cuda_graph", "layers"):
+        wanted = f"--{flag.replace('_', '-')}: only TensorRT"
+        with pytest.raises(UserError, match=wanted):
+            benchmark_exports([Job(folder, "onnxruntime")], Options(**{flag: True}))
+        with pytest.raises(UserError, match=wanted):
+            benchmark_on_host([Job(folder, "onnxruntime")], Host("o"), Options(**{flag: True}))
     with pytest.raises(UserError, match="batch 4"):
         benchmark_exports([Job(folder, "onnxruntime")], Options(batch=4))
     with pytest.raises(UserError, match="no export folder"):
