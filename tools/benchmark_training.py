@@ -53,6 +53,8 @@ def main() -> None:
         free_path(path, force=args.force)
         if args.rounds < 2:
             raise UserError(f"--rounds {args.rounds}: quartiles need 2 or more")
+        if min(args.batch, args.size) < 1:
+            raise UserError(f"--batch {args.batch}, --size {args.size}: expected at least 1")
         config = load_config(args.config)
         cost = with_comparison(
             config,
