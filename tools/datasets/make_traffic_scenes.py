@@ -1,4 +1,4 @@
-"""Makes the COCO-format set of drawn traffic scenes that the demo trains on.
+"""Makes drawn traffic scenes in COCO format, which configs/recipes/traffic_scenes.py trains on.
 
 Example:
     python tools/datasets/make_traffic_scenes.py --out data/traffic_scenes
