@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def _downloaded(url: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path))  # renames into place when whole
-        except OSError as error:
+        except (OSError, ValueError, HTTPException) as error:  # these two: no address
             raise UserError(
                 f"checkpoint {url}: cannot be downloaded ({_first_line(error)}); "
                 "download it elsewhere and give its local path"

@@ -127,6 +127,13 @@ def test_a_teacher_that_a_recipe_trains_names_the_recipe(
         load_checkpoint(missing)
 
 
+@pytest.mark.parametrize("url", ["https://...", "https://example.com:port/weights.pth"])
+def test_an_address_that_is_none(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=f"{re.escape(url)}: cannot be downloaded .* local path"):
+        load_checkpoint(url)
+
+
 def test_a_downloaded_checkpoint_is_a_file_to_hash(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     kept = tmp_path / "hub" / "checkpoints" / "weights.pth"
