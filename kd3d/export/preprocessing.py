@@ -116,6 +116,8 @@ def image_input(
 
     if not Path(path).is_file():
         raise UserError(f"no image at {path}")
+    if not Path(path).stat().st_size:
+        raise UserError(f"{path}: the file is empty; give JPEG or PNG")
     init_default_scope(cfg.get("default_scope", "mmdet"))
     pipeline = Compose([dict(step) for step in pipeline_steps(cfg)])
     try:

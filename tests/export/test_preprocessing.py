@@ -78,6 +78,9 @@ def test_image_is_what_the_test_loop_gives(build, tmp_path):
     np.testing.assert_array_equal(cut, array[:, :, :32])
     with pytest.raises(UserError, match="no image at"):
         image_input(cfg, detector, tmp_path / "absent.png", (96, 96))
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UserError, match=r"empty\.png: the file is empty"):
+        image_input(cfg, detector, tmp_path / "empty.png", (96, 96))
 
 
 def test_padding_right_and_below_and_refusal():

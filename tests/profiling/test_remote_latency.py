@@ -97,8 +97,7 @@ def test_connections_that_held_may_be_lost_more_often_than_there_are_pauses(vehi
         found = measure(
             folder,
             vehicle.host(port=wire.port, pauses_s=(0.1,)),
-            options=Options(iterations=100_000, energy_s=0),
-            threads=1,
+            options=Options(iterations=100_000, energy_s=0, threads=1),
             say=said.append,
             progress=cut_thrice,
         )
