@@ -39,7 +39,7 @@ def test_every_precision_is_exported_proved_and_gated(call, checkpoint, tmp_path
     assert code == 0, text
     assert text.endswith(f"parity passed; records in {out}\n")
     assert "left out: task metric" in text
-    assert text.count("a last layer ") == 2  # fp16 and int8
+    assert text.count("  last layers ") == 2  # fp16 and int8
     assert "left out: last layers" not in text
     assert Record.read(out / "record-parity-onnxruntime-fp16.json").conditions["passed"] is True
     strict = ("--precision", "fp32", "--backends", "onnxruntime", "--strict")

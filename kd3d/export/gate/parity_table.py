@@ -67,21 +67,15 @@ def failed_levels(verdict: Verdict) -> str:
 def _verdicts(gate: Gate) -> Table:
     reference = "sample.npz" if gate.inputs.module is None else "PyTorch"
     table = Table(title=f"Parity with {reference}" + (f" on {gate.host}" if gate.host else ""))
-    for column in ("file", "inputs", "tensors: max, rms", "boxes", "task metric", "verdict"):
+    for column in ("file and check", "found", "limit", "verdict"):
         table.add_column(column)
     for verdict in gate.verdicts:
-        result, limits = verdict.parity, verdict.parity.tolerances
-        worst = max(found.max_relative for found in result.tensors.values())
-        rms = max(found.rms for found in result.tensors.values())
-        table.add_row(
-            f"{verdict.backend}\n{verdict.precision}",
-            str(result.inputs),
-            f"{worst:.1e} (limit {limits.relative:g})\n{rms:.1e} (limit {limits.rms:g})"
-            + _inner(verdict),
-            _boxes(verdict),
-            _metric(verdict),
-            _judgement(verdict),
-        )
+        inputs = f"{verdict.parity.inputs} input" + "s" * (verdict.parity.inputs != 1)
+        name = f"{verdict.backend} {verdict.precision}"
+        table.add_row(name, inputs, "", _judgement(verdict))
+        for check, found, limit, agrees in _checks(verdict):
+            table.add_row(f"  {check}", found, limit, style="" if agrees else "red")
+        table.add_section()
     return table
 
 
@@ -91,19 +85,31 @@ def _judgement(verdict: Verdict) -> Text:
     return Text(f"FAILED: {failed_levels(verdict)}", style="red")
 
 
-def _inner(verdict: Verdict) -> str:
-    """Levels of the outputs, and last layers as a multiple of the export's own noise."""
-    result, text = verdict.parity, ""
+def _checks(verdict: Verdict) -> Iterator[tuple[str, str, str, bool]]:
+    """What was compared, the worst that was found, its limit, and whether it agrees."""
+    result, limits = verdict.parity, verdict.parity.tolerances
+    worst = max(found.max_relative for found in result.tensors.values())
+    rms = max(found.rms for found in result.tensors.values())
+    allowed = f"{limits.relative:g}, {limits.rms:g}"
+    yield "tensors: max, rms", f"{worst:.1e}, {rms:.1e}", allowed, result.tensors_agree
     if result.parts:
         worst = max(part.rms for part in result.parts.values())
-        text += f"\na level {worst:.1e} (limit {result.tolerances.part:g})"
+        yield "levels", f"{worst:.1e}", f"{limits.part:g}", result.parts_agree
     if result.heads:
         most = max(head.ratio for head in result.heads)
-        text += f"\na last layer {most:.2g}x (limit {result.tolerances.head_noise:g}x)"
+        noise = f"{limits.head_noise:g} x"
+        yield "last layers", f"{most:.2g} x the export's noise", noise, result.heads_agree
     if result.decoding:
         most = max(found.rms for found in result.decoding.values())
-        text += f"\ndecoding {most:.1e} (limit {result.tolerances.decoding:g})"
-    return text
+        yield "decoding", f"{most:.1e}", f"{limits.decoding:g}", result.decoding_agrees
+    yield "boxes", _boxes(verdict), f"{limits.matched:.0%}", result.boxes_agree
+    change = verdict.metric
+    if change is None:
+        yield "task metric", "not measured", "", True
+    else:
+        found = f"{change.name} {change.reference:.1f} to {change.candidate:.1f}"
+        samples = f"{found}, {change.samples} samples"
+        yield "task metric", samples, f"{change.limit:g} less", change.passed
 
 
 def _named(verdict: Verdict) -> Iterator[str]:
@@ -118,24 +124,14 @@ def _named(verdict: Verdict) -> Iterator[str]:
 
 
 def _boxes(verdict: Verdict) -> str:
-    counts, result = verdict.parity.boxes, verdict.parity
+    counts = verdict.parity.boxes
     if not counts.reference and not counts.candidate:
         return "none found"
     text = (
-        f"{counts.reference_matched} of {counts.reference}\n{counts.candidate_matched} of "
-        f"{counts.candidate} (limit {result.tolerances.matched:.0%})"
+        f"{counts.reference_matched} of {counts.reference}, {counts.candidate_matched} of "
+        f"{counts.candidate}"
     )
-    return text if result.boxes_decide else f"{text}\nnot counted: scores tie"
-
-
-def _metric(verdict: Verdict) -> str:
-    change = verdict.metric
-    if change is None:
-        return "not measured"
-    return (
-        f"{change.name} {change.reference:.1f} to {change.candidate:.1f}\n"
-        f"on {change.samples} samples (limit -{change.limit:g})"
-    )
+    return text if verdict.parity.boxes_decide else f"{text}; not counted: scores tie"
 
 
 def _departure(verdict: Verdict, departure: Departure) -> Table:
