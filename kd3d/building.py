@@ -23,10 +23,9 @@ from kd3d.errors import UserError, message
 def building(source: str | Path) -> Iterator[None]:
     """Turns what fails while a registry builds from a config into UserErrors.
 
-    That is an unknown type, a wrong argument, a value that a constructor refuses. So are a seed
-    that is none, a file that is not there, and pretrained weights of an ``init_cfg`` that cannot be
-    had, at any time.
-    What else fails at another time keeps its traceback.
+    That is an unknown type, a wrong argument, a value that a constructor refuses; at any time also
+    a seed that NumPy refuses, a file that is not there, and pretrained weights of an ``init_cfg``
+    that cannot be had. What else fails at another time keeps its traceback.
 
     Args:
         source: the config, named in the message.

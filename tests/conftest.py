@@ -1,4 +1,4 @@
-"""Holds every test to the time limit of its folder, and to one thread."""
+"""Holds every test to the time limit of its folder and to one thread, and saves idle work."""
 
 import gc
 import os

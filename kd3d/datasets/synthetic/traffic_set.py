@@ -92,11 +92,11 @@ def _claim(out: Path, settings: TrafficSet, overwrite: bool) -> None:
             found = "unreadable settings"
         if found == asdict(settings):
             return
-    if found is None and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out} is no set of this tool (set.json is missing); choose another --out")
-    if isinstance(found, dict) and "train" not in found:  # the driving world's
+    missing = found is None and out.is_dir() and any(out.iterdir())
+    if missing or (isinstance(found, dict) and "train" not in found):  # the driving world's own
         raise UserError(
-            f"{out} is no set of this tool (set.json is of another); choose another --out"
+            f"{out} is no set of this tool (set.json is {'missing' if missing else 'of another'}); "
+            "choose another --out"
         )
     if found is not None and not overwrite:
         raise UserError(
