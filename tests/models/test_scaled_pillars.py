@@ -36,6 +36,28 @@ def test_equals_the_plain_encoder_with_scaled_weights():
     torch.testing.assert_close(scaled(*pillars()), plain(*pillars()))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"feat_channels": [6, 8]}, {"mode": "avg"}, {"norm_cfg": {"type": "BN1d"}}]
+)
+def test_trains_as_the_plain_encoder(options):
+    scaled = ScaledPillarFeatureNet(feature_scale=[1.0] * 10, **{**SETTINGS, **options})
+    plain = PillarFeatureNet(**{**SETTINGS, **options})
+    plain.load_state_dict(scaled.state_dict())
+    results = {}
+    for encoder in (scaled, plain):
+        points, *rest = pillars()
+        used = torch.arange(5) < rest[0].unsqueeze(1)
+        features = encoder(points * used.unsqueeze(-1), *rest)
+        features.square().sum().backward()
+        gradients = {name: weight.grad for name, weight in encoder.named_parameters()}
+        results[encoder] = (features, gradients, dict(encoder.named_buffers()))
+    (found, gradients, buffers), (features, expected, statistics) = results.values()
+    torch.testing.assert_close(found, features)
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-4)
+    for name, buffer in statistics.items():
+        torch.testing.assert_close(buffers[name], buffer)
+
+
 def test_a_copy_scales_once_too():
     scaled = ScaledPillarFeatureNet(feature_scale=SCALE, **SETTINGS).eval()
     assert torch.equal(copy.deepcopy(scaled)(*pillars()), scaled(*pillars()))
