@@ -1,8 +1,20 @@
-# The demo's student: labels of 10 scenes, frames of 100, a quarter of the training in det3d.
+# The demo's student, on the smaller world: labels of 6 scenes, frames of 60.
 _base_ = [
-    "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py"
+    "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py",
+    "../_base_/synthetic_near.py",
 ]
-max_iters = 450
+model = _base_.near_model
+frames = dict(_base_.frames, data_root=_base_.near_root)
+train_dataloader = dict(
+    batch_size=2,  # one of them with labels; twice the steps for the same frames
+    sampler=dict(batch_size=2),
+    dataset=dict(datasets=[dict(indices=60, **frames), dict(type="Unlabelled", dataset=frames)]),
+)
+val_dataloader = _base_.near_dataloader
+test_dataloader = _base_.near_dataloader
+val_evaluator = _base_.near_evaluator
+test_evaluator = _base_.near_evaluator
+max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)  # no validation: nothing to choose
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

@@ -10,8 +10,8 @@ recipe = dict(
     export=True,
     prepare=[
         dict(
-            run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_nuscenes "
-            "--scenes 100 --val-scenes 10 --test-scenes 20 --keyframes 10 --lidar-range-m 25.6"
+            run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near "
+            "--scenes 60 --val-scenes 4 --test-scenes 16 --keyframes 10 --lidar-range-m 19.2"
         )
     ],
 )
