@@ -15,7 +15,7 @@ val_dataloader = _base_.near_dataloader
 test_dataloader = _base_.near_dataloader
 val_evaluator = _base_.near_evaluator
 test_evaluator = _base_.near_evaluator
-max_iters = 700
+max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)  # no validation: nothing to choose
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,6 +169,24 @@ def finish(crew: Crew, name: str, commands: Sequence[Command]) -> None:
     assert crew.is_idle, "the crew still has work"
     crew.start(name, iter(commands))
     crew.wait()
+
+
+def run_all(crew: Crew, commands: Mapping[str, Command]) -> None:
+    """Runs commands beside each other, as many as the machine's jobs.
+
+    Args:
+        crew: idle.
+        commands: by what they are called in messages.
+
+    Raises:
+        UserError: one failed; the others are stopped when the crew ends.
+    """
+    waiting = list(commands.items())
+    while waiting or not crew.is_idle:
+        while waiting and not crew.is_full:
+            name, command = waiting.pop(0)
+            crew.start(name, iter([command]))
+        crew.wait()
 
 
 def _check(name: str, child: Child) -> None:

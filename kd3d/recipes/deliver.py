@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kd3d.errors import UserError
 from kd3d.files import read_json, write_json
 from kd3d.recipes.children import Command
-from kd3d.recipes.crew import Crew, finish
+from kd3d.recipes.crew import Crew, finish, run_all
 from kd3d.recipes.execute import all_settings
 from kd3d.recipes.plan import Run
 from kd3d.recipes.run_folder import RunFolder, Stage
@@ -20,7 +21,7 @@ _RECORDS = (EXPORT_FILE, "record-latency-onnxruntime.json")
 def export_roles(
     runs: Sequence[Run], work_dir: Path, *, input_size: tuple[int, int] | None, crew: Crew
 ) -> None:
-    """Exports and times the teacher and the first distilled student, one after the other.
+    """Exports the teacher and the first distilled student, then times one after the other.
 
     What was exported from the same run at the same size stays.
 
@@ -31,6 +32,8 @@ def export_roles(
         crew: idle, so that nothing disturbs the timing.
     """
     settings = all_settings(runs)
+    exports: dict[str, Command] = {}
+    origins: dict[Path, dict[str, Any]] = {}
     for role in EXPORTED:
         run = next(run for run in runs if run.group == role)
         folder = RunFolder(work_dir / run.name)
@@ -39,11 +42,17 @@ def export_roles(
             continue
         out = work_dir / "export" / role
         origin = {"settings": settings[run.name], "input_size": input_size and list(input_size)}
-        note = out / "origin.json"
-        if all((out / record).is_file() for record in _RECORDS) and read_json(note) == origin:
+        made = all((out / record).is_file() for record in _RECORDS)
+        if made and read_json(out / "origin.json") == origin:
             continue
-        finish(crew, f"export of {role}", _export_commands(run, folder, out, input_size, crew))
-        write_json(note, origin)
+        exports[f"export of {role}"] = _export_command(run, folder, out, input_size, crew)
+        origins[out] = origin
+    run_all(crew, exports)
+    for out, note in origins.items():
+        benchmark = crew.machine.tool("benchmark.py", out, "--backend", "onnxruntime")
+        latency = Command("latency", benchmark, out.with_name(f"{out.name}.log"))
+        finish(crew, f"latency of {out.name}", [latency])
+        write_json(out / "origin.json", note)
 
 
 def report(work_dir: Path, crew: Crew) -> Path:
@@ -58,19 +67,17 @@ def report(work_dir: Path, crew: Crew) -> Path:
     return out
 
 
-def _export_commands(
+def _export_command(
     run: Run, folder: RunFolder, out: Path, input_size: tuple[int, int] | None, crew: Crew
-) -> list[Command]:
+) -> Command:
     config = folder.plan / f"{run.group}.py"
     checkpoint = run.published or run.checkpoint or folder.checkpoint()
     if checkpoint is None:
         raise UserError(f"{folder.path}: its checkpoint is gone, so it cannot be exported")
-    log = out.with_name(f"{out.name}.log")
-    export = crew.machine.tool(
+    argv = crew.machine.tool(
         "export.py",
         *(config, checkpoint, "--out", out, "--role", run.role, "--name", run.name),
         *(("--input-size", *input_size) if input_size else ()),
         "--force",
     )
-    benchmark = crew.machine.tool("benchmark.py", out, "--backend", "onnxruntime")
-    return [Command("export", export, log), Command("latency", benchmark, log)]
+    return Command("export", argv, out.with_name(f"{out.name}.log"))

@@ -5,7 +5,7 @@ import pytest
 
 from kd3d.errors import UserError
 from kd3d.recipes.children import Command
-from kd3d.recipes.crew import Crew, Machine, finish
+from kd3d.recipes.crew import Crew, Machine, finish, run_all
 
 FIRST_LINE = "print('Iter(train) [ 25/100]  loss: 0.5', flush=True)"
 
@@ -21,6 +21,31 @@ def test_a_command_follows_the_one_before(tmp_path, tools):
         assert crew.is_idle
     assert (tmp_path / "log").read_text() == "1\n2\n"
     assert said == ["x: toy", "x: toy"]
+
+
+def test_two_jobs_are_at_work_together(tmp_path, tools):
+    """Each ends only when it has seen the other."""
+    code = """if True:
+        import pathlib, time
+        pathlib.Path({mine!r}).touch()
+        while not pathlib.Path({other!r}).exists():
+            time.sleep(0.01)
+    """
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    commands = {
+        "a": python(tmp_path, code.format(mine=a, other=b)),
+        "b": python(tmp_path, code.format(mine=b, other=a)),
+    }
+    with Crew(tools.machine(jobs=2), print) as crew:
+        run_all(crew, commands)
+        assert crew.is_idle
+
+
+def test_with_one_job_they_follow_each_other(tmp_path, tools):
+    code = "import time; print('begin', flush=True); time.sleep(0.1); print('end')"
+    with Crew(tools.machine(), print) as crew:
+        run_all(crew, {name: python(tmp_path, code) for name in "ab"})
+    assert (tmp_path / "log").read_text() == "begin\nend\n" * 2
 
 
 def test_after_a_failure_nothing_follows_and_nothing_is_left(tmp_path, tools):
