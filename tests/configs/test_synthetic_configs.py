@@ -25,6 +25,7 @@ STUDENT_FROM_TEACHER = {
     "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic",  # the demo's
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic",
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long",
+    "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-near",
     FEW_LABELS,
     f"{FEW_LABELS}-long",
     "centerpoint-pillar04-thin_from_pillar04_response-labels_synthetic-fleet",
