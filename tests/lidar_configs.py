@@ -29,8 +29,8 @@ def crop(node: Any, times: int) -> None:
             node[key] = _nearer(value, times)
         elif key == "ranges":  # of anchors
             node[key] = [_nearer(each, times) for each in value]
-        elif key in ("output_shape", "grid_size", "sparse_shape"):  # heights are below 100
-            node[key] = [cells // times if cells > 100 else cells for cells in value]
+        elif key in ("output_shape", "grid_size", "sparse_shape"):  # heights are below 64
+            node[key] = [cells // times if cells > 64 else cells for cells in value]
         else:
             crop(value, times)
 

@@ -53,6 +53,8 @@ def reads(node, infos):
 def configured(path, infos, work_dir):
     config = on_one_batch(path, {}, work_dir, student=4, teacher=4)
     config.train_dataloader = load_config(path).train_dataloader
+    if config.train_dataloader.dataset.type == "CBGSDataset":  # divides by the frames of each class
+        config.train_dataloader.dataset = config.train_dataloader.dataset.dataset
     reads(config.train_dataloader.dataset, infos)
     config.train_cfg = {"type": "IterBasedTrainLoop", "max_iters": 1}
     config.load_from = None
