@@ -42,6 +42,11 @@ def building(source: str | Path) -> Iterator[None]:
         if lacking is None:
             raise
         raise UserError(f"config {source}: {lacking}") from None
+    except ZeroDivisionError as error:
+        text = _without_class(error)
+        if text is None:
+            raise
+        raise UserError(f"config {source}: {text}") from None
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
         text = _without_weights(error) or _without_optimizer(error) or _without_seed(error)
         text = text or _not_built(error)
@@ -128,6 +133,20 @@ def _without_package(error: Exception) -> str | None:
     """What classes of mmdet say of an optional package, by an ImportError or a RuntimeError."""
     absent = isinstance(error, ImportError) or "not installed" in str(error)
     return _not_built(error) if absent else None
+
+
+def _without_class(error: ZeroDivisionError) -> str | None:
+    """mmdet3d's CBGSDataset divides by the frames of each class."""
+    for frame in _frames(error):
+        frames_of, wrapper = frame.f_locals.get("class_sample_idxs"), frame.f_locals.get("self")
+        if isinstance(frames_of, dict) and wrapper is not None:
+            classes = wrapper.metainfo["classes"]
+            absent = ", ".join(str(classes[k]) for k, frames in frames_of.items() if not frames)
+            return (
+                f"{type(wrapper).__name__} balances classes, and no frame has {absent}; take more "
+                "frames, or the data set without it"
+            )
+    return None
 
 
 def _without_optimizer(error: Exception) -> str | None:

@@ -9,10 +9,12 @@ import toys3d
 from lidar_configs import every_pair_teaches, learns_alone, on_one_batch, train_one_step
 from mmengine.registry import DATASETS, DefaultScope
 
+from kd3d.building import building
 from kd3d.configs import load_config
 from kd3d.datasets.replayed_augmentation import seeded
 from kd3d.distill.additional_labels import AdditionalLabels
 from kd3d.distill.truth import is_labelled
+from kd3d.errors import UserError
 from kd3d.losses.masks import RegionMask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +95,19 @@ def test_a_frame_with_and_without_its_labels_has_one_entry_in_the_cache(infos):
 def test_the_demos_teacher_takes_a_step_alone(infos, tmp_path):
     (path,) = set(DEMO) - set(CONFIGS)
     learns_alone(configured(path, infos, tmp_path))
+
+
+def test_a_class_without_a_frame_cannot_be_balanced(infos):
+    (path,) = set(DEMO) - set(CONFIGS)
+    frames = load_config(path).train_dataloader.dataset
+    reads(frames, infos)
+    wanted = "^config toy: CBGSDataset balances classes, and no frame has .*bicycle.*; take more"
+    with (
+        DefaultScope.overwrite_default_scope("mmdet3d"),
+        pytest.raises(UserError, match=wanted),
+        building("toy"),
+    ):
+        DATASETS.build(frames)
 
 
 def test_with_few_labels_the_teacher_speaks_for_half_of_the_batch(infos, tmp_path, monkeypatch):
