@@ -16,6 +16,7 @@ LAYERS = [
         "configs",
         "building",
         "checkpoints",
+        "command_line",
         "bev_grid",
         "bev_boxes",
         "bev_sampling",

@@ -32,6 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kd3d.backends.bundle import PRECISIONS
 from kd3d.backends.host_arguments import add_host_arguments, host_from_args
 from kd3d.backends.ssh import Host
+from kd3d.command_line import positive
 from kd3d.errors import user_errors
 from kd3d.export.benchmark import Job, benchmark_exports, benchmark_on_host, check_records, jobs_of
 from kd3d.export.latency_text import BUDGET_METRICS, budget_misses, latency_text
@@ -54,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     add("--batch", type=int, help="default: the export's, or 1")
     add("--cuda-graph", action="store_true", help="device times as one CUDA graph (TensorRT)")
     add("--layers", action="store_true", help="time of each layer, in layers-*.json (TensorRT)")
-    add("--budget-ms", type=float, help="exit code 1 if one does not keep it")
+    add("--budget-ms", type=positive, help="exit code 1 if one does not keep it")
     add("--budget-by", default="p99", choices=BUDGET_METRICS, help="default: p99")
     add("--force", action="store_true", help="replace earlier records")
     add_host_arguments(parser)
@@ -99,10 +100,9 @@ def measured(
 
 def bar() -> Progress:
     """A progress bar without a thread of its own, which would disturb the measurement."""
-    text, done = TextColumn("{task.description}"), MofNCompleteColumn()
-    columns = (text, BarColumn(), done, TimeRemainingColumn())
-    off = not sys.stderr.isatty()
-    return Progress(*columns, console=Console(stderr=True), auto_refresh=False, disable=off)
+    console, text = Console(stderr=True), TextColumn("{task.description}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, auto_refresh=False, disable=not sys.stderr.isatty())
 
 
 def shown(progress: Progress, description: str) -> Callable[[int, int], None]:

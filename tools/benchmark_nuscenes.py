@@ -12,7 +12,8 @@ Written to OUT/benchmark-nuscenes.json.
 import argparse
 from pathlib import Path
 
-from kd3d.errors import UserError, user_errors
+from kd3d.command_line import count
+from kd3d.errors import user_errors
 from kd3d.files import free_path, write_json
 from kd3d.profiling.costs.nuscenes_evaluation import (
     EvaluationCost,
@@ -30,11 +31,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--samples", type=int, default=6019, help="frames")
+    parser.add_argument("--samples", type=count, default=6019, help="frames")
     parser.add_argument(
-        "--predictions", type=int, nargs="+", default=[50, 100, 200, 400], help="in each frame"
+        "--predictions", type=count, nargs="+", default=[50, 100, 200, 400], help="in each frame"
     )
-    parser.add_argument("--devkit-samples", type=int, help="frames for the devkit [all]")
+    parser.add_argument("--devkit-samples", type=count, help="frames for the devkit [all]")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/bench"))
     parser.add_argument("--force", action="store_true", help="replace an earlier file")
     return parser.parse_args()
@@ -70,15 +71,13 @@ def main() -> None:
     path = args.out / "benchmark-nuscenes.json"
     with user_errors():
         free_path(path, force=args.force)
-        if min(args.samples, args.devkit_samples or 1, *args.predictions) < 1:
-            raise UserError("--samples, --devkit-samples, --predictions: expected at least 1")
         print(
             f"{'':8}{'samples':>8}{'predictions':>13}{'seconds':>10}{'CPU s':>8}"
             f"{'CPU us/box':>12}{'peak MB':>10}"
         )
         ours = []
-        for count in args.predictions:
-            ours.append(measure_ours(args.samples, count))
+        for predictions in args.predictions:
+            ours.append(measure_ours(args.samples, predictions))
             show("kd3d", ours[-1])
         devkit, unequal = compare(args.devkit_samples or args.samples)
         content = {

@@ -18,6 +18,7 @@ import torch
 
 import kd3d.distill  # noqa: F401  (registers the hook)
 from kd3d.building import building
+from kd3d.command_line import count
 from kd3d.configs import load_config
 from kd3d.errors import UserError, user_errors
 from kd3d.evaluation.accuracy import config_hash
@@ -39,8 +40,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", nargs="?", default=CONFIG, help="a config with a DistillHook")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/bench"))
     parser.add_argument("--rounds", type=int, default=20, help="measured, at least 2")
-    parser.add_argument("--batch", type=int, default=2, help="images a step")
-    parser.add_argument("--size", type=int, default=256, help="height and width in pixels")
+    parser.add_argument("--batch", type=count, default=2, help="images a step")
+    parser.add_argument("--size", type=count, default=256, help="height and width in pixels")
     parser.add_argument("--force", action="store_true", help="replace an earlier record")
     return parser.parse_args()
 
@@ -53,8 +54,6 @@ def main() -> None:
         free_path(path, force=args.force)
         if args.rounds < 2:
             raise UserError(f"--rounds {args.rounds}: quartiles need 2 or more")
-        if min(args.batch, args.size) < 1:
-            raise UserError(f"--batch {args.batch}, --size {args.size}: expected at least 1")
         config = load_config(args.config)
         cost = with_comparison(
             config,

@@ -33,6 +33,7 @@ from mmengine.config import Config
 
 from kd3d.backends.bundle import PRECISIONS
 from kd3d.checkpoints import load_checkpoint
+from kd3d.command_line import count
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.export.detector_export import export_detector
@@ -56,20 +57,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="export folder")
     parser.add_argument("--precision", nargs="+", default=["fp32"], choices=PRECISIONS)
-    parser.add_argument("--calibration", type=int, default=64, help="frames (default %(default)s)")
+    parser.add_argument(
+        "--calibration", type=count, default=64, help="frames (default %(default)s)"
+    )
     parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="px")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"), help=_IMAGE_SIZE)
-    parser.add_argument("--batch", type=int, help="a run; default: any number of images, 1 frame")
+    parser.add_argument("--batch", type=count, help="a run; default: any number of images, 1 frame")
     parser.add_argument("--opset", type=int, default=17, help="13 to 17 (default %(default)s)")
     parser.add_argument("--image", nargs="*", default=[], help="real images to compare on")
     parser.add_argument("--role", default="", choices=ROLES, help="for the record")
     parser.add_argument("--name", default="", help="of the run, for the record")
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="key=value overrides")
-    args = parser.parse_args()
-    if args.batch is not None and args.batch < 1:
-        parser.error(f"--batch {args.batch}: expected 1 or more")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

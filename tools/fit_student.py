@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 
 from kd3d.building import building
+from kd3d.command_line import count, positive
 from kd3d.errors import user_errors
 from kd3d.profiling.devices import device_names
 from kd3d.profiling.prediction.layer_work import PRECISIONS
@@ -47,23 +48,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--params-m", type=positive, help="million parameters at most")
     parser.add_argument("--precision", default="int8", choices=PRECISIONS, help="[%(default)s]")
     parser.add_argument("--protocol", default="engine", choices=PROTOCOLS, help="[%(default)s]")
-    parser.add_argument("--trials", type=int, default=60, help="students to look at [%(default)s]")
+    parser.add_argument("--trials", type=count, default=60, help="students tried [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the search [%(default)s]")
     parser.add_argument("--fix", nargs="+", type=knob, default=[], metavar="KNOB=VALUE")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: below work_dirs")
     parser.add_argument("--force", action="store_true", help="replace an earlier student.py")
     args = parser.parse_args()
-    if args.trials < 1 or args.seed < 0:
-        parser.error("--trials starts at 1, --seed at 0")
+    if args.seed < 0:
+        parser.error(f"--seed {args.seed}: expected 0 or more")
     return args
-
-
-def positive(text: str) -> float:
-    """A number above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
 
 
 def knob(text: str) -> tuple[str, float]:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kd3d.command_line import count
 from kd3d.errors import user_errors
 from kd3d.files import free_path, write_json
 from kd3d.profiling.devices import device_modes, device_names, load_device
@@ -50,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="images or frames of a run [the file's, or 1]")
     parser.add_argument("--size", nargs="+", default=[], metavar="NAME=N", help="of free axes")
     parser.add_argument("--float-type", choices=("fp16", "fp32"), help=_FLOAT_TYPE)
-    parser.add_argument("--top", type=int, default=12, help="layers in the table [%(default)s]")
+    parser.add_argument("--top", type=count, default=12, help="layers in the table [%(default)s]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON")
     parser.add_argument("--force", action="store_true", help="replace an earlier --out")

@@ -10,6 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
+from kd3d.command_line import count
 from kd3d.configs import Options, load_config
 from kd3d.errors import user_errors
 from kd3d.recipes.clock import Clock
@@ -41,13 +42,11 @@ def parse_args() -> argparse.Namespace:
     add("--train-teacher", action="store_true", default=None, help="train the teacher's config")
     add("--only", nargs="+", default=[], metavar="ROLE", help="teacher, baseline, distilled, ...")
     add("--cfg-options", nargs="+", action=Options, help="key=value for the distilled config")
-    add("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
+    add("--jobs", type=count, default=1, help="runs at a time, each with its share of the cores")
     add("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: torchrun")
-    add("--nproc", type=int, default=1, help="processes of one training, with --launcher pytorch")
+    add("--nproc", type=count, default=1, help="processes of one training, with --launcher pytorch")
     add("--force", action="store_true", help="delete and repeat runs made with other settings")
     args = parser.parse_args()
-    if args.jobs < 1 or args.nproc < 1:
-        parser.error("--jobs and --nproc start at 1")
     if args.nproc > 1 and args.launcher == "none":
         parser.error("--nproc needs --launcher pytorch")
     return args

@@ -94,10 +94,6 @@ def test_mistakes_are_one_line(call, checkpoint, tmp_path):
     code, _, errors = call("export.py", config, weights, *out, "--image", no_image)
     assert code == 2
     assert errors.splitlines()[-1].startswith(f"error: {no_image}: the test pipeline cannot read")
-    for batch in (0, -2):
-        code, _, errors = call("export.py", config, weights, *out, "--batch", batch)
-        assert code == 2
-        assert errors.endswith(f"error: --batch {batch}: expected 1 or more\n")
     assert not (tmp_path / "out").exists()
 
 

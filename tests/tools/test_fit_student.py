@@ -1,12 +1,10 @@
 """fit_student as a user starts it."""
 
 
-def test_a_bad_budget_or_knob_is_refused_at_once(run):
+def test_a_bad_knob_is_refused_at_once(run):
     for given, said in (
-        (["--budget-ms", "0"], "above 0"),
         (["--budget-ms", "5", "--fix", "width"], "KNOB=NUMBER"),
-        (["--budget-ms", "5", "--trials", "0"], "--trials starts at 1"),
-        (["--budget-ms", "5", "--seed", "-1"], "--seed at 0"),
+        (["--budget-ms", "5", "--seed", "-1"], "--seed -1: expected 0 or more"),
         (["--budget-ms", "5", "--budget-by", "p99"], "invalid choice: 'p99'"),
     ):
         done = run("fit_student.py", "config.py", "--device", "orin-agx-64gb", *given)
