@@ -96,14 +96,14 @@ clean:
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 
 help:
-	@echo "make demo      set up, run the demo recipe, write $(DEMO_DIR)/report/index.html"
+	@echo "make demo      set up, run the demo recipe (10 minutes on two slow cores), write $(DEMO_DIR)/report/index.html"
 	@echo "make demo-full the same story at length: two chapters, each also trained longer, a fleet without labels, 5 seeds, an ablation (over a day)"
-	@echo "make test      set up, run the tests and the examples in docstrings"
-	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once), kd3d"
+	@echo "make test      set up, run the tests and the examples in docstrings (12 minutes likewise)"
+	@echo "make install   set up only: $(VENV), torch, mmcv (compiled once, 5 to 20 minutes), kd3d"
 	@echo "make check     ruff and mypy, as CI runs them"
 	@echo "make format    let ruff mend what it can"
 	@echo "make bench     measure a distilled step and the nuScenes evaluator"
-	@echo "make parity    a table: every family in fp32, fp16 and int8 against PyTorch"
+	@echo "make parity    a table: every family in fp32, fp16 and int8 against PyTorch (2 minutes)"
 	@echo "make clean     remove $(VENV), caches and $(DEMO_DIR); other work_dirs and data stay"
 	@echo
 	@echo "Variables (make install TORCH=...), read while $(VENV) is made; to change one, make clean first:"

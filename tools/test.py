@@ -60,6 +60,11 @@ def configured(args: argparse.Namespace) -> Config:
             f"--show-dir {args.show_dir}: paints 2D boxes into images, but {args.config} detects "
             "in 3D; tools/report.py draws the record's boxes from above"
         )
+    if args.show_dir and "visualizer" not in config:
+        raise UserError(
+            f"config {args.config}: --show-dir needs a painter in it: "
+            "--cfg-options visualizer.type=mmdet.DetLocalVisualizer"
+        )
     if args.show_dir:
         config.default_hooks.visualization = {
             "type": "DetVisualizationHook",

@@ -8,8 +8,9 @@ mmdet skips such regions in training, and COCO evaluation leaves detections insi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,24 @@ def parse_frames(text: str) -> list[int]:
     if not frames or len(set(frames)) < len(frames):
         raise UserError(f"frames '{text}': expected at least one frame and none twice")
     return frames
+
+
+def parse_splits(texts: Mapping[str, str]) -> dict[str, list[int]]:
+    """Reads the frames of each split, in the form of ``parse_frames``.
+
+    Raises:
+        UserError: if a text is no frames, or two splits share some: what is measured on frames
+            of the training tells nothing.
+    """
+    splits = {split: parse_frames(text) for split, text in texts.items()}
+    for one, other in combinations(splits, 2):
+        shared = sorted(set(splits[one]) & set(splits[other]))
+        if shared:
+            raise UserError(
+                f"{one} and {other} share {len(shared)} frames, {shared[0]} the first; "
+                "give each frame to one of them"
+            )
+    return splits
 
 
 def coco_from_kitti(root: Path, frames: list[int]) -> dict[str, Any]:  # Any: COCO's nested json

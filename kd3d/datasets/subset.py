@@ -40,6 +40,8 @@ def subset_of_coco(coco: Coco, images: int, seed: int = 0) -> Coco:
         UserError: if ``images`` is not between 1 and what the set has.
     """
     total = len(coco["images"])
+    if not total:
+        raise UserError("the set has no images to choose from")
     if not 1 <= images <= total:
         raise UserError(f"expected between 1 and {total} images, got {images}")
     places = list(range(total))

@@ -104,3 +104,13 @@ def test_command_writes_both_splits_and_does_not_overwrite(tmp_path, run_tool):
     code, message = run_tool("datasets/kitti_infos.py", *arguments)
     assert code == 2
     assert "--force" in message
+
+
+def test_splits_share_no_frame(tmp_path, run_tool):
+    root, out = kitti_folder(tmp_path / "training", frames=3), tmp_path / "out"
+    splits = ("--train", "0-1", "--val", "2,1")
+    for tool in ("kitti_infos.py", "kitti_to_coco.py"):
+        code, message = run_tool(f"datasets/{tool}", root, "--out", out, *splits)
+        assert code == 2
+        assert message.startswith("error: train and val share 1 frames, 1 the first; give each")
+    assert not out.exists()

@@ -65,6 +65,23 @@ def test_command(coco, tmp_path, run_tool):
     assert (code, "--force" in message) == (2, True)
 
 
+def test_a_set_without_images(coco):
+    with pytest.raises(UserError, match="no images to choose from"):
+        subset_of_coco({**coco, "images": []}, 1)
+
+
+def test_the_whole_set_is_never_replaced(coco, tmp_path, run_tool):
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps(coco))
+    out = tmp_path / "." / "whole.json"
+    code, message = run_tool(
+        "datasets/coco_subset.py", whole, "--images", 3, "--out", out, "--force"
+    )
+    assert code == 2
+    assert "is the whole set itself" in message
+    assert json.loads(whole.read_text()) == coco
+
+
 @pytest.mark.parametrize("fraction", ["0", "1.5"])
 def test_command_refuses_fractions(coco, tmp_path, run_tool, fraction):
     whole = tmp_path / "whole.json"

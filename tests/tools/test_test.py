@@ -127,6 +127,14 @@ def test_an_export_is_tested_as_the_model_that_it_holds(
     assert not (tmp_path / "run/record-accuracy.json").exists()
 
 
+def test_pictures_need_a_painter(refused, run, config, checkpoint, tmp_path):
+    flags = [config, checkpoint, "--work-dir", tmp_path, "--show-dir", "painted"]
+    error = refused("test.py", *flags)
+    assert "--show-dir needs a painter" in error
+    assert run("test.py", *flags, *error.split(": ")[-1].split()).returncode == 0
+    assert list(tmp_path.rglob("painted/*.png"))
+
+
 def test_pictures_are_of_images_only(refused, config, checkpoint, tmp_path):
     flags = ["--work-dir", tmp_path, "--show-dir", "painted"]
     options = ["--cfg-options", "default_scope=mmdet3d"]

@@ -31,6 +31,8 @@ def main() -> None:
     """Writes the subset and prints its size."""
     args = parse()
     with user_errors():
+        if args.out.resolve() == args.annotations.resolve():
+            raise UserError(f"--out {args.out}: is the whole set itself; give another name")
         free_path(args.out, force=args.force)
         coco = read_coco(args.annotations)
         images = args.images

@@ -8,7 +8,7 @@ import argparse
 import pickle
 from pathlib import Path
 
-from kd3d.datasets.kitti import parse_frames
+from kd3d.datasets.kitti import parse_splits
 from kd3d.datasets.kitti_infos import kitti_infos
 from kd3d.errors import UserError, user_errors
 from kd3d.files import free_path, write_bytes
@@ -48,8 +48,8 @@ def main() -> None:
         kinds = {one: other for one, _, other in pairs}
         # all are converted before any is written: a mistake in one split leaves nothing behind
         converted = {
-            split: kitti_infos(args.root, parse_frames(text), kinds=kinds)
-            for split, text in wanted.items()
+            split: kitti_infos(args.root, frames, kinds=kinds)
+            for split, frames in parse_splits(wanted).items()
         }
         for split, infos in converted.items():
             write_bytes(paths[split], pickle.dumps(infos))

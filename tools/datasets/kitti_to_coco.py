@@ -7,7 +7,7 @@ Example:
 import argparse
 from pathlib import Path
 
-from kd3d.datasets.kitti import coco_from_kitti, parse_frames
+from kd3d.datasets.kitti import coco_from_kitti, parse_splits
 from kd3d.errors import UserError, user_errors
 from kd3d.files import free_path, write_json
 
@@ -41,7 +41,8 @@ def main() -> None:
             free_path(path, force=args.force)
         # all are converted before any is written: a mistake in one split leaves nothing behind
         converted = {
-            split: coco_from_kitti(args.root, parse_frames(text)) for split, text in wanted.items()
+            split: coco_from_kitti(args.root, frames)
+            for split, frames in parse_splits(wanted).items()
         }
         for split, coco in converted.items():
             write_json(paths[split], coco)
