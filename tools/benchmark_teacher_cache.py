@@ -5,7 +5,8 @@ python tools/benchmark_teacher_cache.py CONFIG --rounds 40 --force
 
 The student alone, the live teacher and the cached one take turns on the same batches. A speedup is
 the median over rounds (quartiles in parentheses). Steps are timed without loading frames. Written
-to OUT/record-teacher-cache.json. Without CONFIG, the teacher is the one that make demo-full trains.
+to OUT/record-teacher-cache.json. Without CONFIG, the teacher is the one that
+configs/recipes/synthetic_near.py trains.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from kd3d.profiling.environment import environment
 from kd3d.report.record import Record
 
 RECORD = "record-teacher-cache.json"
-CONFIG = "configs/det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic.py"
+CONFIG = "configs/det3d/centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-near.py"
 
 
 def parse_args() -> argparse.Namespace:
