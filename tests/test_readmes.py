@@ -48,5 +48,5 @@ def test_links_and_paths_exist(readme):
 def test_every_recipe_has_its_row():
     text = (ROOT / "configs/recipes/README.md").read_text(encoding="utf-8")
     recipes = [path.name for path in (ROOT / "configs/recipes").glob("*.py")]
-    assert len(recipes) == 12
+    assert "demo.py" in recipes
     assert [name for name in recipes if f"`{name}`" not in text] == []
