@@ -1,19 +1,7 @@
-# The demo's student, on the smaller world: labels of 6 scenes, frames of 60.
+# The demo's student: few labels on the smaller world, from the demo's teacher.
 _base_ = [
-    "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py",
-    "../_base_/synthetic_near.py",
+    "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-few-labels.py"
 ]
-model = _base_.near_model
-frames = dict(_base_.frames, data_root=_base_.near_root)
-train_dataloader = dict(
-    batch_size=2,  # one of them with labels; twice the steps for the same frames
-    sampler=dict(batch_size=2),
-    dataset=dict(datasets=[dict(indices=60, **frames), dict(type="Unlabelled", dataset=frames)]),
-)
-val_dataloader = _base_.near_dataloader
-test_dataloader = _base_.near_dataloader
-val_evaluator = _base_.near_evaluator
-test_evaluator = _base_.near_evaluator
 max_iters = 500
 train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)  # no validation: nothing to choose
 param_scheduler = [

@@ -1,11 +1,7 @@
-# The teacher on the smaller world: one convolution a branch. Frames with rare classes come more
-# often, or it learns cars alone in the time.
+# The teacher on the smaller world. Frames with rare classes come more often, or it learns cars alone
+# in the time.
 _base_ = ["centerpoint-pillar04_synthetic.py", "../_base_/synthetic_near.py"]
 model = _base_.near_model
-model.pts_bbox_head.update(
-    common_heads=dict(reg=(2, 1), height=(1, 1), dim=(3, 1), rot=(2, 1), vel=(2, 1)),
-    num_heatmap_convs=1,
-)
 labelled = dict(_base_.train_dataloader.dataset, data_root=_base_.near_root)
 train_dataloader = dict(
     batch_size=2,  # twice the steps for the same frames
