@@ -1,6 +1,6 @@
-# All labels of the smaller world, and what a fleet brings home: five times as many frames that nobody
-# has labelled, as they are driven. The teacher speaks for them by its maps, its response and the
-# boxes it is sure of.
+# All labels of the smaller world, and what a fleet brings home: five times as many frames that
+# nobody has labelled, as they are driven. The teacher speaks for them by its maps, its response and
+# the boxes it is sure of.
 _base_ = ["centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-near.py"]
 labelled = _base_.train_dataloader.dataset
 unturned = [step for step in _base_.augment_and_pack if step["type"] != "GlobalRotScaleTrans"]

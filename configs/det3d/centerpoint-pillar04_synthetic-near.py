@@ -1,5 +1,5 @@
-# The teacher on the smaller world. Frames with rare classes come more often, or it learns cars alone
-# in the time.
+# The teacher on the smaller world. Frames with rare classes come more often, or it learns cars
+# alone in the time.
 _base_ = ["centerpoint-pillar04_synthetic.py", "../_base_/synthetic_near.py"]
 model = _base_.near_model
 labelled = dict(_base_.train_dataloader.dataset, data_root=_base_.near_root)

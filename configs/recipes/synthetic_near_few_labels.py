@@ -1,5 +1,5 @@
-# Chapter (b) on the smaller world: the student has a tenth of the labels and all frames, the teacher,
-# that of synthetic_near.py, had all labels. Which part brings what: the variants.
+# Chapter (b) on the smaller world: the student has a tenth of the labels and all frames, the
+# teacher, that of synthetic_near.py, had all labels. Which part brings what: the variants.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-few-labels.py",
     seeds=[0, 1, 2, 3, 4],

@@ -1,5 +1,5 @@
-# How much of a teacher that was trained for longer a student keeps, on the smaller world: it has all
-# labels, and the teacher's word on five times as many frames of a fleet without.
+# How much of a teacher that was trained for longer a student keeps, on the smaller world: it has
+# all labels, and the teacher's word on five times as many frames of a fleet without.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-fleet.py",
     seeds=[0, 1],

@@ -30,6 +30,8 @@ STUDENT_FROM_TEACHER = {
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-near",
     FEW_LABELS,
     f"{FEW_LABELS}-long",
+    "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-few-labels",
+    "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-fleet",
     "centerpoint-pillar04-thin_from_pillar04_response-labels_synthetic-fleet",
     "centerpoint-pillar04-thin_from_pillar04_response-labels_synthetic-fleet-unturned",
 }
