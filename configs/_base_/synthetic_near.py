@@ -15,3 +15,9 @@ near_model = dict(
 )
 near_dataloader = dict(dataset=dict(data_root=near_root))
 near_evaluator = dict(data_root=near_root)
+# A larger test for what differs little: 160 frames leave NDS to the chance of the rare classes.
+# tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near_test \
+#     --scenes 0 --val-scenes 0 --test-scenes 100 --keyframes 10 --lidar-range-m 19.2 --seed 11
+near_test_root = "data/synthetic_near_test/"
+near_test_dataloader = dict(dataset=dict(data_root=near_test_root))
+near_test_evaluator = dict(data_root=near_test_root)

@@ -35,6 +35,8 @@ distill.teacher.cache.max_gb = 6
 distill.pairs[0].mask = dict(type="RegionMask", teacher="pts_bbox_head")  # where it finds something
 distill.additional_labels = dict(teacher="pts_bbox_head", unlabelled=True, score_threshold=0.3)
 custom_hooks = [*_base_.custom_hooks[:-1], distill]
+test_dataloader = _base_.near_test_dataloader
+test_evaluator = _base_.near_test_evaluator
 max_iters = 6000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [

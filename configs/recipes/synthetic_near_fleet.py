@@ -14,5 +14,9 @@ recipe = dict(
             run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near_fleet "
             "--scenes 300 --val-scenes 0 --keyframes 10 --lidar-range-m 19.2 --seed 1"
         ),
+        dict(
+            run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near_test --scenes 0 "
+            "--val-scenes 0 --test-scenes 100 --keyframes 10 --lidar-range-m 19.2 --seed 11"
+        ),
     ],
 )
