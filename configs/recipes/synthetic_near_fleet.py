@@ -15,8 +15,9 @@ recipe = dict(
             "--scenes 300 --val-scenes 0 --keyframes 10 --lidar-range-m 19.2 --seed 1"
         ),
         dict(
-            run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near_test --scenes 0 "
-            "--val-scenes 0 --test-scenes 100 --keyframes 10 --lidar-range-m 19.2 --seed 11"
+            run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near_test "
+            "--scenes 0 --val-scenes 0 --test-scenes 100 --keyframes 10 --lidar-range-m 19.2 "
+            "--seed 11"
         ),
     ],
 )
