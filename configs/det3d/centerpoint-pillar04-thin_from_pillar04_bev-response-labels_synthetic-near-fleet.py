@@ -5,14 +5,8 @@ _base_ = ["centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-near.p
 labelled = _base_.train_dataloader.dataset
 unturned = [step for step in _base_.augment_and_pack if step["type"] != "GlobalRotScaleTrans"]
 fleet = dict(
-    type="NuScenesDataset",
+    labelled,
     data_root="data/synthetic_near_fleet/",
-    ann_file="nuscenes_infos_train.pkl",
-    data_prefix=labelled.data_prefix,
-    metainfo=labelled.metainfo,
-    modality=labelled.modality,
-    box_type_3d="LiDAR",
-    test_mode=False,
     pipeline=[
         _base_.load_points,
         _base_.load_annotations,

@@ -3,14 +3,8 @@
 _base_ = ["centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic-long.py"]
 labelled = _base_.train_dataloader.dataset
 fleet = dict(
-    type="NuScenesDataset",
+    labelled,
     data_root="data/synthetic_fleet/",
-    ann_file="nuscenes_infos_train.pkl",
-    data_prefix=labelled.data_prefix,
-    metainfo=labelled.metainfo,
-    modality=labelled.modality,
-    box_type_3d="LiDAR",
-    test_mode=False,
     pipeline=[
         _base_.load_points,
         _base_.load_annotations,
