@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from kd3d.distill.teacher import Teacher
 from kd3d.distill.teacher_input import Inputs
 from kd3d.errors import UserError
 
-CACHE_FILL = "cache_fill_seconds"  # in MMEngine's message hub, and in the training's record
+CACHE_FILL = "cache_fill_seconds"  # of each iteration in MMEngine's message hub, see DistillHook
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ class CacheSettings:
 class CachedTeacher:
     """Stands in for a Teacher; only frames that are not on disk are run through it.
 
-    What it returns is what the disk holds, also right after computing it, so that a run does not
-    depend on what was in the cache before.
+    What it returns is what the disk holds, also right after computing it, and every frame is
+    computed by itself: kernels for a batch of two round otherwise than for one. So a run does not
+    depend on what was in the cache before, nor on who else fills it.
 
     Args:
         teacher: computes what is missing.
@@ -91,12 +92,18 @@ class CachedTeacher:
         self.taps = tuple(dict.fromkeys(taps))
         self.hits = self.misses = self.not_kept = 0
         self.fill_s = 0.0  # spent on missing frames: the teacher's forward and writing
+        self._told_s = 0.0
         self._skeleton: Skeleton = None
 
     @property
     def model(self) -> nn.Module:
         """The teacher's detector."""
         return self.teacher.model
+
+    def newly_filled_s(self) -> float:
+        """Seconds spent on missing frames since this was last asked."""
+        told_s, self._told_s = self._told_s, self.fill_s
+        return self.fill_s - told_s
 
     def summary(self) -> str:
         """What the cache did, in one line."""
@@ -130,8 +137,8 @@ class CachedTeacher:
         if missing:
             self.misses += len(missing)
             started_s = time.monotonic()
-            for place, entry in self._computed(inputs, samples, missing, keys, flips):
-                entries[place] = entry  # on the host: the GPU has been waited for
+            for place in missing:  # its entry is on the host: the GPU has been waited for
+                entries[place] = self._computed(inputs, samples, place, keys[place], flips[place])
             self.fill_s += time.monotonic() - started_s
         return self._joined(entries, flips, _device(inputs))
 
@@ -161,35 +168,27 @@ class CachedTeacher:
         return [None if entry is None else from_bytes(*entry, dtype) for entry in found]
 
     def _computed(
-        self,
-        inputs: Inputs,
-        samples: Sequence[Any],
-        missing: Sequence[int],
-        keys: Sequence[str],
-        flips: Sequence[Flip],
-    ) -> Iterator[tuple[int, list[Tensor]]]:
-        """Runs the teacher on the missing frames; writes them, and gives what was written."""
+        self, inputs: Inputs, samples: Sequence[Any], place: int, key: str, flip: Flip
+    ) -> list[Tensor]:
+        """Runs the teacher on a missing frame; writes it, and gives what was written."""
         dtype = DTYPES[self.settings.dtype]
-        chosen = [samples[place] for place in missing]
-        values = self.teacher.features(frames_of(inputs, missing, len(samples)), chosen)
+        frame = frames_of(inputs, [place], len(samples))
+        values = self.teacher.features(frame, [samples[place]])
         tensors: list[Tensor] = []
         skeleton = [flattened(values[tap], tensors) for tap in self.taps]
-        expect_by_frame(tensors, len(missing))
+        expect_by_frame(tensors, 1)
         if self._skeleton is None:
             self._skeleton = skeleton
             self.store.set_skeleton(skeleton)
-        room = self.settings.max_gb * 1e9 - self.store.size_bytes
-        for row, place in enumerate(missing):
-            own = [tensor[row] for tensor in tensors]
-            if self._reuses(flips[place]):
-                own = [flipped(tensor, flips[place]) for tensor in own]  # as it was unflipped
-            data, layout = to_bytes(own, dtype)
-            room -= len(data)
-            if room >= 0:
-                self.store.write(keys[place], data, layout)
-            else:
-                self.not_kept += 1
-            yield place, from_bytes(data, layout, dtype)
+        own = [tensor[0] for tensor in tensors]
+        if self._reuses(flip):
+            own = [flipped(tensor, flip) for tensor in own]  # as it was unflipped
+        data, layout = to_bytes(own, dtype)
+        if self.store.size_bytes + len(data) <= self.settings.max_gb * 1e9:
+            self.store.write(key, data, layout)
+        else:
+            self.not_kept += 1
+        return from_bytes(data, layout, dtype)
 
     def _joined(
         self, entries: Sequence[list[Tensor] | None], flips: Sequence[Flip], device: torch.device

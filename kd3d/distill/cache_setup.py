@@ -82,7 +82,7 @@ def cached_teacher(
         student: the config that trains.
         model: the teacher's model config.
         batch: one training batch.
-        frames: of the training set.
+        frames: of the training set, however often one is repeated.
         draws: frames that the whole training reads, with repetition.
 
     Returns:

@@ -13,6 +13,7 @@ from mmengine.runner import BaseLoop
 from torch import nn
 
 from kd3d.configs import class_names
+from kd3d.datasets.frame_counts import frames_of
 from kd3d.distill import random_state
 from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
 from kd3d.distill.cache import CACHE_FILL, CachedTeacher, CacheSettings
@@ -187,6 +188,8 @@ class DistillHook(Hook):
             batch = training_batch(runner, distiller.student)
             self.reports = preflight(distiller, batch)
             runner.logger.info(f"{self._label}\n{table(self.reports, self.notes)}")
+        if isinstance(distiller.teacher, CachedTeacher):
+            distiller.teacher.newly_filled_s()  # preflight's belongs to no iteration
         if is_distributed():
             for pair in distiller.pairs:
                 pair.distribute()
@@ -224,6 +227,9 @@ class DistillHook(Hook):
         for key, value in distiller.measured.items():
             runner.message_hub.update_scalar(f"{self.name}/{key}", float(value))
         distiller.measured = {}
+        if isinstance(distiller.teacher, CachedTeacher):
+            filled_s = distiller.teacher.newly_filled_s()
+            runner.message_hub.update_scalar(f"{self.name}/{CACHE_FILL}", filled_s)
 
     def before_val(self, runner: Any) -> None:
         """See :class:`kd3d.distill.resume.ResumedRandomness`."""
@@ -245,9 +251,6 @@ class DistillHook(Hook):
         teacher, self.distiller.teacher = self.distiller.teacher, None
         if isinstance(teacher, CachedTeacher):
             runner.logger.info(f"{self._label}: {teacher.summary()}")
-            hub = runner.message_hub  # several teachers add up
-            spent_s = hub.runtime_info.get(CACHE_FILL, 0.0)
-            hub.update_info(CACHE_FILL, spent_s + teacher.fill_s)
             teacher.store.close()
 
     def _cached(
@@ -264,7 +267,7 @@ class DistillHook(Hook):
             student=runner.cfg,
             model=config.model,
             batch=training_batch(runner, _bare(runner.model)),
-            frames=len(loader.dataset),
+            frames=sum(frames_of(loader.dataset)),
             draws=runner.max_iters * frames_at_once(loader) * runner.world_size,
         )
         runner.logger.info(f"{self._label}: {text}")

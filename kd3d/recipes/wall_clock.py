@@ -1,6 +1,6 @@
 """A longer schedule: a twin that trains for as long as the distilled student's iterations took.
 
-Compared are median steps: what filled a teacher's cache in the first of them is left out.
+Compared are median steps, each without what it spent on filling a teacher's cache.
 """
 
 import copy

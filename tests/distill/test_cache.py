@@ -4,6 +4,7 @@ import pytest
 import torch
 import toys
 import toys3d
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from toys_cache import RAMP, TAP, Detector, images, sample
 
@@ -14,6 +15,7 @@ from kd3d.distill.cache_store import FeatureStore
 from kd3d.distill.recorder import Tap
 from kd3d.distill.teacher import Teacher
 from kd3d.errors import UserError
+from kd3d.evaluation.training import cache_fills
 
 
 def cached(folder, detector, **settings):
@@ -48,6 +50,29 @@ def test_computed_features_are_rounded_as_read_ones(tmp_path):
     values = [teacher.features(images(1.0005), [sample("a")])[TAP] for _ in range(2)]
     assert torch.equal(values[0], values[1])
     assert torch.equal(values[0], images(2 * 1.0005).half().float())
+
+
+class CrowdDetector(Detector):
+    """Answers otherwise where frames share a batch, as kernels round otherwise for each size."""
+
+    def forward(self, inputs, samples, mode):
+        return super().forward(inputs + (len(samples) - 1), samples, mode)
+
+
+def test_an_entry_does_not_depend_on_what_else_was_missing(tmp_path):
+    together = cached(tmp_path / "together", CrowdDetector())
+    both = together.features(images(1, 2), [sample("a"), sample("b")])[TAP]
+    alone = cached(tmp_path / "alone", CrowdDetector())
+    alone.features(images(2), [sample("b")])
+    assert torch.equal(both, alone.features(images(1, 2), [sample("a"), sample("b")])[TAP])
+
+
+def test_what_was_filled_is_told_once(tmp_path):
+    teacher = cached(tmp_path, Detector())
+    teacher.features(images(1, 2), [sample("a"), sample("b")])
+    assert teacher.newly_filled_s() == teacher.fill_s > 0
+    teacher.features(images(1, 2), [sample("a"), sample("b")])
+    assert teacher.newly_filled_s() == 0
 
 
 def test_another_size_of_the_padded_batch_is_another_entry(tmp_path):
@@ -135,7 +160,7 @@ def test_a_frame_without_a_key_is_refused(tmp_path):
 def test_an_output_that_is_not_by_frame_is_refused(tmp_path):
     detector = Detector()
     detector.net.register_forward_hook(lambda module, args, output: output.flatten())
-    with pytest.raises(UserError, match=r"tensor \(16,\) for 2 frames"):
+    with pytest.raises(UserError, match=r"tensor \(8,\) for 1 frames"):
         cached(tmp_path, detector).features(images(1, 2), [sample("a"), sample("b")])
 
 
@@ -248,7 +273,11 @@ def test_training_with_a_cache_equals_a_live_teacher_but_for_rounding(tmp_path, 
     cache = {"dir": str(tmp_path / "cache")}
     live, _ = run(tmp_path, teacher, "live")
     first, _ = run(tmp_path, teacher, "first", cache=cache)
+    filled = cache_fills(MessageHub.get_current_instance().log_scalars)
+    assert len(filled) == 6
+    assert max(filled) > 0
     second, calls = run(tmp_path, teacher, "second", cache=cache)
+    assert cache_fills(MessageHub.get_current_instance().log_scalars) == [0] * 6
     assert first == second
     assert calls == []  # every frame was on disk
     assert len(live) == 6

@@ -1,22 +1,20 @@
-from types import SimpleNamespace
+from mmengine.logging import HistoryBuffer
 
-from kd3d.evaluation.training import frames_of
-
-
-class Unlabelled(list):
-    """Stands for the wrapper of that name, which holds its dataset."""
-
-    dataset = (1, 2, 3)
+from kd3d.evaluation.training import cache_fills, median_step_s
 
 
-def wrapped(*, dataset=None, datasets=None):
-    inner = {"dataset": dataset} if datasets is None else {"datasets": datasets}
-    return SimpleNamespace(**inner)
+def test_a_step_is_timed_without_what_filled_caches():
+    times = [5.0, 7.0, 2.0, 3.0]
+    assert median_step_s(times, []) == 5.0
+    assert median_step_s(times, [4.0, 6.5]) == 2.0  # of 1, 0.5, 2, 3
 
 
-def test_frames_with_and_without_labels_are_counted_through_wrappers():
-    assert frames_of([0] * 5) == (5, 0)
-    assert frames_of(wrapped(dataset=[0] * 5)) == (5, 0)  # repeated: the frames stay the same
-    joined = wrapped(datasets=[[0] * 5, Unlabelled([0] * 7), wrapped(dataset=[0] * 2)])
-    assert frames_of(joined) == (7, 7)
-    assert frames_of(wrapped(dataset=joined)) == (7, 7)
+def test_what_several_teachers_fill_adds_up():
+    histories = {
+        "train/time": [9.0, 9.0, 9.0],
+        "distill/cache_fill_seconds": [1.0, 0.5],  # stopped after two iterations
+        "second/cache_fill_seconds": [2.0, 0.0, 0.25],
+    }
+    buffers = {key: HistoryBuffer(values, [1] * len(values)) for key, values in histories.items()}
+    assert cache_fills(buffers) == [3.0, 0.5, 0.25]
+    assert cache_fills({"train/time": buffers["train/time"]}) == []
