@@ -10,8 +10,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from kd3d.configs import load_config
+from kd3d.distill.point_loading import pipelines
 from kd3d.distill.teacher import drop_pretrained
 from kd3d.profiling.costs.multiply_adds import multiply_adds
+from kd3d.recipes.twins import teacher_hook
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "det3d").glob("*_from_*_nuscenes.py"))
@@ -48,6 +50,20 @@ def test_one_training_step(path, infos, tmp_path):
     dataset = toys3d.dataset(infos, pipeline=steps)
     config = on_one_batch(path, dataset, tmp_path, student=student, teacher=teacher)
     every_pair_teaches(config)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_teacher_gets_all_points_that_it_sees(path):
+    config = load_config(path)
+    teacher = load_config(teacher_hook(config).teacher.config)
+    (kept,) = (
+        step.point_cloud_range
+        for step in next(pipelines(config.train_dataloader))
+        if step.type == "PointsRangeFilter"
+    )
+    seen = teacher.model.data_preprocessor.voxel_layer.point_cloud_range
+    assert all(low <= first for low, first in zip(kept[:3], seen[:3], strict=True))
+    assert all(high >= last for high, last in zip(kept[3:], seen[3:], strict=True))
 
 
 def dense_multiply_adds(source, cells):
