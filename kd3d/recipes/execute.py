@@ -73,7 +73,8 @@ def execute(
             record = Record.read(folders[name].path / ACCURACY_FILE)
             value = record.metrics.get(record.headline)
             score = f"no {record.headline}" if value is None else f"{record.headline} {value:.1f}"
-            crew.say(f"{name}: {score}, took {minutes(duration_s)}")
+            world = " (synthetic world)" if record.dataset.get("synthetic") == "yes" else ""
+            crew.say(f"{name}: {score}{world}, took {minutes(duration_s)}")
 
 
 def all_settings(runs: Sequence[Run]) -> dict[str, Settings]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from keyframes import keyframe_dataset, kitti_dataset
 from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from kd3d.configs import load_config
@@ -74,6 +75,10 @@ def test_a_frame_is_learnt_from_and_predicted_on(name, source, use_dim, objects,
     assert torch.isfinite(losses)
     assert float(losses) > 0
     assert all(parameter.grad is not None for parameter in model.parameters()), logged
+    weights = [parameter.detach().clone() for parameter in model.parameters()]
+    build_optim_wrapper(model, config.optim_wrapper).step()
+    changed = zip(weights, model.parameters(), strict=True)
+    assert all(not torch.equal(old, new) for old, new in changed if new.grad.any())
 
     with torch.no_grad():
         (found,) = model.eval().test_step(pseudo_collate([data]))

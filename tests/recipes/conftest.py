@@ -79,6 +79,8 @@ FAKE_TEST = """
     metrics = {"AP": ap + int(args.seed)}
     record = dict(kind="accuracy", role=args.role, name=args.name, metrics=metrics, created="now")
     record["seed"] = int(args.seed)
+    if args.role == "control":
+        record["dataset"] = {"synthetic": "yes"}
     path = pathlib.Path(args.work_dir) / "record-accuracy.json"
     path.write_text(json.dumps(record))
 """

@@ -51,6 +51,8 @@ def test_every_run_is_trained_and_tested_once_in_order(carry_out, work):
     ]
     took = "distilled/seed0: AP 30.0, took "  # on a busy machine a second or more
     assert any(line.startswith(took) for line in carry_out.said)
+    made_up = "control/seed0: AP 25.0 (synthetic world), took "
+    assert any(line.startswith(made_up) for line in carry_out.said)
 
 
 def test_finished_runs_are_not_repeated(carry_out):

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
@@ -36,6 +36,7 @@ class MetricChange:
         candidate: the same.
         samples: images or frames that both ran on.
         limit: points that may be lost.
+        synthetic: whether these are of a made-up world.
     """
 
     name: str
@@ -43,6 +44,7 @@ class MetricChange:
     candidate: float
     samples: int
     limit: float
+    synthetic: bool = False
 
     @property
     def lost(self) -> float:
@@ -53,6 +55,22 @@ class MetricChange:
     def passed(self) -> bool:
         """No more is lost than the limit; a gain by chance is no fault."""
         return self.lost <= self.limit
+
+
+class Measured(NamedTuple):
+    """The task metric of one backend.
+
+    Attributes:
+        name: "AP" or "NDS".
+        value: in points of 100.
+        samples: images or frames.
+        synthetic: whether these are of a made-up world.
+    """
+
+    name: str
+    value: float
+    samples: int
+    synthetic: bool
 
 
 @dataclass(frozen=True)
@@ -72,10 +90,8 @@ class SampleMetric:
         cfg = self._config()
         return bool(cfg.get("test_evaluator")) and is_here(cfg, "test")
 
-    def measure(
-        self, backend: str, precision: str, host: Host | None = None
-    ) -> tuple[str, float, int]:
-        """Name and value of the metric in points, and the number of samples.
+    def measure(self, backend: str, precision: str, host: Host | None = None) -> Measured:
+        """The metric on the sample.
 
         Args:
             backend: that runs the export.
@@ -96,10 +112,10 @@ class SampleMetric:
             runner = Runner.from_cfg(cfg)
             try:
                 runner.test()
-                name, value = _headline(runner)
+                name, value, synthetic = _headline(runner)
             finally:
                 runner.model.close()
-        return name, value, count
+        return Measured(name, value, count, synthetic)
 
     def _config(self) -> Config:
         cfg = load_config(str(self.folder / CONFIG_FILE))
@@ -108,12 +124,13 @@ class SampleMetric:
         return cfg
 
 
-def _headline(runner: Runner) -> tuple[str, float]:
+def _headline(runner: Runner) -> tuple[str, float, bool]:
     for metric in runner.test_loop.evaluator.metrics:
         found = getattr(getattr(metric, "accuracy", None), "metrics", {})
         name = next((name for name in HEADLINES if name in found), None)
         if name is not None:
-            return name, float(found[name])
+            synthetic = getattr(metric, "tested", {}).get("synthetic") == "yes"
+            return name, float(found[name]), synthetic
     raise UserError("the test evaluator of the export's config answers neither AP nor NDS")
 
 

@@ -131,13 +131,20 @@ def parity_gate(
         change = None
         if metric and expected:
             say(f"{backend} {precision}: task metric")
-            name, value, samples = metric.measure(backend, precision, host)
-            change = MetricChange(name, expected[1], value, samples, tolerances.metric)
+            found = metric.measure(backend, precision, host)
+            change = MetricChange(
+                found.name,
+                expected.value,
+                found.value,
+                found.samples,
+                tolerances.metric,
+                found.synthetic,
+            )
         verdict = Verdict(backend, precision, result, change, None)
         if not verdict.passed:
             say(f"{backend} {precision}: looking for the first layer that departs")
-            found = _departure(inputs, candidates, verdict, tolerances)
-            verdict = replace(verdict, departure=found)
+            departure = _departure(inputs, candidates, verdict, tolerances)
+            verdict = replace(verdict, departure=departure)
         verdicts.append(verdict)
     return Gate(inputs, verdicts, left_out, host.name if host else "")
 

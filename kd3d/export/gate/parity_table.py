@@ -108,8 +108,8 @@ def _checks(verdict: Verdict) -> Iterator[tuple[str, str, str, bool]]:
         yield "task metric", "not measured", "", True
     else:
         found = f"{change.name} {change.reference:.1f} to {change.candidate:.1f}"
-        samples = f"{found}, {change.samples} samples"
-        yield "task metric", samples, f"{change.limit:g} less", change.passed
+        found += f", {change.samples} {'synthetic ' if change.synthetic else ''}samples"
+        yield "task metric", found, f"{change.limit:g} less", change.passed
 
 
 def _named(verdict: Verdict) -> Iterator[str]:

@@ -92,10 +92,11 @@ def test_real_images_come_first(exported):
 def test_both_backends_have_the_same_metric(exported):
     metric = SampleMetric(exported[0].folder, 4)
     assert metric.is_here()
-    name, reference, samples = metric.measure("pytorch", "fp32")
-    assert (name, samples) == ("AP", 4)
-    assert reference > 30
-    assert metric.measure("onnxruntime", "fp32")[1] == pytest.approx(reference, abs=0.1)
+    reference = metric.measure("pytorch", "fp32")
+    assert (reference.name, reference.samples, reference.synthetic) == ("AP", 4, False)
+    assert reference.value > 30
+    found = metric.measure("onnxruntime", "fp32")
+    assert found.value == pytest.approx(reference.value, abs=0.1)
 
 
 @pytest.fixture
