@@ -2,7 +2,7 @@
 # all labels, and the teacher's word on five times as many frames of a fleet without.
 recipe = dict(
     distilled="../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-fleet.py",
-    seeds=[0, 1, 2],
+    seeds=[0, 1, 2, 3, 4],
     train_teacher=True,
     control=dict(terms=[f"task{i}.loss_heatmap" for i in range(2)]),  # as in demo.py
     prepare=[
