@@ -28,7 +28,8 @@ class CacheSettings:
 
     Attributes:
         dir: folder; teachers, taps and pipelines get folders of their own below it.
-        dtype: that floats are rounded to, "float16" or "bfloat16".
+        dtype: that floats are rounded to, "float16" or "bfloat16". For heads the first: where
+            rounding makes neighbours of a heatmap equal, HeatmapResponse sees a peak more.
         max_gb: a run is refused whose entries are expected to take more, and nothing is written
             beyond. It counts the folder of one teacher; those of earlier teachers, and entries of
             frames that were replaced since, stay until they are deleted by hand, at any time no

@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from kd3d.configs import class_names
+from kd3d.configs import class_names, has_unlabelled
 from kd3d.datasets.frame_counts import frames_of
 from kd3d.distill import random_state
 from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
@@ -27,6 +27,7 @@ from kd3d.distill.hook_config import (
     checked_teacher,
     hook_label,
 )
+from kd3d.distill.known_frames import labelled_frames_only
 from kd3d.distill.labelled_frames import LabelledFrames
 from kd3d.distill.pair_config import pair_from_config
 from kd3d.distill.point_loading import check_point_loading
@@ -137,6 +138,11 @@ class DistillHook(Hook):
             if labels is not None and known is not None:
                 labels.check_names(known, declared, where=self._label)
             self.notes = check_point_loading(runner.cfg, config, (student, model))
+            if has_unlabelled(runner.cfg.train_dataloader.dataset) and not (
+                labels is not None and labels.unlabelled
+            ):
+                reading = [pair.name for pair in pairs if pair.needs_boxes]
+                self.notes += labelled_frames_only(reading)
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
             taps += [] if labels is None else [labels.teacher]
             prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)

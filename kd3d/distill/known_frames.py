@@ -1,5 +1,6 @@
 """Which frames of a batch a pair compares: all, or those of which somebody says what is there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,15 @@ from kd3d.distill.labelled_frames import selected_frames
 from kd3d.distill.recorder import tensors_in
 from kd3d.distill.truth import Truth
 from kd3d.on_device import on_device
+
+
+def labelled_frames_only(names: Sequence[str]) -> list[str]:
+    """What to say of pairs that read boxes, where frames have none and the teacher adds none."""
+    return [
+        f"pair {name!r} reads boxes, so it leaves frames without labels out; let the teacher's "
+        "boxes be theirs: additional_labels=dict(teacher=..., unlabelled=True)"
+        for name in names
+    ]
 
 
 @dataclass(frozen=True, eq=False)

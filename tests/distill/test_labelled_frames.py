@@ -295,6 +295,29 @@ def test_in_training_pairs_see_all_frames_and_the_task_the_labelled(tmp_path):
     assert not runner.model._forward_pre_hooks
 
 
+@pytest.mark.parametrize("boxes", [False, True])
+def test_a_pair_that_leaves_frames_out_says_so_before_training(boxes, tmp_path):
+    teacher = toys3d.teacher_config(tmp_path / "teacher.py", toys3d.centerpoint(8))
+    maps = {"student": "pts_neck", "teacher": "pts_neck", "loss": {"type": "BevFeature"}}
+    mask = {"type": "GaussianForeground"}
+    pairs = [toys.neck_pair(**maps), toys.neck_pair(name="masked", mask=mask, **maps)]
+    labels = {"teacher": "pts_bbox_head", "unlabelled": boxes}
+    hook = toys.distill_hook(teacher, pairs, additional_labels=labels)
+    hooks = [{"type": "InitSeparateHeads"}, hook]
+    config = toys3d.training(tmp_path, toys3d.centerpoint(), hooks=hooks, iterations=1)
+    frames = config.train_dataloader.dataset
+    parts = [{**frames, "indices": 2}, {"type": "Unlabelled", "dataset": frames}]
+    config.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": parts}
+    runner = Runner.from_cfg(config)
+    runner.train()
+    notes = [note for note in toys.distilling(runner).notes if "without labels" in note]
+    if boxes:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith("pair 'masked' reads boxes, so it leaves frames without labels out")
+
+
 def test_the_batch_that_is_looked_at_before_training_has_frames_of_every_part(tmp_path):
     config = toys3d.training(tmp_path, toys3d.centerpoint())
     frames = config.train_dataloader.dataset
