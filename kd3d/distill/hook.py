@@ -138,11 +138,8 @@ class DistillHook(Hook):
             if labels is not None and known is not None:
                 labels.check_names(known, declared, where=self._label)
             self.notes = check_point_loading(runner.cfg, config, (student, model))
-            if has_unlabelled(runner.cfg.train_dataloader.dataset) and not (
-                labels is not None and labels.unlabelled
-            ):
-                reading = [pair.name for pair in pairs if pair.needs_boxes]
-                self.notes += labelled_frames_only(reading)
+            if _has_unknown_frames(runner.cfg, labels):
+                self.notes += labelled_frames_only(pairs)
             taps = [tap for pair in pairs for tap in pair.teacher_taps]
             taps += [] if labels is None else [labels.teacher]
             prepare = TeacherInput(student.data_preprocessor, model.data_preprocessor)
@@ -330,6 +327,12 @@ class DistillHook(Hook):
                 device,
                 self.distiller.scene(pair, teacher_values),
             )
+
+
+def _has_unknown_frames(config: Config, labels: AdditionalLabels | None) -> bool:
+    """Whether frames have no labels and get none of the teacher's."""
+    loader = config.get("train_dataloader") or {}
+    return has_unlabelled(loader.get("dataset")) and not (labels is not None and labels.unlabelled)
 
 
 def _bare(model: nn.Module) -> nn.Module:
