@@ -12,11 +12,11 @@ from kd3d.distill.truth import Truth
 from kd3d.on_device import on_device
 
 
-def labelled_frames_only(pairs: Sequence[Any]) -> list[str]:  # Any: Pair, which imports this
+def labelled_frames_only(pairs: Sequence[Any]) -> list[str]:  # Any: Pair, circular
     """What to say of pairs that read boxes, where frames have none and the teacher adds none."""
     return [
-        f"pair {pair.name!r} reads boxes, so it leaves frames without labels out; let the teacher's "
-        "boxes be theirs: additional_labels=dict(teacher=..., unlabelled=True)"
+        f"pair {pair.name!r} reads boxes, so it leaves frames without labels out; let the "
+        "teacher's boxes be theirs: additional_labels=dict(teacher=..., unlabelled=True)"
         for pair in pairs
         if pair.needs_boxes
     ]
