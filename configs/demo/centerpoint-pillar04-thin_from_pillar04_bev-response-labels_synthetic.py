@@ -1,7 +1,9 @@
-# The demo's student: few labels on the smaller world, from the demo's teacher.
+# The demo's student: few labels on the smaller world, from the demo's teacher, and like it with one
+# convolution a branch.
 _base_ = [
     "../det3d/centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-near-few-labels.py"
 ]
+model = dict(pts_bbox_head=dict(num_heatmap_convs=1))
 max_iters = 500
 train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)  # no validation: nothing to choose
 param_scheduler = [

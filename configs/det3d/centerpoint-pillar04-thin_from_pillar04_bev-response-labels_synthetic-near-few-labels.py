@@ -3,7 +3,7 @@ _base_ = [
     "centerpoint-pillar04-thin_from_pillar04_bev-response-labels_synthetic-few-labels.py",
     "../_base_/synthetic_near.py",
 ]
-model = _base_.near_model
+model = _base_.near_student
 frames = dict(_base_.frames, data_root=_base_.near_root)
 train_dataloader = dict(
     batch_size=2,  # one of them with labels; twice the steps for the same frames

@@ -31,7 +31,7 @@ distill.additional_labels = dict(teacher="pts_bbox_head", unlabelled=True, score
 custom_hooks = [*_base_.custom_hooks[:-1], distill]
 test_dataloader = _base_.near_test_dataloader
 test_evaluator = _base_.near_test_evaluator
-max_iters = 6000
+max_iters = 8000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

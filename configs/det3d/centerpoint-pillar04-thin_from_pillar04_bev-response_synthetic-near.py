@@ -3,7 +3,7 @@ _base_ = [
     "centerpoint-pillar04-thin_from_pillar04_bev-response_synthetic.py",
     "../_base_/synthetic_near.py",
 ]
-model = _base_.near_model
+model = _base_.near_student
 train_dataloader = dict(batch_size=2, dataset=dict(data_root=_base_.near_root))
 val_dataloader = _base_.near_dataloader
 test_dataloader = _base_.near_dataloader

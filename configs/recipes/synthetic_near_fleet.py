@@ -16,8 +16,8 @@ recipe = dict(
         ),
         dict(
             run="tools/datasets/make_synthetic_nuscenes.py --out data/synthetic_near_test "
-            "--scenes 0 --val-scenes 0 --test-scenes 100 --keyframes 10 --lidar-range-m 19.2 "
-            "--seed 11"
+            "--scenes 0 --val-scenes 0 --test-scenes 150 --keyframes 10 --lidar-range-m 19.2 "
+            "--seed 14"
         ),
     ],
 )
