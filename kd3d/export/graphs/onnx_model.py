@@ -10,6 +10,7 @@ from kd3d.errors import UserError
 from kd3d.export.graphs.constant_fills import fold_integer_fills
 from kd3d.export.graphs.graph_parts import save_model
 from kd3d.export.graphs.operators import operator_problems
+from kd3d.export.graphs.sibling_convolutions import merge_siblings
 from kd3d.export.graphs.tracing import traced
 
 OPSETS = range(13, 18)
@@ -55,6 +56,8 @@ def onnx_from_model(
         )
     )
     if fold_integer_fills(model):
+        model = optimizer.optimize(model)
+    if merge_siblings(model):
         model = optimizer.optimize(model)
     model.opset_import[0].version = opset
     _check_operators(model, opset)

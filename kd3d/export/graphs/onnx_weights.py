@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kd3d.backends.parity import tensor_difference
 from kd3d.errors import UserError
 from kd3d.export.graphs.graph_parts import largest
+from kd3d.export.graphs.sibling_convolutions import MERGED
 
 Array = NDArray[np.float32]
 
@@ -182,6 +183,11 @@ def convolutions_of_onnx(
     for node in model.graph.node:
         incoming = {index for name in node.input for index in sources.get(name, ())}
         if node.op_type == "Conv":
+            if node.name.endswith(MERGED):
+                raise UserError(
+                    f"'{node.name}' is several convolutions: kd3d exported this file, and the "
+                    "weights lie beside it in weights.pth"
+                )
             if node.input[1] not in constants:
                 raise UserError(f"the weight of '{node.name}' in the ONNX file is no constant")
             arrays = [numpy_helper.to_array(constants[name]) for name in node.input[1:]]

@@ -27,11 +27,27 @@ class _Node:
     transposed: bool
     weight: Weight
 
-    def has(self, layer: Weight) -> bool:
-        """Whether these are the layer's weights, but for one factor for each output channel."""
-        if layer.shape != self.weight.shape:
+    def owners(self, layers: Mapping[str, Weight]) -> list[str | None]:
+        """Layers whose weights follow one another here, and None for each row of none of them.
+
+        Mostly one layer; several where the export made one convolution of siblings.
+        """
+        rest = _rows(self.weight, self.transposed)
+        found: list[str | None] = []
+        while len(rest):
+            owner = next((n for n, layer in layers.items() if self._starts(rest, layer)), None)
+            rest = rest[1 if owner is None else len(_rows(layers[owner], self.transposed)) :]
+            found.append(owner)
+        return found
+
+    def _starts(self, rows: Weight, layer: Weight) -> bool:
+        """Whether rows start as a layer does, but for one factor for each output channel."""
+        other = _rows(layer, self.transposed)
+        if layer.shape[2:] != self.weight.shape[2:] or other.shape[1] != rows.shape[1]:
             return False
-        own, other = (_rows(weight, self.transposed) for weight in (self.weight, layer))
+        if len(other) > len(rows):
+            return False
+        own = rows[: len(other)]
         column = np.abs(other).argmax(1)[:, None]
         scale = np.take_along_axis(own, column, 1) / np.take_along_axis(other, column, 1)
         size = np.abs(own).max(1)
@@ -44,7 +60,8 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Arguments of ``int8_from_onnx`` that give the file the arithmetic of the training.
 
     A node belongs to the layer whose weights it has, up to one factor for each output channel:
-    that is what folding batch norm leaves of them, whatever became of the node's name.
+    that is what folding batch norm leaves of them, whatever became of the node's name. Siblings
+    that became one node are in INT8 if all of them were trained for it.
 
     Args:
         checkpoint: that was exported.
@@ -64,9 +81,12 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     nodes = _nodes(path)
     layers = {name: _array(checkpoint["state_dict"][f"{name}.weight"]) for name in state["limits"]}
     found: dict[str, list[str]] = {name: [] for name in layers}
+    in_float = set()
     for node in nodes:
-        owner = next((name for name, weight in layers.items() if node.has(weight)), None)
-        if owner is not None:
+        owners = node.owners(layers)
+        if None in owners:
+            in_float.add(node.name)
+        for owner in filter(None, owners):
             found[owner].append(node.name)
     absent = [name for name, places in found.items() if not places]
     if absent:
@@ -80,8 +100,10 @@ def trained_ranges(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         limits = [float(limit) or 1.0 for limit in state["limits"][name]]  # 0: was always 0
         if len(limits) != len(places):  # run more often in training: wide enough for all
             limits = [max(limits)] * len(places)
-        ranges.update(zip(places, limits, strict=True))
-    return {"ranges": ranges, "keep_float": tuple(n.name for n in nodes if n.name not in ranges)}
+        for place, limit in zip(places, limits, strict=True):
+            ranges[place] = max(limit, ranges.get(place, 0.0))  # siblings read the same
+    ranges = {name: limit for name, limit in ranges.items() if name not in in_float}
+    return {"ranges": ranges, "keep_float": tuple(n.name for n in nodes if n.name in in_float)}
 
 
 def _nodes(path: Path) -> list[_Node]:

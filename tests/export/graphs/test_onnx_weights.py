@@ -4,11 +4,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxscript import optimizer
 from torch import nn
 
 from kd3d.checkpoints import load_weights
 from kd3d.errors import UserError
 from kd3d.export.detector import build_detector
+from kd3d.export.graphs.graph_parts import load_onnx
 from kd3d.export.graphs.onnx_model import onnx_from_model
 from kd3d.export.graphs.onnx_weights import (
     Convolution,
@@ -17,13 +19,14 @@ from kd3d.export.graphs.onnx_weights import (
     match_convolutions,
     weights_from_onnx,
 )
+from kd3d.export.graphs.tracing import traced
 from kd3d.export.networks.deployable import deployable
 
 IMAGES = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture
-def folded(build, tmp_path):
+def folded(build):
     """YOLOX with trained-looking batch norm, and its ONNX file with batch norm folded."""
     shared, cfg = build("yolox")
     detector = copy.deepcopy(shared)
@@ -34,11 +37,9 @@ def folded(build, tmp_path):
             nn.init.normal_(module.bias)
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 1.5)
-    names = ["boxes", "scores"]
-    path = onnx_from_model(
-        deployable(detector), {"images": IMAGES}, tmp_path / "m.onnx", output_names=names
-    )
-    return detector, cfg, onnx.load(path)
+    module = deployable(detector)
+    model = traced(module, {"images": IMAGES}, output_names=module.output_names, opset=16)
+    return detector, cfg, optimizer.optimize(model)
 
 
 def test_detector_from_folded_file_computes_the_same(folded):
@@ -129,3 +130,11 @@ def test_twins_are_ambiguous():
 def test_other_shape_is_named():
     with pytest.raises(UserError, match=r"place of 'c0' \(1,\)"):
         match_convolutions(chain((1,), (2,)), chain((1,), (3,)))
+
+
+def test_our_own_file_is_told_from_others(build, tmp_path):
+    module = deployable(build("yolox")[0])
+    names = module.output_names
+    path = onnx_from_model(module, {"images": IMAGES}, tmp_path / "m.onnx", output_names=names)
+    with pytest.raises(UserError, match=r"several convolutions: kd3d exported .* weights\.pth"):
+        weights_from_onnx(build("yolox")[0], load_onnx(path), IMAGES)

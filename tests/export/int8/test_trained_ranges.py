@@ -120,3 +120,42 @@ def test_weights_of_another_checkpoint_are_refused(student, images, file):
     checkpoint["state_dict"] = Student().state_dict()
     with pytest.raises(UserError, match="no node has the weights of conv, grouped, up, which were"):
         trained_ranges(checkpoint, file)
+
+
+class Branches(nn.Module):
+    """Two small layers on one tensor, which the export makes one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.boxes = nn.Conv2d(4, 4, 1)
+        self.scores = nn.Conv2d(4, 2, 1)
+
+    def forward(self, images):
+        features = self.conv(images).relu()
+        return torch.cat([self.scores(features).sigmoid(), self.boxes(features)], 1)
+
+
+@pytest.mark.parametrize(("keep_float", "quantised"), [([], 2), (["boxes"], 1)])
+def test_siblings_that_became_one_are_int8_if_all_were_trained_so(
+    images, tmp_path, keep_float, quantised
+):
+    torch.manual_seed(0)
+    student = Branches().eval()
+    layers = QuantizedLayers(student, keep_float, percentile=100)
+    layers.attach()
+    with torch.no_grad():
+        student.training = True
+        student(images)
+        student.training = False
+    checkpoint = {
+        "quantization": {"keep_float": keep_float, "limits": layers.limits},
+        "state_dict": student.state_dict(),
+    }
+    layers.detach()
+    path = tmp_path / "model.onnx"
+    onnx_from_model(student, {"images": images}, path, output_names=["y"])
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("Conv") == 2
+    found = trained_ranges(checkpoint, path)
+    assert (len(found["ranges"]), len(found["keep_float"])) == (quantised, 2 - quantised)
