@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from module_imports import ROOT
 from test_vehicle import vehicle_modules
+from vehicle_script import voxels
 
 TESTS = Path(__file__).parent
 
@@ -19,7 +20,7 @@ def python38() -> Path | None:
     return Path(named) if named else made if made.exists() else None
 
 
-def test_everything_imports_and_engines_run():
+def test_everything_imports_measures_and_serves():
     python = python38()
     if python is None:
         pytest.skip("no Python 3.8 with NumPy: run tools/install/install_vehicle_python.py")
@@ -37,4 +38,12 @@ def test_everything_imports_and_engines_run():
     assert done.returncode == 0, done.stderr
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.startswith("Python 3.8.")
-    assert done.stdout.splitlines() == [f"imported {len(modules)} modules", "ran 5 versions"]
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [f"imported {len(modules)} modules", "ran 5 versions"]
+    assert lines[2].startswith("tensorrt fp32: p50 ")
+    assert lines[4:] == [
+        "measured 200",
+        "served [[6.0, 6.0], [6.0, 6.0]]",
+        "far end answered [3, 8]",
+        f"voxels {voxels()}",
+    ]
