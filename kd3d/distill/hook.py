@@ -13,7 +13,7 @@ from mmengine.runner import BaseLoop
 from torch import nn
 
 from kd3d.configs import class_names, has_unlabelled
-from kd3d.datasets.frame_counts import frames_of
+from kd3d.datasets.frame_counts import count_frames
 from kd3d.distill import random_state
 from kd3d.distill.additional_labels import AdditionalLabels, additional_labels
 from kd3d.distill.cache import CACHE_FILL, CachedTeacher, CacheSettings
@@ -270,7 +270,7 @@ class DistillHook(Hook):
             student=runner.cfg,
             model=config.model,
             batch=training_batch(runner, _bare(runner.model)),
-            frames=sum(frames_of(loader.dataset)),
+            frames=sum(count_frames(loader.dataset)),
             draws=runner.max_iters * frames_at_once(loader) * runner.world_size,
         )
         runner.logger.info(f"{self._label}: {text}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 
-from kd3d.datasets.frame_counts import frames_of
+from kd3d.datasets.frame_counts import count_frames
 from kd3d.distill.cache import CACHE_FILL
 from kd3d.evaluation.accuracy import config_hash
 from kd3d.profiling.environment import environment
@@ -43,7 +43,7 @@ def write_training_record(
         elif metric == "gradient_scale":  # of one teacher; several add to the same gradient
             scale += float(history.data[0].mean()) - 1.0
             metrics["gradient_scale"] = 1.0 + scale
-    labelled, unlabelled = frames_of(runner.train_dataloader.dataset)
+    labelled, unlabelled = count_frames(runner.train_dataloader.dataset)
     record = Record(
         kind="training",
         role=role,

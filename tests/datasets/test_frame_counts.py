@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-from kd3d.datasets.frame_counts import frames_of
+from kd3d.datasets.frame_counts import count_frames
 
 
 class Unlabelled(list):
@@ -15,8 +15,8 @@ def wrapped(*, dataset=None, datasets=None):
 
 
 def test_frames_with_and_without_labels_are_counted_through_wrappers():
-    assert frames_of([0] * 5) == (5, 0)
-    assert frames_of(wrapped(dataset=[0] * 5)) == (5, 0)  # repeated: the frames stay the same
+    assert count_frames([0] * 5) == (5, 0)
+    assert count_frames(wrapped(dataset=[0] * 5)) == (5, 0)  # repeated: the frames stay the same
     joined = wrapped(datasets=[[0] * 5, Unlabelled([0] * 7), wrapped(dataset=[0] * 2)])
-    assert frames_of(joined) == (7, 7)
-    assert frames_of(wrapped(dataset=joined)) == (7, 7)
+    assert count_frames(joined) == (7, 7)
+    assert count_frames(wrapped(dataset=joined)) == (7, 7)

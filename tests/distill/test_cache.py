@@ -222,7 +222,7 @@ def test_settings_are_checked():
         CacheSettings.of("x", where="DistillHook")
 
 
-def run(tmp_path, teacher, name, *, cache=None, pairs=None, iterations=6):
+def run(tmp_path, teacher, name, *, cache=None, pairs=None, iterations=6, times=1):
     load, annotate, *rest = toys3d.pipeline()
     config = toys3d.training(
         tmp_path / name,
@@ -240,6 +240,9 @@ def run(tmp_path, teacher, name, *, cache=None, pairs=None, iterations=6):
     config.train_dataloader.dataset.data_prefix.pts = str(tmp_path / "data")
     replayed = {"type": "ReplayedAugmentation", "variants": 2, "transforms": rest}
     config.train_dataloader.dataset.pipeline = [load, annotate, replayed]
+    if times > 1:
+        repeated = {"type": "RepeatDataset", "times": times}
+        config.train_dataloader.dataset = {**repeated, "dataset": config.train_dataloader.dataset}
     runner = Runner.from_cfg(config)
     losses, calls = [], []
 
@@ -285,10 +288,12 @@ def test_training_with_a_cache_equals_a_live_teacher_but_for_rounding(tmp_path, 
         assert got == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_cache_beyond_its_bound_is_refused_before_training(tmp_path, teacher):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_cache_beyond_its_bound_is_refused_before_training(tmp_path, teacher, times):
+    """A frame that a data set repeats is one frame."""
     cache = {"dir": str(tmp_path / "cache"), "max_gb": 1e-5}
     with pytest.raises(UserError, match=r"6 entries \(3 frames, 2 forms each, 12 drawn\) of 0"):
-        run(tmp_path, teacher, "refused", cache=cache)
+        run(tmp_path, teacher, "refused", cache=cache, times=times)
     assert not (tmp_path / "cache").exists()
 
 

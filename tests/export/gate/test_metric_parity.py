@@ -1,14 +1,17 @@
 """The task metric of two backends, on a set whose truth is what the toy detector finds in it."""
 
 import copy
+import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from loopback_ssh import vehicle
 from onnx import numpy_helper
+from rich.console import Console
 from toys import traffic
 from toys_pillars import SOURCE
 
@@ -17,6 +20,7 @@ from kd3d.backends.vehicle_files import vehicle_files
 from kd3d.export.gate.comparison import detect_of
 from kd3d.export.gate.metric_parity import MetricChange, SampleMetric
 from kd3d.export.gate.parity_gate import parity_gate
+from kd3d.export.gate.parity_table import gate_tables
 from kd3d.export.image_export import export_images
 from kd3d.export.int8.calibration_data import Frames, calibration_feeds
 from kd3d.export.preprocessing import image_input
@@ -125,6 +129,11 @@ def test_a_silent_collapse_is_caught_by_each_level(collapsed):
     assert not verdict.metric.passed
     assert verdict.metric.lost > 10
     assert "retina_cls" in verdict.departure.first.node
+    for synthetic, said in ((False, "6 samples"), (True, "6 synthetic samples")):
+        metric = replace(verdict.metric, synthetic=synthetic)
+        console = Console(record=True, width=200, file=io.StringIO())
+        console.print(*gate_tables(replace(found, verdicts=[replace(verdict, metric=metric)])))
+        assert f", {said} " in console.export_text()
 
 
 @pytest.mark.slow  # a connection for each part of the graph
