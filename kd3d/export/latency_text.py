@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kd3d.export.benchmark import Job
-from kd3d.profiling.comparison import doubts, throttled
+from kd3d.profiling.comparison import doubts
 from kd3d.report.record import Record
 
 BUDGET_METRICS = {"p50": "p50_ms", "p90": "p90_ms", "p99": "p99_ms", "max": "max_ms"}
@@ -88,8 +88,7 @@ def _notes(record: Record) -> list[str]:
             f"{found['voxelization_p99_ms']:.2f} ms, {said['points']} points to "
             f"{said['pillars']} pillars"
         )
-    if held := throttled(record):
-        notes.append(f"THROTTLED: {held}")
+    notes += [line for line in doubts(record) if line not in notes[0]]
     return notes
 
 

@@ -149,18 +149,23 @@ def _measured(
     """Without the environment, which is known when all is measured."""
     metrics = latency.metrics()
     backend = arm.backend
-    tells_device = isinstance(backend, TrtBackend)
+    by_device: dict[str, Scalar] = {}
     layers: list[dict[str, Scalar]] = []
     if isinstance(backend, TrtBackend):
-        metrics.update(
-            measure_device(
-                backend,
-                arm.feeds,
-                iterations=options.iterations,
-                cuda_graph=options.cuda_graph,
-                clock=clock,
-            )
+        device = measure_device(
+            backend,
+            arm.feeds,
+            iterations=options.iterations,
+            cuda_graph=options.cuda_graph,
+            clock=clock,
         )
+        metrics.update(device.metrics)
+        by_device = {
+            "device_steady": device.steady,
+            "device_drift": round(device.drift, 3),
+            "cuda_graph": options.cuda_graph,
+            "typing": engine_typing(backend.path),
+        }
         if options.layers:
             layers = [asdict(layer) for layer in backend.layer_times(arm.feeds)]
     metrics.update(_energy(arm, options, meter, idle_w))
@@ -171,13 +176,12 @@ def _measured(
         "batch": arm.batch,
         "protocol": PROTOCOL,
         "turns": TURNS if arms > 1 else 1,
-        "clock": "time.perf_counter_ns" + (", CUDA events" if tells_device else ""),
+        "clock": "time.perf_counter_ns" + (", CUDA events" if by_device else ""),
         "warmup_runs": latency.warmup_runs,
         "steady": latency.steady,
+        "drift": round(latency.drift, 3),
+        **by_device,
     }
-    if isinstance(backend, TrtBackend):
-        conditions["cuda_graph"] = options.cuda_graph
-        conditions["typing"] = engine_typing(backend.path)
     if "energy_j" in metrics:
         conditions["power_source"] = meter.source
     return Measured(metrics, conditions, {}, layers)

@@ -1,8 +1,9 @@
 """Two latency records side by side, if they may stand there.
 
 They may where machine and protocol are the same, and where each can be relied upon: no run that
-was throttled or not steady, even if both were. What is compared (backend, precision, model) may
-differ; what changes from run to run (temperatures, processes' order) does not count.
+was throttled, or not steady before it was measured or while it was, even if both were. What is
+compared (backend, precision, model) may differ; what changes from run to run (temperatures,
+processes' order) does not count.
 """
 
 from pathlib import Path
@@ -18,8 +19,9 @@ CLOCK_TOLERANCE = 0.02
 # Of the conditions: how it was measured.
 PROTOCOL = (
     *("protocol", "timed", "clock", "batch", "threads", "device", "cuda_graph", "turns"),
-    *("points", "pillars", "sample", "host", "steady"),
+    *("points", "pillars", "sample", "host", "steady", "device_steady"),
 )
+LARGEST_DRIFT = 0.1  # from the first quarter of the measured runs to the last, as a share
 SUBJECT = ("backend", "precision", "input")
 _MS = "_ms"
 
@@ -45,8 +47,15 @@ def doubts(record: Record) -> list[str]:
     """Why another run need not repeat what this one measured; empty if it can be relied upon."""
     held = throttled(record)
     found = [f"THROTTLED ({held})"] if held else []
-    if not record.conditions.get("steady", True):
-        found.append(f"NOT steady after {record.conditions['warmup_runs']} runs")
+    said = record.conditions
+    if not said.get("steady", True):
+        found.append(f"NOT steady after {said['warmup_runs']} runs")
+    if not said.get("device_steady", True):
+        found.append("NOT steady on the device")
+    for key, where in (("drift", ""), ("device_drift", " on the device")):
+        drift = float(said.get(key, 0.0))
+        if not abs(drift) <= LARGEST_DRIFT:
+            found.append(f"NOT steady{where}: {drift:+.0%} from its first quarter to its last")
     return found
 
 

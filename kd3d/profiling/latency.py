@@ -6,13 +6,14 @@ them and their ratios hold. Runs on the vehicle too: Python 3.8, NumPy and the s
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Callable, Sequence  # noqa: UP035  (evaluated; the vehicle runs Python 3.8)
 
 import numpy as np
 
-PROTOCOL = "kd3d latency 2"  # changes whenever what is timed or how changes
+PROTOCOL = "kd3d latency 3"  # changes whenever what is timed or how changes
 LEAST_ITERATIONS = 200  # below it a p99 would rest on a single run
 TURNS = 10  # of several things, each with a share of the iterations
 SETTLING_RUNS = 3  # after a change of turn, not counted: caches are the other one's
@@ -26,15 +27,24 @@ Progress = Callable[[int, int], None]
 class Warmup:
     """When a run counts as steady: the median of a window hardly differs from the one before.
 
+    Windows span time as well as runs: the clocks of a board climb for about a second, in which a
+    fast network runs hundreds of times.
+
     Attributes:
-        window: runs compared at a time.
+        window: runs of a window, at least.
+        window_s: seconds that they take together, at least.
         tolerance: largest change of the median from one window to the next, as a share.
-        limit: runs after which measuring starts all the same (and says so).
+        least_s: seconds that a warm-up takes, at least.
+        limit: runs, and
+        limit_s: seconds, after both of which measuring starts all the same (and says so).
     """
 
     window: int = 10
+    window_s: float = 0.25
     tolerance: float = 0.05
+    least_s: float = 1.0
     limit: int = 200
+    limit_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,11 @@ class Latency:
     warmup_runs: int
     steady: bool
     batch: int
+
+    @property
+    def drift(self) -> float:
+        """As of ``drift``."""
+        return drift(self.times_ms)
 
     def metrics(self) -> dict[str, float]:
         """``spread`` with mean_ms of a run, throughput_fps in images, and iterations."""
@@ -78,6 +93,13 @@ def spread(times_ms: Sequence[float], prefix: str = "") -> dict[str, float]:
     found["max_ms"] = float(times.max())
     found["jitter_ms"] = float(steps.mean()) if len(steps) else 0.0
     return {f"{prefix}{name}": value for name, value in found.items()}
+
+
+def drift(times_ms: Sequence[float]) -> float:
+    """By what share the median of the last quarter of the runs is above that of the first."""
+    quarter = max(1, len(times_ms) // 4)
+    first, last = (float(np.median(part)) for part in (times_ms[:quarter], times_ms[-quarter:]))
+    return last / first - 1.0 if first else 0.0
 
 
 def measure_latency(
@@ -162,22 +184,29 @@ def measure_in_turns(
     ]
 
 
-def is_steady(times_ms: Sequence[float], warmup: Warmup) -> bool:
-    """Whether the medians of the last window and the one before differ by at most the tolerance."""
-    window = warmup.window
-    if len(times_ms) < 2 * window:
-        return False
-    before = float(np.median(times_ms[-2 * window : -window]))
-    last = float(np.median(times_ms[-window:]))
-    return abs(last - before) <= warmup.tolerance * before
-
-
 def _warm_up(run: Run, warmup: Warmup, clock: Clock) -> tuple[int, bool]:
     """How many runs it took, and whether they were steady in the end."""
+    runs, spent_s, before = 0, 0.0, math.nan
+    while True:
+        times_ms = _window(run, warmup, clock)
+        runs += len(times_ms)
+        spent_s += sum(times_ms) / 1e3
+        last = float(np.median(times_ms))
+        if spent_s >= warmup.least_s and abs(last - before) <= warmup.tolerance * before:
+            return runs, True
+        if runs >= warmup.limit and spent_s >= warmup.limit_s:
+            return runs, False
+        before = last
+
+
+def _window(run: Run, warmup: Warmup, clock: Clock) -> list[float]:
+    """Times of as many runs as a window has, ms."""
     times_ms: list[float] = []
-    while not is_steady(times_ms, warmup) and len(times_ms) < warmup.limit:
+    left_ms = 1e3 * warmup.window_s
+    while len(times_ms) < warmup.window or left_ms > 0:
         times_ms.append(_time_ms(run, clock))
-    return len(times_ms), is_steady(times_ms, warmup)
+        left_ms -= times_ms[-1]
+    return times_ms
 
 
 def _shares(iterations: int, turns: int) -> list[int]:

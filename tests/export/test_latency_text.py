@@ -75,7 +75,7 @@ def test_what_a_reader_has_to_know_is_said():
     metrics = {**device, "device_p99_ms": 2.0, "power_w": 20.0, "energy_j": 0.1}
     conditions = {
         "cuda_graph": True, "power_source": "VDD_IN", "pillars": 900, "points": 12000,
-        "steady": False,
+        "steady": False, "device_steady": False,
     }  # fmt: skip
     voxels = {"voxelization_p50_ms": 6.0, "voxelization_p99_ms": 7.0}
     text = latency_text(
@@ -95,7 +95,8 @@ def test_what_a_reader_has_to_know_is_said():
         "as a CUDA graph",
         "20.0 W, 0.100 J a run (VDD_IN)",
         "voxelization on the host: p50 6.00 ms, p99 7.00 ms, 12000 points to 900 pillars",
-        "THROTTLED: oc3 +2 events",
+        "THROTTLED (oc3 +2 events)",
+        "NOT steady on the device",
         "others on the GPU: Xorg",
     ):
         assert words in text

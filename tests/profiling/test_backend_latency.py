@@ -7,6 +7,7 @@ from kd3d.backends.engine import engine_from_onnx
 from kd3d.backends.layer_times import LayerTime
 from kd3d.backends.trt import TrtBackend
 from kd3d.profiling.backend_latency import Arm, Options, measure_backends
+from kd3d.profiling.device_latency import DeviceLatency
 from kd3d.profiling.latency import PROTOCOL
 
 MS = 1_000_000
@@ -86,8 +87,9 @@ def test_two_backends_in_turns_on_one_environment(system):
         "protocol": PROTOCOL,
         "turns": 10,
         "clock": "time.perf_counter_ns",
-        "warmup_runs": 20,
+        "warmup_runs": 128,  # of 8 ms: windows of 32, for a second
         "steady": True,
+        "drift": 0.0,
     }
     assert (fast.closed, slow.closed) == (1, 1)
     assert "energy_j" not in found[0].metrics  # nothing measures power
@@ -146,7 +148,7 @@ def test_tensorrt_tells_device_and_layers(system, tmp_path, monkeypatch):
 
     def measure(backend, feeds, **settings):
         asked.update(settings)
-        return {"device_p50_ms": 0.7}
+        return DeviceLatency({"device_p50_ms": 0.7}, steady=False, drift=0.02)
 
     monkeypatch.setattr("kd3d.profiling.backend_latency.measure_device", measure)
     clock = Clock()
@@ -158,6 +160,8 @@ def test_tensorrt_tells_device_and_layers(system, tmp_path, monkeypatch):
     layer = {"name": "conv", "ms": 0.5, "kind": "CaskConvolution", "precision": "FP16"}
     assert found.layers == [layer]
     assert found.conditions["cuda_graph"] is True
+    assert found.conditions["device_steady"] is False
+    assert found.conditions["device_drift"] == 0.02
     assert found.conditions["clock"] == "time.perf_counter_ns, CUDA events"
 
 
@@ -170,7 +174,8 @@ def test_throttling_while_layers_are_measured_is_flagged(system, tmp_path, monke
             board.path(counter).write_text("39")
             return super().layer_times(feeds)
 
-    monkeypatch.setattr("kd3d.profiling.backend_latency.measure_device", lambda *a, **k: {})
+    steady = DeviceLatency({}, steady=True, drift=0.0)
+    monkeypatch.setattr("kd3d.profiling.backend_latency.measure_device", lambda *a, **k: steady)
     clock = Clock()
     arms = [arm(Toy(clock, 1.0)), arm(Hot(clock, tmp_path / "model.engine"))]
     found = measure_backends(arms, Options(layers=True), system=board, clock=clock)

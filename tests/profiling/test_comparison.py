@@ -76,6 +76,15 @@ NOT_STEADY = {"conditions": {"steady": False, "warmup_runs": 2000}}
     [
         (THROTTLED, "the run was THROTTLED (oc3 +2 events)"),
         (NOT_STEADY, "the run was NOT steady after 2000 runs"),
+        ({"conditions": {"device_steady": False}}, "the run was NOT steady on the device"),
+        (
+            {"conditions": {"drift": -0.101}},
+            "the run was NOT steady: -10% from its first quarter to its last",
+        ),
+        (
+            {"conditions": {"device_drift": 0.25}},
+            "the run was NOT steady on the device: +25% from its first quarter to its last",
+        ),
     ],
 )
 def test_records_that_are_doubtful_alike_are_named_one_by_one(changes, line):
@@ -92,7 +101,7 @@ def test_the_one_of_two_that_is_doubtful_is_named():
     text = comparison_text(record(), record(**THROTTLED), force=True)
     assert "DOUBTFUL, second: the run was THROTTLED (oc3 +2 events)" in text
     assert "DOUBTFUL, first" not in text
-    steady = {"conditions": {"steady": True, "warmup_runs": 100}}
+    steady = {"conditions": {"steady": True, "warmup_runs": 100, "drift": 0.1}}
     assert "DOUBTFUL" not in comparison_text(record(**steady), record(**steady))
 
 

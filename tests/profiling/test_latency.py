@@ -6,7 +6,7 @@ from kd3d.profiling.latency import (
     SETTLING_RUNS,
     Latency,
     Warmup,
-    is_steady,
+    drift,
     measure_in_turns,
     measure_latency,
     spread,
@@ -35,30 +35,54 @@ def measure(machine, **options):
     return measure_latency(machine.run, clock=machine.clock, **options)
 
 
+def by_runs(window, tolerance, limit=50):
+    """A warm-up to which time is nothing."""
+    return Warmup(window, window_s=0, tolerance=tolerance, least_s=0, limit=limit, limit_s=0)
+
+
 def test_warms_up_until_two_windows_agree():
     # medians of windows of 3 go 9, 6, 4 and then stay
-    slow = [9, 9, 50, 6, 6, 6, 4, 4, 4]
-    machine = FakeMachine([*slow, 4])
-    latency = measure(machine, warmup=Warmup(window=3, tolerance=0.05, limit=50))
+    machine = FakeMachine([9, 9, 50, 6, 6, 6, 4, 4, 4, 4])
+    latency = measure(machine, warmup=by_runs(3, 0.05))
     assert latency.steady
-    # at 10 runs the medians are those of (6, 6, 4) and (4, 4, 4), at 11 of (6, 4, 4) and (4, 4, 4)
-    assert latency.warmup_runs == 11
+    assert latency.warmup_runs == 12
     assert latency.times_ms == [4.0] * 200
-    assert machine.runs == 211
+    assert machine.runs == 212
 
 
-def test_warmup_is_bounded_and_says_so():
+def test_a_fast_network_warms_up_for_a_second():
+    """Clocks that climb for 0.9 s: 40 runs of it see nothing of that."""
+    machine = FakeMachine([4.0] * 225 + [2.0])
+    latency = measure(machine)
+    assert latency.steady
+    # windows of 0.25 s: three of 63 runs of 4 ms; 36 more with 53 of 2 ms; 125 of 2 ms
+    assert latency.warmup_runs == 3 * 63 + 36 + 53 + 125
+    assert latency.times_ms == [2.0] * 200
+
+
+def test_warmup_is_bounded_in_runs_and_time_and_says_so():
     machine = FakeMachine(2.0**i for i in range(30))
-    latency = measure(machine, warmup=Warmup(window=2, tolerance=0.1, limit=12))
+    latency = measure(machine, warmup=by_runs(2, 0.1, limit=12))
     assert not latency.steady
     assert latency.warmup_runs == 12
+    restless = FakeMachine([1.0, 1.0, 9.0, 9.0] * 10000)
+    warmup = Warmup(window=2, window_s=0, tolerance=0.1, least_s=0.01, limit=2, limit_s=3)
+    latency = measure(restless, warmup=warmup)
+    assert not latency.steady
+    assert sum(restless.times_ms[: latency.warmup_runs]) == pytest.approx(3000, abs=20)
 
 
-def test_steady_allows_exactly_the_tolerance():
-    warmup = Warmup(window=1, tolerance=0.25)
-    assert is_steady([4.0, 5.0], warmup)
-    assert not is_steady([4.0, 5.01], warmup)
-    assert not is_steady([5.0], warmup)
+@pytest.mark.parametrize(("second", "runs"), [(5.0, 2), (5.01, 3)])
+def test_steady_allows_exactly_the_tolerance(second, runs):
+    latency = measure(FakeMachine([4.0, second]), warmup=by_runs(1, 0.25))
+    assert latency.warmup_runs == runs
+
+
+def test_drift_is_that_of_the_last_quarter():
+    times = [4.0] * 50 + [9.0] * 100 + [5.0] * 50
+    assert drift(times) == pytest.approx(0.25)
+    assert measure(FakeMachine([1.0])).drift == 0.0
+    assert drift([3.0]) == 0.0
 
 
 def test_metrics_of_known_times():
@@ -126,7 +150,7 @@ class Row:
 
 def test_two_things_take_turns_and_the_order_turns_round():
     row = Row([1.0, 3.0])
-    warmup = Warmup(window=2, limit=50)
+    warmup = by_runs(2, 0.05)
     first, second = measure_in_turns(
         row.runs, batches=[1, 4], iterations=201, turns=2, warmup=warmup, clock=row.clock
     )
@@ -148,7 +172,7 @@ def test_a_machine_that_slows_down_is_slow_for_both():
         def slow():
             before = row.now_ns
             run()
-            if before > 300 * MS:
+            if before > 2300 * MS:  # of 2000 for the warm-ups and 600 to measure
                 row.now_ns += 2 * (row.now_ns - before)
 
         return slow
