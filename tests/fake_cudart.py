@@ -69,6 +69,7 @@ class FakeCudart:
         self.memory_limit, self.insufficient_driver = 1 << 30, False
         self.blocks, self.queues, self.captures = {}, {}, {}
         self.graphs, self.events, self.now_ms = {}, {}, 0.0
+        self.launches = 0  # of graphs
         self.allocations, self._handles = 0, 1000
         bodies = [name for name in dir(self) if name.startswith("_cuda")]
         for name in bodies:
@@ -195,6 +196,7 @@ class FakeCudart:
         self.graphs[executable.value] = list(self.graphs[graph])
 
     def _cudaGraphLaunch(self, executable, stream):  # noqa: N802
+        self.launches += 1
         for step in self.graphs[executable]:
             self.do(stream, step)
 

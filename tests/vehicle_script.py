@@ -65,9 +65,9 @@ def build_and_run(version):
         model = Path(folder) / "double.onnx"
         model.write_bytes(b"doubles")
         engine = engine_from_onnx(model, folder, profiles=shapes)
-        with TrtBackend(engine) as backend:
+        with TrtBackend(engine, cuda_graph=True) as backend:
             np.testing.assert_array_equal(backend.infer(feeds)["y"], 2 * feeds["x"])
-            with backend.prepare(feeds, graph=True) as run:
+            with backend.prepare(feeds) as run:
                 assert abs(run.timed().device_ms - 1.0) < 1e-6
             assert [layer.name for layer in backend.layer_times(feeds)] == ["double"]
     assert cudart.live() == 0

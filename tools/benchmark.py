@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     add("--iterations", type=int, default=200, help="measured runs of each, at least 200")
     add("--threads", type=int, help="default: the backend's choice")
     add("--batch", type=int, help="default: the export's, or 1")
-    add("--cuda-graph", action="store_true", help="device times as one CUDA graph (TensorRT)")
+    add("--cuda-graph", action="store_true", help="the network as one CUDA graph (TensorRT)")
     add("--layers", action="store_true", help="time of each layer, in layers-*.json (TensorRT)")
     add("--budget-ms", type=positive, help="exit code 1 if one does not keep it")
     add("--budget-by", default="p99", choices=BUDGET_METRICS, help="default: p99")

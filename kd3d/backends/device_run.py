@@ -110,6 +110,11 @@ class DeviceRun:
         """Tells the time of each layer of every run; nothing else is to be timed from now on."""
         self._context.profiler = profiler
 
+    @property
+    def captured(self) -> bool:
+        """Whether ``enqueue`` launches a graph; one of other shapes was dropped."""
+        return bool(self._graph)
+
     def capture(self) -> None:
         """Records the kernels as a CUDA graph, which ``enqueue`` launches from then on.
 

@@ -33,6 +33,7 @@ def open_bundle(
     threads: int | None = None,
     exact: bool = True,
     timing_dir: Path | None = None,
+    cuda_graph: bool = False,
 ) -> Backend:
     """The network of a bundle as a Backend.
 
@@ -45,6 +46,7 @@ def open_bundle(
         threads: of ONNX Runtime inside one operator; None leaves the choice to it.
         exact: ONNX Runtime leaves TF32 out; False for latencies. An engine is the same for both.
         timing_dir: what TensorRT has measured, for all engines that are built; None is ``engines``.
+        cuda_graph: launch an engine's kernels as one CUDA graph; nothing to ONNX Runtime.
 
     Raises:
         UserError: for an unknown backend, a precision that the bundle lacks, a changed file, or a
@@ -65,4 +67,4 @@ def open_bundle(
     engine = engine_from_onnx(
         model, folder, profiles=bundle.profiles, timing_dir=timing_dir or engines
     )
-    return TrtBackend(engine)
+    return TrtBackend(engine, cuda_graph=cuda_graph)

@@ -26,6 +26,8 @@ class TrtBackend:
 
     Args:
         engine_path: the engine, built on this machine.
+        cuda_graph: launch the kernels as one CUDA graph; captured for the first inputs, and again
+            for those of another shape.
 
     Raises:
         UserError: if there is no TensorRT or GPU, or TensorRT cannot load the engine (it is
@@ -35,8 +37,9 @@ class TrtBackend:
     name = "tensorrt"
     device = "cuda"
 
-    def __init__(self, engine_path: str | Path) -> None:
+    def __init__(self, engine_path: str | Path, *, cuda_graph: bool = False) -> None:
         self.path = Path(engine_path)
+        self.cuda_graph = cuda_graph
         if not self.path.is_file():
             raise UserError(f"no engine at {self.path}; build one with engine_from_onnx")
         self._trt: Any = tensorrt_module()  # Any: TensorRT is untyped
@@ -65,7 +68,11 @@ class TrtBackend:
                 vars(self).pop(name, None)
 
     def infer(self, feeds: Feeds) -> dict[str, Array]:
-        """Copies in, runs, copies out."""
+        """Copies in, runs, copies out.
+
+        Raises:
+            UserError: if ``feeds`` does not fit, or the engine cannot be captured.
+        """
         assert self._entered, "use the backend inside its with block"
         fitted = self._tensors.fit(feeds)
         if self._run is None:
@@ -73,12 +80,14 @@ class TrtBackend:
         run = self._run
         run.load(fitted)
         run.host_to_device()
+        if self.cuda_graph and not run.captured:
+            run.capture()
         run.enqueue()
         run.device_to_host()
         run.synchronize()
         return run.outputs()
 
-    def prepare(self, feeds: Feeds, *, graph: bool = False) -> DeviceRun:
+    def prepare(self, feeds: Feeds) -> DeviceRun:
         """A run of its own for timing: ``with backend.prepare(feeds) as run: run.timed()``.
 
         It has run once, so the inputs are on the GPU. One at a time, and no ``infer`` before its
@@ -86,7 +95,6 @@ class TrtBackend:
 
         Args:
             feeds: its inputs.
-            graph: launch the kernels as one CUDA graph.
 
         Raises:
             UserError: if ``feeds`` does not fit, or the engine cannot be captured.
@@ -97,7 +105,7 @@ class TrtBackend:
             run.host_to_device()
             run.enqueue()
             run.synchronize()
-            if graph:
+            if self.cuda_graph:
                 run.capture()
         except BaseException:
             run.close()

@@ -143,6 +143,7 @@ def benchmark_exports(
             precision=job.precision,
             threads=options.threads,
             exact=False,
+            cuda_graph=options.cuda_graph,
         )
         arms.append(arm_from_bundle(bundles[job.folder], backend, job.precision, options))
     measured = measure_backends(arms, options, clock=clock, progress=progress)

@@ -68,14 +68,15 @@ def _notes(record: Record) -> list[str]:
     notes = [
         f"on {said['device']}, input {said['input']}, batch {said['batch']}, threads "
         f"{said['threads']}, {steady} after {said['warmup_runs']} runs, "
-        f"{found['iterations']:.0f} measured" + (" in turns" if said["turns"] != 1 else "")
+        f"{found['iterations']:.0f} measured"
+        + (" in turns" if said["turns"] != 1 else "")
+        + (", as a CUDA graph" if said.get("cuda_graph") else "")
     ]
     if "device_p50_ms" in found:
         notes.append(
             f"device p50 {found['device_p50_ms']:.2f} ms, p99 {found['device_p99_ms']:.2f} ms; "
             f"copies p50 {found['h2d_p50_ms']:.2f} ms there and {found['d2h_p50_ms']:.2f} ms back; "
             f"host without copies p50 {found['no_copies_p50_ms']:.2f} ms"
-            + (", as a CUDA graph" if said.get("cuda_graph") else "")
         )
         notes += _bound_by_host(found)
     if "energy_j" in found:

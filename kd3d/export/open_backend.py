@@ -35,6 +35,7 @@ def open_backend(
     threads: int | None = None,
     device: str | None = None,
     exact: bool = True,
+    cuda_graph: bool = False,
     host: Host | None = None,
     say: Say = print,
 ) -> Backend:
@@ -49,6 +50,7 @@ def open_backend(
             is a setting of the whole process and is set by ``torch.set_num_threads``.
         device: of "pytorch", "cpu" or "cuda"; None is the GPU where there is one.
         exact: PyTorch and ONNX Runtime leave TF32 out; False for latencies, on this machine.
+        cuda_graph: launch an engine's kernels as one CUDA graph, on this machine.
         host: a vehicle that runs it, in one of the backends that need no PyTorch.
         say: told of lost connections to ``host``.
 
@@ -62,7 +64,13 @@ def open_backend(
     if name in BUNDLE_BACKENDS and host is not None:
         return RemoteBackend(bundle, host, name, precision=precision, say=say)
     if name in BUNDLE_BACKENDS:
-        return open_bundle(bundle, name, precision=precision, threads=threads, exact=exact)
+        return open_bundle(
+            *(bundle, name),
+            precision=precision,
+            threads=threads,
+            exact=exact,
+            cuda_graph=cuda_graph,
+        )
     if precision != "fp32":
         raise UserError(
             f"backend 'pytorch' runs the weights in fp32, not {precision}; use onnxruntime"

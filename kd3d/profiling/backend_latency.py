@@ -53,7 +53,7 @@ class Options:
 
     Attributes:
         iterations: measured runs of each arm, at least 200.
-        cuda_graph: device times with the network as one CUDA graph, where the backend can.
+        cuda_graph: the network as one CUDA graph, where the backend can.
         layers: time of each layer, where the backend can.
         threads: of each backend inside one operator; None is its own choice.
         batch: images a run, where the file takes any number; None for the file's own, or 1.
@@ -152,18 +152,12 @@ def _measured(
     by_device: dict[str, Scalar] = {}
     layers: list[dict[str, Scalar]] = []
     if isinstance(backend, TrtBackend):
-        device = measure_device(
-            backend,
-            arm.feeds,
-            iterations=options.iterations,
-            cuda_graph=options.cuda_graph,
-            clock=clock,
-        )
+        device = measure_device(backend, arm.feeds, iterations=options.iterations, clock=clock)
         metrics.update(device.metrics)
         by_device = {
             "device_steady": device.steady,
             "device_drift": round(device.drift, 3),
-            "cuda_graph": options.cuda_graph,
+            "cuda_graph": backend.cuda_graph,
             "typing": engine_typing(backend.path),
         }
         if options.layers:

@@ -39,20 +39,18 @@ def measure_device(
     feeds: Feeds,
     *,
     iterations: int,
-    cuda_graph: bool = False,
     clock: Clock = time.perf_counter_ns,
 ) -> DeviceLatency:
     """Measures twice by the protocol of ``measure_latency``: with copies and without.
 
     Args:
-        backend: entered.
+        backend: entered; it launches kernels or a graph of them.
         feeds: of one run.
         iterations: measured runs, at least 200.
-        cuda_graph: launch the network as one captured CUDA graph.
         clock: of the host, in nanoseconds.
     """
     times: list[DeviceTimes] = []
-    with backend.prepare(feeds, graph=cuda_graph) as run:
+    with backend.prepare(feeds) as run:
         copying = measure_latency(
             lambda: times.append(run.timed()), iterations=iterations, clock=clock
         )

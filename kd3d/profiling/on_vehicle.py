@@ -83,6 +83,7 @@ def measure_on_vehicle(args: argparse.Namespace) -> list[Measured]:
                 precision=precision,
                 threads=args.threads,
                 exact=False,
+                cuda_graph=args.cuda_graph,
             )
             arms.append(arm_from_bundle(bundle, backend, precision, options))
     progress = None if args.progress is None else _progress_file(args.progress)

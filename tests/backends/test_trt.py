@@ -113,8 +113,8 @@ def test_what_it_holds_ends_at_once_and_in_order(version, fails, model, monkeypa
 @pytest.mark.usefixtures("no_garbage_collector")
 def test_a_graph_ends_before_its_context_and_a_run_before_its_engine(model, monkeypatch):
     car = vehicle(monkeypatch, "10.3.0")
-    with TrtBackend(engine_of(model)) as backend:
-        with backend.prepare(feeds(1), graph=True) as run:
+    with TrtBackend(engine_of(model), cuda_graph=True) as backend:
+        with backend.prepare(feeds(1)) as run:
             held = car.cudart.live()
         assert car.world.ended == [("IExecutionContext", held - 1)]
         assert car.cudart.live() == 0
@@ -157,8 +157,8 @@ def test_prepared_run_is_timed_in_its_parts(version, graph, model, monkeypatch):
     car = vehicle(monkeypatch, version)
     with OnnxRuntimeBackend(model, threads=1) as reference:
         expected = reference.infer(feeds(3))["scores"]
-    with TrtBackend(engine_of(model)) as backend:
-        with backend.prepare(feeds(3), graph=graph) as run:
+    with TrtBackend(engine_of(model), cuda_graph=graph) as backend:
+        with backend.prepare(feeds(3)) as run:
             times = run.timed()
             # two inputs and two outputs, 0.25 ms each, and kernels of 1 ms, by the fake's clock
             assert times.host_to_device_ms == pytest.approx(0.5)
@@ -200,7 +200,8 @@ def test_an_error_beside_an_open_engine_has_tensorrts_reason(model, tmp_path, mo
 
 def test_graph_of_another_shape_is_dropped(model, monkeypatch):
     car = vehicle(monkeypatch, "10.3.0")
-    with TrtBackend(engine_of(model)) as backend, backend.prepare(feeds(3), graph=True) as run:
+    engine = engine_of(model)
+    with TrtBackend(engine, cuda_graph=True) as backend, backend.prepare(feeds(3)) as run:
         graphs = len(car.cudart.graphs)
         run.load(feeds(2))
         assert (graphs, len(car.cudart.graphs)) == (1, 0)
@@ -209,6 +210,26 @@ def test_graph_of_another_shape_is_dropped(model, monkeypatch):
         run.load(feeds(4))
         run.capture()  # TensorRT prepares the new shape before it is recorded
         assert run.timed().device_ms == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_infer_launches_a_graph_that_is_captured_anew_for_another_shape(
+    version, model, monkeypatch
+):
+    car = vehicle(monkeypatch, version)
+    with OnnxRuntimeBackend(model, threads=1) as reference:
+        expected = {batch: reference.infer(feeds(batch))["scores"] for batch in (2, 3)}
+    captured = []
+    with TrtBackend(engine_of(model), cuda_graph=True) as backend:
+        for batch in (3, 3, 2, 2, 3):
+            found = backend.infer(feeds(batch))["scores"]
+            np.testing.assert_array_equal(found, expected[batch])
+            captured.append(list(car.cudart.graphs))
+    assert captured[0] == captured[1]
+    assert captured[2] == captured[3]
+    assert len({tuple(graphs) for graphs in captured}) == 3
+    assert car.cudart.launches == 5
+    assert car.cudart.live() == 0
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -293,13 +314,17 @@ def prove(path, *, error):
     """
     engine = engine_of(path)
     with TrtBackend(engine) as backend, OnnxRuntimeBackend(path, threads=1) as reference:
-        for batch in (1, 4):
-            expected, received = reference.infer(feeds(batch)), backend.infer(feeds(batch))
-            scale = np.abs(expected["scores"]).max()
-            assert np.abs(received["scores"] - expected["scores"]).max() / scale <= error
-        with backend.prepare(feeds(4), graph=True) as run:
-            assert run.timed().device_ms > 0
+        expected = {batch: reference.infer(feeds(batch))["scores"] for batch in (1, 4)}
+        for batch, scores in expected.items():
+            difference = np.abs(backend.infer(feeds(batch))["scores"] - scores)
+            assert difference.max() <= error * np.abs(scores).max()
         assert backend.layer_times(feeds(4))
+    with TrtBackend(engine, cuda_graph=True) as backend:
+        for batch, scores in expected.items():
+            difference = np.abs(backend.infer(feeds(batch))["scores"] - scores)
+            assert difference.max() <= error * np.abs(scores).max()
+        with backend.prepare(feeds(4)) as run:
+            assert run.timed().device_ms > 0
         assert engine_of(path) == engine  # used again, not built again
 
 

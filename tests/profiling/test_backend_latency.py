@@ -46,7 +46,7 @@ class ToyTrt(TrtBackend):
     """As above, and with layers."""
 
     def __init__(self, clock, path):
-        self.clock, self.path = clock, path
+        self.clock, self.path, self.cuda_graph = clock, path, True
 
     def __enter__(self):
         return self
@@ -153,9 +153,9 @@ def test_tensorrt_tells_device_and_layers(system, tmp_path, monkeypatch):
     monkeypatch.setattr("kd3d.profiling.backend_latency.measure_device", measure)
     clock = Clock()
     backend = ToyTrt(clock, tmp_path / "model.engine")
-    options = Options(iterations=250, cuda_graph=True, layers=True)
+    options = Options(iterations=250, layers=True)
     found = measure_backends([arm(backend)], options, system=system(), clock=clock)[0]
-    assert asked == {"iterations": 250, "cuda_graph": True, "clock": clock}
+    assert asked == {"iterations": 250, "clock": clock}
     assert found.metrics["device_p50_ms"] == 0.7
     layer = {"name": "conv", "ms": 0.5, "kind": "CaskConvolution", "precision": "FP16"}
     assert found.layers == [layer]
@@ -187,8 +187,8 @@ def test_every_tensorrt_is_measured_by_one_protocol(system, tmp_path, monkeypatc
     """The API of each version, ONNX Runtime's arithmetic; kernels take 1 ms, each copy 0.25."""
     car = vehicle(monkeypatch, version)
     path = write_onnx(tmp_path / "model.onnx", "fp16")
-    backend = TrtBackend(engine_from_onnx(path, tmp_path / "engines", profiles=PROFILES))
-    options = Options(cuda_graph=True, layers=True)
+    engine = engine_from_onnx(path, tmp_path / "engines", profiles=PROFILES)
+    backend, options = TrtBackend(engine, cuda_graph=True), Options(layers=True)
     (found,) = measure_backends([Arm(backend, feeds(2), 2, {})], options, system=system())
     assert found.metrics["device_p50_ms"] == pytest.approx(1.0)
     assert found.metrics["h2d_p99_ms"] == pytest.approx(0.25 * len(backend.inputs))
@@ -196,6 +196,8 @@ def test_every_tensorrt_is_measured_by_one_protocol(system, tmp_path, monkeypatc
     assert found.metrics["no_copies_p50_ms"] > 0
     assert found.conditions["typing"].startswith("weakly" if version[0] == "8" else "strongly")
     assert (found.conditions["backend"], found.conditions["device"]) == ("tensorrt", "cuda")
+    assert found.conditions["cuda_graph"] is True
+    assert car.cudart.launches > found.metrics["iterations"] * 3  # the host's latency, too
     assert found.layers
     assert set(found.layers[0]) == {"name", "ms", "kind", "precision"}
     assert car.cudart.live() == 0  # all was given back

@@ -38,19 +38,14 @@ class FakeRun:
 class FakeBackend:
     def __init__(self, **options):
         self.run = FakeRun(**options)
-        self.graphs = []
 
-    def prepare(self, feeds, *, graph):
-        self.graphs.append(graph)
+    def prepare(self, feeds):
         return nullcontext(self.run)
 
 
 def test_device_copies_and_host_apart_and_without_the_warm_up():
     backend = FakeBackend()
-    found = measure_device(
-        backend, {}, iterations=200, cuda_graph=True, clock=lambda: backend.run.now_ns
-    )
-    assert backend.graphs == [True]
+    found = measure_device(backend, {}, iterations=200, clock=lambda: backend.run.now_ns)
     assert backend.run.with_copies == WARMUP + 200
     assert found.steady
     assert found.drift == 0
