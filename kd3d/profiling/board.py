@@ -25,18 +25,40 @@ _TPC_MASKS = ("/sys/devices/gpu.0/tpc_pg_mask", "/sys/devices/platform/gpu.0/tpc
 _EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
 _EMC_CAPS = ("/sys/kernel/nvpmodel_clk_cap/emc", "/sys/kernel/nvpmodel_emc_cap/emc_iso_cap")
 
+# From NVIDIA's release notes.
+_JETPACK_OF_L4T = {
+    "35.1": "5.0.2",
+    "35.2.1": "5.1",
+    "35.3.1": "5.1.1",
+    "35.4.1": "5.1.2",
+    "35.5": "5.1.3",
+    "35.6": "5.1.4 to 5.1.6",
+    "36.2": "6.0 DP",
+    "36.3": "6.0",
+    "36.4.3": "6.2",
+    "36.4.4": "6.2.1",
+    "36.4.7": "6.2.1",
+    "36.4.0": "6.1",
+    "36.5": "6.2.2",
+    "38.2": "7.0",
+    "38.4": "7.1",
+    "39.2": "7.2",
+}
+
 
 def board_settings(system: System) -> dict[str, str]:
     """Settings that stay as they are during a run; what is absent or unknown is empty.
 
     Returns:
-        l4t ("36.4.3"), jetpack (of the package nvidia-jetpack), cuda, power_mode ("MAXN"),
+        l4t ("36.4.3"), jetpack (of the package nvidia-jetpack, which many boards lack; else
+        "6.2 (by L4T)", the release that brought this L4T), cuda, power_mode ("MAXN"),
         gpu_name, gpu_sms (on line), gpu_compute ("8.7"), gpu_max_mhz and emc_max_mhz (upper limits
         that hold now), tpc_pg_mask (which pairs of SMs nvpmodel switched off).
     """
+    l4t = _l4t(system)
     return {
-        "l4t": _l4t(system),
-        "jetpack": package_version(system, "nvidia-jetpack"),
+        "l4t": l4t,
+        "jetpack": package_version(system, "nvidia-jetpack") or jetpack_of(l4t),
         "cuda": _cuda(system),
         "power_mode": _power_mode(system),
         **cuda_device(system),
@@ -44,6 +66,12 @@ def board_settings(system: System) -> dict[str, str]:
         "emc_max_mhz": _mhz(emc_max_mhz(system)),
         "tpc_pg_mask": next(filter(None, map(system.read, _TPC_MASKS)), ""),
     }
+
+
+def jetpack_of(l4t: str) -> str:
+    """The JetPack that brought an L4T, "6.2 (by L4T)"; empty for one that is not known."""
+    found = (name for name in _JETPACK_OF_L4T if f"{l4t}.".startswith(f"{name}."))
+    return next((f"{_JETPACK_OF_L4T[name]} (by L4T)" for name in found), "")
 
 
 def package_version(system: System, *names: str) -> str:

@@ -1,7 +1,8 @@
 """What a figure was measured on: machine, system, versions.
 
 Runs on the vehicle too: Python 3.8, standard library only. Versions are looked up in the
-packages' metadata, so nothing heavy is imported to learn them.
+packages' metadata, so nothing heavy is imported to learn them; of TensorRT, which may be there more
+than once, it is that of the module which runs here, where one does.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ def environment(system: System | None = None) -> dict[str, str]:
         **board,
     }
     found.update({name: _version(names) for name, names in _DISTRIBUTIONS.items()})
-    found["tensorrt"] = found["tensorrt"] or package_version(system, *_TENSORRT_PACKAGES)
+    found["tensorrt"] = (
+        str(getattr(sys.modules.get("tensorrt"), "__version__", ""))
+        or found["tensorrt"]
+        or package_version(system, *_TENSORRT_PACKAGES)
+    )
     found["kd3d"] = kd3d.__version__
     found["commit"] = _commit(system)
     return found

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kd3d.profiling.board import board_settings, emc_mhz, gpu_mhz
+from kd3d.profiling.board import board_settings, emc_mhz, gpu_mhz, jetpack_of
 
 QUERY = "dpkg-query --show --showformat=${Version}"
 CUDA = "kd3d.profiling.cuda_device"
@@ -56,14 +56,15 @@ def orin(sms):
             JETPACK_6,
             {"nvpmodel -q": "NVPM ERROR: Error opening /sys/kernel/x: 13\nNV Power Mode: 15W\n2\n",
              CUDA: orin(8)},
-            {"l4t": "36.4.3", "jetpack": "", "cuda": "12.6.11", "power_mode": "15W",
+            {"l4t": "36.4.3", "jetpack": "6.2 (by L4T)", "cuda": "12.6.11", "power_mode": "15W",
              "gpu_name": "Orin", "gpu_sms": "8", "gpu_compute": "8.7", "gpu_max_mhz": "612",
              "emc_max_mhz": "2133", "tpc_pg_mask": "240"},
         ),
         (
             JETPACK_7,
             {"nvidia-smi": "[N/A]\n"},
-            {"l4t": "39.2.0", "jetpack": "", "cuda": "13.2.0", "power_mode": "", "gpu_name": "",
+            {"l4t": "39.2.0", "jetpack": "7.2 (by L4T)", "cuda": "13.2.0",
+             "power_mode": "", "gpu_name": "",
              "gpu_sms": "", "gpu_compute": "", "gpu_max_mhz": "1575", "emc_max_mhz": "4266",
              "tpc_pg_mask": ""},
         ),
@@ -102,3 +103,18 @@ def test_nothing_is_invented(system):
         "/sys/class/devfreq/17000000.gpu/max_freq": "many",
     }
     assert set(board_settings(system(odd)).values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("l4t", "jetpack"),
+    [
+        ("35.4.1", "5.1.2 (by L4T)"),
+        ("35.6.2", "5.1.4 to 5.1.6 (by L4T)"),
+        ("36.3.0", "6.0 (by L4T)"),
+        ("36.30.0", ""),
+        ("40.1.0", ""),
+        ("", ""),
+    ],
+)
+def test_jetpack_of_a_board_without_its_package(l4t, jetpack):
+    assert jetpack_of(l4t) == jetpack

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,3 +91,9 @@ def test_tensorrt_is_the_newest_that_apt_has(system, installed, monkeypatch):
     monkeypatch.setattr(kd3d.profiling.environment, "_DISTRIBUTIONS", {**DISTRIBUTIONS, **absent})
     programs = {f"Version}} libnvinfer{major}": f"{major}.0.1-1+cuda" for major in installed}
     assert environment(system(programs=programs))["tensorrt"] == f"{installed[0]}.0.1-1+cuda"
+
+
+def test_the_tensorrt_that_runs_counts_before_what_is_installed(system, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="10.3.0"))
+    programs = {"Version} libnvinfer11": "11.4.0-1+cuda"}
+    assert environment(system(programs=programs))["tensorrt"] == "10.3.0"
