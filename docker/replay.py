@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -64,16 +65,16 @@ def main() -> None:
         target = args.root / (place or name).lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(name, target)
-    for name in ("proc", "dev"):
-        subprocess.run(["mount", "--bind", f"/{name}", str(args.root / name)], check=True)
-    try:
-        for keyword, text in steps:
-            build.step(keyword, text)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"error: the step failed with code {error.returncode}: {text}")
-    finally:
+    with ExitStack() as mounts:
         for name in ("proc", "dev"):
-            subprocess.run(["umount", str(args.root / name)], check=True)
+            place = str(args.root / name)
+            subprocess.run(["mount", "--bind", f"/{name}", place], check=True)
+            mounts.callback(subprocess.run, ["umount", place], check=True)
+        try:
+            for keyword, text in steps:
+                build.step(keyword, text)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"error: the step failed with code {error.returncode}: {text}")
     show(f"replayed {len(steps)} instructions in {args.root}")
 
 

@@ -29,6 +29,28 @@ def free_path(path: PathLike, *, force: bool) -> Path:
     return path
 
 
+def writable_path(path: PathLike, hint: str) -> Path:
+    """``path`` if a file can be written there, or a folder made for it. Ask before long work.
+
+    Args:
+        path: of a file.
+        hint: what to do where nothing can be written.
+
+    Raises:
+        UserError: if nothing can.
+    """
+    path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected to write in {folder}, got {error.strerror!r}; {hint}"
+        ) from None
+    return path
+
+
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that becomes ``out`` at the end; after an error it is gone.

@@ -3,7 +3,14 @@ import os
 import pytest
 
 from kd3d.errors import UserError
-from kd3d.files import expected_json, free_path, read_json, whole_folder, write_json
+from kd3d.files import (
+    expected_json,
+    free_path,
+    read_json,
+    whole_folder,
+    writable_path,
+    write_json,
+)
 
 
 def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
@@ -17,6 +24,17 @@ def test_a_path_is_free_if_nothing_is_there_or_may_be_replaced(tmp_path):
     for force in (False, True):
         with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a file"):
             free_path(tmp_path, force=force)
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(tmp_path):
+    path = tmp_path / "new" / "out.json"
+    assert writable_path(str(path), "choose another --out") == path
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        UserError, match=r"out\.json: expected to write in .*file.*; choose another --out"
+    ):
+        writable_path(tmp_path / "file" / "out.json", "choose another --out")
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from kd3d.backends.onnx_parsing import parse_onnx
 from kd3d.backends.tensorrt_module import Messages, logger_of, register_plugins, tensorrt_module
 from kd3d.backends.weak_typing import HELD, keep_types, weak_network_flags
 from kd3d.errors import UserError
-from kd3d.files import sha256_of, write_bytes, write_json
+from kd3d.files import sha256_of, writable_path, write_bytes, write_json
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 Profiles = Mapping[str, Mapping[str, Sequence[int]]]
 """By input: "min", "opt" and "max", a shape each."""
 
+RULES = 1  # raise it when what is told to the builder changes: engines of before are built anew
 _HASH_DIGITS = 64
+_HINT = "mend the folder, or move the cache by XDG_CACHE_HOME"
 _BOUNDS = ("min", "opt", "max")
 
 
@@ -82,11 +84,14 @@ def engine_from_onnx(
             for name, profile in sorted(profiles.items())
         },
         "workspace_mb": workspace_mb,
+        "rules": RULES,
     }
     path = out_dir / f"{onnx_path.stem}.engine"
     if key_of(path) == key:
         return path
     cache = _timing_cache(out_dir if timing_dir is None else Path(timing_dir), machine)
+    for result in (path, cache):
+        writable_path(result, _HINT)  # building takes minutes
     messages = Messages()
     engine, typing = _build(trt, messages, onnx_path, profiles, workspace_mb, cache)
     write_bytes(path, engine)

@@ -12,7 +12,7 @@ from kd3d.backends.ssh import Host, Say
 from kd3d.backends.vehicle_cache import SentBytes
 from kd3d.errors import UserError
 from kd3d.export.open_backend import open_backend
-from kd3d.files import write_json
+from kd3d.files import writable_path, write_json
 from kd3d.profiling.backend_latency import Measured, Options, measure_backends
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
@@ -98,10 +98,12 @@ def jobs_of(
 
 
 def check_records(jobs: Sequence[Job], *, force: bool) -> None:
-    """Raises a UserError where a job's record is there already, unless ``force`` is given."""
+    """Raises a UserError where a record cannot be written or, without ``force``, is there."""
     existing = [job.record_file for job in jobs if job.record_file.exists()]
     if existing and not force:
         raise UserError(f"{existing[0]} exists; measure again with --force")
+    for job in jobs:
+        writable_path(job.record_file, "records go beside the model: copy the folder elsewhere")
 
 
 def benchmark_exports(

@@ -16,7 +16,7 @@ from typing import Sequence  # noqa: UP035  (the vehicle runs Python 3.8)
 from kd3d.backends.bundle import PRECISIONS, Bundle
 from kd3d.backends.open_bundle import BUNDLE_BACKENDS, open_bundle
 from kd3d.errors import user_errors
-from kd3d.files import write_json, write_text
+from kd3d.files import writable_path, write_json, write_text
 from kd3d.profiling.backend_latency import Measured, Options, measure_backends
 from kd3d.profiling.bundle_latency import (
     arm_from_bundle,
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures every backend at every precision, in turns, and writes one result file."""
     args = parse_args(arguments)
     with user_errors():
+        writable_path(args.out, "choose another --out")
         measured = measure_on_vehicle(args)
         write_json(args.out, {"results": [asdict(one) for one in measured]})
     for one in measured:

@@ -8,7 +8,7 @@ import pytest
 from fake_tensorrt import VERSIONS
 from toys_tensorrt import PROFILES, feeds, vehicle, write_onnx
 
-from kd3d.backends.engine import engine_from_onnx
+from kd3d.backends.engine import RULES, engine_from_onnx
 from kd3d.backends.ort import OnnxRuntimeBackend
 from kd3d.backends.trt import TrtBackend
 from kd3d.errors import UserError
@@ -114,6 +114,26 @@ def test_engine_is_used_again_until_something_changes(version, model, tmp_path, 
     write_onnx(model, "fp16")  # another file of the same name
     build(model, tmp_path)
     assert car.world.builds == 5
+
+
+def test_engines_of_other_rules_are_built_again(model, tmp_path, monkeypatch):
+    car = vehicle(monkeypatch, "10.3.0")
+    build(model, tmp_path)
+    monkeypatch.setattr("kd3d.backends.engine.RULES", RULES + 1)
+    build(model, tmp_path)
+    assert car.world.builds == 2
+
+
+@pytest.mark.parametrize("place", ["out_dir", "timing_dir"])
+def test_a_cache_that_cannot_be_written_is_told_before_the_build(
+    place, model, tmp_path, monkeypatch
+):
+    car = vehicle(monkeypatch, "10.3.0")
+    (tmp_path / "file").write_text("")
+    places = {"out_dir": tmp_path, "timing_dir": tmp_path, place: tmp_path / "file"}
+    with pytest.raises(UserError, match=r"expected to write in .*XDG_CACHE_HOME"):
+        engine_from_onnx(model, profiles=PROFILES, **places)
+    assert car.world.builds == 0
 
 
 def test_other_weights_beside_the_file_build_again(model, tmp_path, monkeypatch):

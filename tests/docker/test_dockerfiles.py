@@ -17,6 +17,31 @@ def steps(name):
     return instructions((DOCKER / name).read_text())
 
 
+def test_a_mount_that_fails_leaves_none_behind(tmp_path):
+    """A replay with programs that only say what they were asked."""
+    programs, log = tmp_path / "bin", tmp_path / "log"
+    programs.mkdir()
+    bodies = {
+        "debootstrap": 'mkdir -p "$3/etc"',
+        "mount": f'echo "mount $2" >>{log}; [ "$2" != /dev ]',
+        "umount": f'echo "umount $1" >>{log}',
+    }
+    for name, body in bodies.items():
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    root = tmp_path / "root"
+    command = [sys.executable, str(DOCKER / "replay.py"), str(DOCKER / "Dockerfile.orin")]
+    done = subprocess.run(
+        [*command, "--root", str(root)],
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert log.read_text().split("\n")[:-1] == ["mount /proc", "mount /dev", f"umount {root}/proc"]
+
+
 @pytest.fixture
 def checked(tmp_path):
     """Runs the Orin image's step about TensorRT in a Python without packages but one's folder."""

@@ -12,6 +12,7 @@ from kd3d.export.benchmark import (
     Job,
     benchmark_exports,
     benchmark_on_host,
+    check_records,
     jobs_of,
     record_of,
 )
@@ -155,3 +156,15 @@ def test_a_batch_that_no_engine_takes_is_told_before_one_is_built(tmp_path, monk
     with pytest.raises(UserError, match=r"takes 1 to 4; export it with --batch 5"):
         benchmark_exports([Job(folder, "tensorrt")], Options(batch=5))
     assert opened == []
+
+
+def test_records_that_cannot_be_written_are_told_before_the_run(tmp_path):
+    folder = write_bundle(tmp_path / "bundle")
+    jobs = jobs_of([folder], ["onnxruntime"], ["fp32"])
+    check_records(jobs, force=False)
+    check_records(jobs_of([tmp_path / "absent"], ["onnxruntime"], ["fp32"]), force=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]  # a wrong path makes no folder
+    (folder / "record-latency-onnxruntime-no").write_text("")  # where the next one wants a folder
+    sealed = dataclasses.replace(jobs[0], precision="no/such")
+    with pytest.raises(UserError, match=r"expected to write in .*copy the folder elsewhere"):
+        check_records([sealed], force=True)

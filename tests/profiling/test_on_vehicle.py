@@ -50,6 +50,17 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert not (tmp_path / "result.json").exists()
 
 
+def test_a_result_that_cannot_be_written_is_told_before_it_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    folder = write_bundle(tmp_path / "bundle")
+    monkeypatch.setattr("kd3d.profiling.on_vehicle.measure_on_vehicle", lambda args: 1 / 0)
+    with pytest.raises(SystemExit) as end:
+        main([str(folder), "--backend", "onnxruntime", "--out", str(folder / "sample.npz" / "r")])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith("; choose another --out\n")
+
+
 def test_a_batch_that_no_engine_takes_is_told_before_one_is_built(tmp_path, capsys, monkeypatch):
     folder = write_bundle(tmp_path / "bundle")
     content = json.loads((folder / "export.json").read_text())
