@@ -22,8 +22,9 @@ YOLOX-nano), or else the landscape size of its Resize rounded up to the pad divi
 a scale of 1333x800). With images of one size give theirs after resizing: --input-size H W.
 
 Pillar detectors of mmdet3d (CenterPoint, PointPillars) need no size. Their file takes any number
-of pillars, of a fixed number of frames (--batch, default 1); voxelisation is left to the host and
-described in export.json. Compared are frames of the test set, where it is here, and made-up ones.
+of pillars, of a fixed number of frames (--batch, default 1), or with --pillars N always N a frame:
+the host fills up or cuts off. Voxelisation is left to it and described in export.json. Compared are
+frames of the test set, where it is here, and made-up ones.
 """
 
 import argparse
@@ -63,6 +64,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--input-size", nargs=2, type=int, metavar=("H", "W"), help="px")
     parser.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"), help=_IMAGE_SIZE)
     parser.add_argument("--batch", type=count, help="a run; default: any number of images, 1 frame")
+    parser.add_argument("--pillars", type=count, help="of every frame; default: any number")
     parser.add_argument("--opset", type=int, default=17, help="13 to 17 (default %(default)s)")
     parser.add_argument("--image", nargs="*", default=[], help="real images to compare on")
     parser.add_argument("--role", default="", choices=ROLES, help="for the record")
@@ -98,6 +100,7 @@ def export(args: argparse.Namespace, cfg: Config, folder: Path) -> Outcome:
         names=(args.config, args.checkpoint),
         opset=args.opset,
         batch=args.batch,
+        pillars=args.pillars,
         size=args.input_size,
         image_size=args.image_size,
         images=args.image,

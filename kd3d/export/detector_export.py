@@ -25,6 +25,7 @@ def export_detector(
     names: tuple[str, str],
     opset: int,
     batch: int | None = None,
+    pillars: int | None = None,
     **of_images: Any,  # Any: sizes and paths
 ) -> Exported:
     """Fills a folder with the fp32 file and all that goes with it.
@@ -36,6 +37,7 @@ def export_detector(
         names: paths of config and checkpoint, for export.json.
         opset: of the ONNX file.
         batch: a run; None is any number of images, or one frame.
+        pillars: of every frame, filled up or cut off; None leaves their number free.
         of_images: size, image_size and images of ``export_images``; of no use for points.
 
     Raises:
@@ -55,9 +57,11 @@ def export_detector(
         },
     }
     if not is_pillar_detector(detector):
+        if pillars is not None:
+            raise UserError("--pillars is for detectors of points; this one reads images")
         return export_images(detector, cfg, folder, batch=batch, **settings, **of_images)
     if any(of_images.values()):
         raise UserError(
             "--input-size, --image-size and --image are for images; this detector reads points"
         )
-    return export_pillars(detector, cfg, folder, batch=batch or 1, **settings)
+    return export_pillars(detector, cfg, folder, batch=batch or 1, pillars=pillars, **settings)

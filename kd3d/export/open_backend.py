@@ -149,5 +149,7 @@ def load_module(
     weights = load_checkpoint(Path(folder) / WEIGHTS_FILE)["state_dict"]
     load_weights(detector, weights, where=WEIGHTS_FILE)
     if isinstance(manifest, PillarManifest):
-        return pillar_deployable(detector, batch=manifest.batch)
+        grid = manifest.voxelization
+        pillars = grid.max_pillars if grid.filled else None
+        return pillar_deployable(detector, batch=manifest.batch, pillars=pillars)
     return deployable(detector, image_size=manifest.image_size)

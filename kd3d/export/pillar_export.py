@@ -42,6 +42,7 @@ def export_pillars(
     folder: Path,
     *,
     batch: int,
+    pillars: int | None = None,
     opset: int,
     classes: Sequence[str],
     source: Mapping[str, str],
@@ -56,6 +57,7 @@ def export_pillars(
         cfg: its config.
         folder: to write into.
         batch: frames of a run.
+        pillars: of every frame; None leaves their number free.
         opset: of the ONNX file.
         classes: names in the order of the labels.
         source: config, config_hash, checkpoint, checkpoint_hash.
@@ -63,7 +65,7 @@ def export_pillars(
     Raises:
         UserError: if the detector cannot be exported.
     """
-    module = pillar_deployable(detector, batch=batch)
+    module = pillar_deployable(detector, batch=batch, pillars=pillars)
     features = module.example(1)[0].shape[2]
     real = split_clouds(cfg, "test", _REAL_CLOUDS)
     clouds = real + [synthetic_cloud(features, seed) for seed in range(_SYNTHETIC_CLOUDS)]
@@ -82,13 +84,15 @@ def export_pillars(
 
 def trace_pillars(module: PillarDeployable, path: Path, *, opset: int) -> Path:
     """The ONNX file of a pillar detector, whole or absent."""
+    free, settings = not module.voxelization.filled, module.voxelization
+    pillars = 7 if free else module.batch * settings.max_pillars  # any number will do where free
     return onnx_from_model(
         module,
-        dict(zip(INPUT_NAMES, module.example(7), strict=True)),
+        dict(zip(INPUT_NAMES, module.example(pillars), strict=True)),
         path,
         output_names=module.output_names,
         opset=opset,
-        dynamic_axes={name: {0: "pillars"} for name in INPUT_NAMES},
+        dynamic_axes={name: {0: "pillars"} for name in INPUT_NAMES} if free else None,
     )
 
 
@@ -120,11 +124,12 @@ def _manifest(
 ) -> PillarManifest:
     pillars = len(network_feeds([cloud], module.voxelization)["num_points"])
     most = module.voxelization.max_pillars
+    least = module.batch * most if module.voxelization.filled else 1
     return PillarManifest(
         batch=module.batch,
         point_features=int(module.example(1)[0].shape[2]),
         pillar_profile={
-            "min": 1,
+            "min": least,
             "opt": module.batch * pillars,
             "max": module.batch * most,
         },

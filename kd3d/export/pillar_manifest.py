@@ -30,7 +30,8 @@ class PillarManifest:
         sample: what the frame in sample.npz is, "test set" or "synthetic".
         point_features: C of the points: x y z and what else the pipeline loads.
         pillar_profile: pillars of a run: "min", "opt" (of the sample) and "max" (all frames full),
-            for an engine whose number of pillars is free between bounds.
+            for an engine whose number of pillars is free between bounds; three times the same
+            where it is not.
         output_names: "boxes" (B, N, 7 or 9), "scores" and perhaps "labels"; see ``output_text``.
         groups: consecutive rows of N that belong to one task or level.
         voxelization: from points to the inputs, see ``steps`` in it.
@@ -67,12 +68,13 @@ class PillarManifest:
     sample_sha256: str = ""
 
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Names, shapes and types of the network's inputs; None is the number of pillars."""
-        points = (None, self.voxelization.max_num_points, self.point_features)
+        """Names, shapes and types of the network's inputs; None is a free number of pillars."""
+        pillars = self.batch * self.voxelization.max_pillars if self.voxelization.filled else None
+        points = (pillars, self.voxelization.max_num_points, self.point_features)
         return (
             TensorSpec("pillars", points, "float32"),
-            TensorSpec("num_points", (None,), "int32"),
-            TensorSpec("coordinates", (None, 4), "int32"),
+            TensorSpec("num_points", (pillars,), "int32"),
+            TensorSpec("coordinates", (pillars, 4), "int32"),
         )
 
     @property
@@ -82,7 +84,9 @@ class PillarManifest:
         return f"{columns}x{rows} pillars of {self.voxelization.voxel_size_m[0]:g} m"
 
     def profiles(self) -> dict[str, Shapes]:
-        """Bounds of an engine for the free number of pillars."""
+        """Bounds of an engine for a free number of pillars."""
+        if self.voxelization.filled:
+            return {}
         return {
             spec.name: {
                 bound: [pillars if size is None else size for size in spec.shape]

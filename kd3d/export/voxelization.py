@@ -23,6 +23,8 @@ STEPS = (
     "Frames follow one another. Pillars whose frame or cell is negative or outside are ignored by "
     "the network: use -1 to fill up to a fixed number, with num_points 0. There is always at "
     "least one pillar, if need be such a filled one.",
+    "5. Where filled is true, a run has exactly max_pillars pillars for each of its frames; what "
+    "is missing is filled up so at the end.",
 )
 
 
@@ -35,12 +37,15 @@ class Voxelization:
         range_m: x y z minimum, then x y z maximum, in the LiDAR frame.
         max_num_points: points a pillar.
         max_pillars: pillars a frame.
+        filled: a run always has as many pillars as its frames may have; what they lack is filled
+            with pillars that the network ignores.
     """
 
     voxel_size_m: tuple[float, ...]
     range_m: tuple[float, ...]
     max_num_points: int
     max_pillars: int
+    filled: bool = False
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Voxelization:  # Any: JSON
@@ -50,6 +55,7 @@ class Voxelization:
             range_m=tuple(float(value) for value in content["range_m"]),
             max_num_points=int(content["max_num_points"]),
             max_pillars=int(content["max_pillars"]),
+            filled=bool(content.get("filled", False)),
         )
 
     @property
@@ -103,13 +109,18 @@ def network_feeds(frames: Sequence[Any], settings: Voxelization) -> dict[str, An
         "num_points": counts,
         "coordinates": np.concatenate([numbers[:, None], cells], axis=1),
     }
-    if len(counts):
-        return feeds
-    ignored = {"pillars": 0, "num_points": 0, "coordinates": -1}  # the file takes no empty input
-    return {
-        name: np.full((1, *feeds[name].shape[1:]), value, feeds[name].dtype)
-        for name, value in ignored.items()
-    }
+    # the file takes no empty input
+    size = len(parts) * settings.max_pillars if settings.filled else max(1, len(counts))
+    ignored = {"pillars": 0, "num_points": 0, "coordinates": -1}
+    return {name: _extended(feeds[name], size, value) for name, value in ignored.items()}
+
+
+def _extended(rows: Any, size: int, value: int) -> Any:
+    """Rows and, up to ``size`` of them, more that hold ``value`` alone."""
+    if len(rows) == size:
+        return rows
+    missing = np.full((size - len(rows), *rows.shape[1:]), value, rows.dtype)
+    return np.concatenate([rows, missing])
 
 
 def _cells(points: Any, settings: Voxelization) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from mmdet3d.models.dense_heads import centerpoint_head
@@ -42,16 +43,16 @@ def export(tmp_path_factory):
     """Folder, detector, config and export of a model and batch, made once."""
     made = {}
 
-    def get(name="centerpoint", batch=1):
-        if (name, batch) not in made:
+    def get(name="centerpoint", batch=1, pillars=None):
+        key = (name, batch, pillars)
+        if key not in made:
             folder = tmp_path_factory.mktemp("export")
             cfg = pillar_config(name)
             detector = pillar_detector(cfg)
-            exported = export_pillars(
-                detector, cfg, folder, batch=batch, opset=17, classes=CLASSES, source=SOURCE
-            )
-            made[name, batch] = (folder, detector, cfg, exported)
-        return made[name, batch]
+            frozen = {"opset": 17, "classes": CLASSES, "source": SOURCE}
+            exported = export_pillars(detector, cfg, folder, batch=batch, pillars=pillars, **frozen)
+            made[key] = (folder, detector, cfg, exported)
+        return made[key]
 
     return get
 
@@ -172,6 +173,39 @@ def test_backends_agree_from_the_folder(export):
             found[name] = backend.infer(feeds)
     for name, array in found["pytorch"].items():
         np.testing.assert_allclose(found["onnxruntime"][name], array, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_fixed_number_of_pillars_is_filled_up_and_answers_the_same(export, batch):
+    free = export(batch=batch)[3].manifest
+    folder, _, _, exported = export(batch=batch, pillars=600)
+    assert export_parity(exported).passed
+    assert read_manifest(folder) == exported.manifest
+    bundle, rows = Bundle.read(folder), batch * 600
+    assert [spec.shape for spec in bundle.inputs] == [(rows, 8, 5), (rows,), (rows, 4)]
+    assert (bundle.profiles, bundle.manifest["pillar_profile"]["min"]) == ({}, rows)
+    graph = onnx.load(folder / "model.onnx").graph
+    assert all(axis.dim_value for i in graph.input for axis in i.type.tensor_type.shape.dim)
+    feeds = network_feeds(frames(batch), exported.manifest.voxelization)
+    few = network_feeds(frames(batch), free.voxelization)
+    assert len(few["num_points"]) < len(feeds["num_points"]) == rows
+    with (
+        open_backend(folder, "onnxruntime", threads=1) as backend,
+        open_backend(export(batch=batch)[0], "onnxruntime", threads=1) as reference,
+    ):
+        expected = reference.infer(few)
+        for name, array in backend.infer(feeds).items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5)
+
+
+def test_a_fixed_number_of_pillars_cuts_off_what_it_does_not_hold(export):
+    folder, _, _, exported = export(pillars=20)
+    assert export_parity(exported).passed
+    feeds = network_feeds(frames(1), exported.manifest.voxelization)
+    assert len(feeds["num_points"]) == 20
+    assert feeds["num_points"].min() > 0
+    with open_backend(folder, "pytorch") as backend:
+        assert backend.infer(feeds)["boxes"].shape[0] == 1
 
 
 def test_damaged_manifest(export, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,16 @@ def test_frames_follow_one_another_and_an_empty_one_leaves_none():
         "num_points": "int32",
         "coordinates": "int32",
     }
+
+
+def test_filled_up_to_a_fixed_number_at_the_end():
+    near = np.array([[0.1, 0.1, 0.0, 1.0], [1.1, 0.1, 0.0, 2.0]], dtype=np.float32)
+    feeds = network_feeds([near, near[:1]], replace(SETTINGS, max_pillars=2, filled=True))
+    expected = [[0, 0, 4, 8], [0, 0, 4, 10], [1, 0, 4, 8], [-1, -1, -1, -1]]
+    np.testing.assert_array_equal(feeds["coordinates"], expected)
+    assert feeds["num_points"].tolist() == [1, 1, 1, 0]
+    assert not feeds["pillars"][3].any()
+    assert str(feeds["pillars"].dtype) == "float32"
 
 
 def test_no_point_at_all_is_one_padding_pillar():

@@ -1,5 +1,6 @@
 """The part of a pillar detector that is exported: pillars in, scored boxes out, no NMS."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,12 +89,16 @@ class PillarDeployable(nn.Module):
         return self.head(levels if neck is None else neck(levels))
 
 
-def pillar_deployable(detector: nn.Module, *, batch: int = 1) -> PillarDeployable:
+def pillar_deployable(
+    detector: nn.Module, *, batch: int = 1, pillars: int | None = None
+) -> PillarDeployable:
     """Wraps a pillar detector of mmdet3d for export, in eval mode.
 
     Args:
         detector: shared, not copied.
         batch: frames of a run.
+        pillars: of every frame, filled up or cut off; None leaves their number free, up to the
+            config's max_voxels.
 
     Raises:
         UserError: for a detector that is not supported.
@@ -109,6 +114,8 @@ def pillar_deployable(detector: nn.Module, *, batch: int = 1) -> PillarDeployabl
         raise UserError("cannot export an anchor head without use_direction_classifier")
     check_encoder(encoder)
     settings = _voxelization(detector)
+    if pillars is not None:
+        settings = replace(settings, max_pillars=pillars, filled=True)
     if settings.grid != (scatter.nx, scatter.ny, 1):
         raise UserError(
             f"voxel_layer makes a grid of {settings.grid} cells (x, y, z), the middle encoder "
