@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping  # noqa: UP035  (the vehicle runs
 import numpy as np
 
 from kd3d.backends.base import Array, Feeds
-from kd3d.backends.cuda_runtime import CudaRuntime
+from kd3d.backends.cuda_runtime import CudaError, CudaRuntime
 from kd3d.backends.engine_tensors import EngineTensors
 from kd3d.errors import UserError
 
@@ -202,19 +202,28 @@ class DeviceRun:
     def _allocate(self) -> None:
         """Memory for the largest shapes; the context is told the addresses, which stay."""
         self._set_shapes(self._tensors.largest_inputs)
-        for name in (*self._tensors.inputs, *self._tensors.outputs):
-            dtype = np.dtype(self._tensors.dtypes[name])
-            # at least one byte: an address must exist even where a shape has no element
-            size = max(1, int(np.prod(self._shapes[name], dtype=np.int64)) * dtype.itemsize)
-            self._device[name] = self._cuda.allocate(size)
-            self._owned.callback(self._cuda.free, self._device[name])
-            address = self._cuda.allocate_host(size)
+        sizes = {name: self._size(name) for name in (*self._tensors.inputs, *self._tensors.outputs)}
+        for name, size in sizes.items():
+            try:
+                self._device[name] = self._cuda.allocate(size)
+                self._owned.callback(self._cuda.free, self._device[name])
+                address = self._cuda.allocate_host(size)
+            except CudaError as error:
+                raise UserError(
+                    f"{error}: inputs and outputs take {sum(sizes.values()) / 1e6:.0f} MB on the "
+                    f"GPU and as much on the host; {self._tensors.memory_hint}"
+                ) from None
             self._owned.callback(self._cuda.free_host, address)
             self._host[name] = _bytes_at(address, size)
             if not self._context.set_tensor_address(name, self._device[name]):
                 raise UserError(
                     f"TensorRT refuses memory for '{name}':\n{self._tensors.messages.text()}"
                 )
+
+    def _size(self, name: str) -> int:
+        """Bytes of a tensor, at least one: an address must exist where a shape has no element."""
+        dtype = np.dtype(self._tensors.dtypes[name])
+        return max(1, int(np.prod(self._shapes[name], dtype=np.int64)) * dtype.itemsize)
 
     def _set_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Tells the context the inputs' shapes and reads the outputs' from it."""

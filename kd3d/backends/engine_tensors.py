@@ -69,6 +69,20 @@ class EngineTensors:
             for name, shape in shapes.items()
         )
 
+    @property
+    def memory_hint(self) -> str:
+        """What to do where there is no memory for the largest shapes."""
+        free = [
+            name for name, low in self.smallest_inputs.items() if low != self.largest_inputs[name]
+        ]
+        if not free:
+            return "free memory that other programs hold"
+        largest = ", ".join(f"'{name}' {self.largest_inputs[name]}" for name in free)
+        return (
+            f"it is for the largest shapes of the engine, {largest}: export with --batch 1, "
+            "or pillars with --pillars N, which takes less"
+        )
+
     def fit(self, feeds: Feeds) -> dict[str, Array]:
         """The feeds as the engine takes them.
 

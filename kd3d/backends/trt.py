@@ -138,8 +138,9 @@ class TrtBackend:
         context = self._engine.create_execution_context()
         if context is None:
             raise UserError(
-                f"{self.path}: TensorRT cannot make an execution context (is the GPU's memory "
-                f"full?):\n{self._messages.text()}"
+                f"{self.path}: TensorRT cannot make an execution context:\n"
+                f"{self._messages.text()}\nIf the GPU's memory is full, "
+                f"{self._tensors.memory_hint}"
             )
         return context
 
