@@ -56,21 +56,23 @@ def main() -> None:
         print("| file | layers with INT8 inputs | metric | samples |\n|---|---|---|---|")
         for precision in ("fp32", "int8"):
             row(f"kd3d {precision}", bundle.model_path(precision), metric, precision)
-        kept = bundle.models["int8"].kept_fp32
-        for without in ((), kept):
+        for without in dict.fromkeys([(), bundle.models["int8"].kept_fp32]):
             for method in METHODS:
                 name = f"{method}{'-kept' if without else ''}"
                 copy = shutil.copytree(args.folder, args.work_dir / name, dirs_exist_ok=True)
-                command = [*(python, "-m", "modelopt.onnx.quantization"), *_options(method)]
+                command = [*(str(python), "-m", "modelopt.onnx.quantization"), *_options(method)]
                 command += ["--onnx_path", str(bundle.model_path("fp32").resolve())]
                 command += ["--calibration_data_path", str(feeds.resolve())]
                 command += ["--output_path", str((copy / "model-int8.onnx").resolve())]
                 _run([*command, *(["--nodes_to_exclude", *without] if without else [])])
                 take_over(copy)
-                said = f"ModelOpt, {method}" + (
-                    ", without what kd3d leaves in float" * bool(without)
+                said = ", without what kd3d leaves in float" if without else ""
+                row(
+                    f"ModelOpt, {method}{said}",
+                    copy / "model-int8.onnx",
+                    SampleMetric(copy, args.samples),
+                    "int8",
                 )
-                row(said, copy / "model-int8.onnx", SampleMetric(copy, args.samples), "int8")
 
 
 def environment(work_dir: Path) -> Path:
@@ -108,9 +110,9 @@ def _options(method: str) -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"{' '.join(map(str, command[:6]))} ...: {done.stderr.strip()[-2000:]}")
+        raise UserError(f"{' '.join(command[:6])} ...: {done.stderr.strip()[-2000:]}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 onnxruntime's static quantiser collects the ranges and writes Q/DQ. NVIDIA ModelOpt does the same on
 its calibrators; it chooses neither range nor layers by what they do to the detector, and needs
-other versions of onnx and NumPy than MMDetection takes.
+other versions of onnx and NumPy than MMDetection takes; tools/modelopt compares them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -40,10 +40,7 @@ def test_another_file_takes_the_place_of_the_int8_file(tmp_path):
 
 def test_layers_are_counted_by_what_they_read(tmp_path):
     weight = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
-    scale = [
-        numpy_helper.from_array(np.array(v), n)
-        for v, n in ((np.float32(1), "s"), (np.int8(0), "z"))
-    ]
+    scale = numpy_helper.from_array(np.float32(1), "s"), numpy_helper.from_array(np.int8(0), "z")
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
